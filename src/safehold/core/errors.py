@@ -1,0 +1,171 @@
+"""Errors as product text: what happened, to which thing, and what to do next.
+
+One class per condition, each with a stable ``code`` (for scripts, in ``--json``) and an exit status (the table in
+``docs/errors.md``, which a test holds against this module).  Raise them with one sentence naming the thing, and a hint
+that says what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SafeholdError(Exception):
+    """Base of every error that a user may see.  ``str(error)`` is one sentence; ``hint`` is the next step."""
+
+    code: ClassVar[str] = "failed"
+    status: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(SafeholdError):
+    """The command's words do not fit together, or name something that cannot be meant."""
+
+    code = "usage"
+    status = 2
+
+
+class ConfigError(UsageError):
+    """The configuration file is wrong; the message names file, line and key."""
+
+    code = "config"
+
+
+class SourceMissing(SafeholdError):
+    """A source named on the command line is not there."""
+
+    code = "source-missing"
+
+
+class SourceIncomplete(SafeholdError):
+    """A backup was finished, but something of its source could not be read."""
+
+    code = "source-incomplete"
+    status = 3
+
+
+class CommandFailed(SafeholdError):
+    """A ``command:`` source exited with a failure; nothing of it became a snapshot."""
+
+    code = "command-failed"
+
+
+class TargetError(SafeholdError):
+    """The target of a restore cannot be written, or must not be."""
+
+    code = "target"
+
+
+class SnapshotMissing(SafeholdError):
+    """No snapshot, or more than one, fits what was asked for."""
+
+    code = "snapshot-missing"
+
+
+class PathMissing(SafeholdError):
+    """The snapshot is there, the path in it is not."""
+
+    code = "path-missing"
+
+
+class DamageError(SafeholdError):
+    """Stored data is missing, or is not what was stored."""
+
+    code = "damaged"
+    status = 4
+
+
+class FormatError(DamageError):
+    """Stored bytes do not follow the format (``docs/format/``)."""
+
+    code = "format"
+
+
+class RepositoryMissing(SafeholdError):
+    """There is no repository at that place."""
+
+    code = "repository-missing"
+    status = 10
+
+
+class RepositoryExists(SafeholdError):
+    """There already is a repository at that place."""
+
+    code = "repository-exists"
+    status = 11
+
+
+class RepositoryTooNew(SafeholdError):
+    """The repository needs a newer Safehold."""
+
+    code = "repository-too-new"
+
+
+class WrongKey(SafeholdError):
+    """The passphrase, key file or recovery key opens no key slot of this repository."""
+
+    code = "wrong-key"
+    status = 12
+
+
+class NotPermitted(SafeholdError):
+    """The key is right, and may not do that (a writer reading, a reader pruning)."""
+
+    code = "not-permitted"
+    status = 13
+
+
+class RolledBack(DamageError):
+    """The store shows an older state of the repository than this machine has already seen."""
+
+    code = "rolled-back"
+
+
+class DeletionRefused(SafeholdError):
+    """A prune would delete more than its budget, or what it lists does not add up; nothing was deleted."""
+
+    code = "deletion-refused"
+
+
+class StoreError(SafeholdError):
+    """A store operation failed for good."""
+
+    code = "store"
+
+
+class ObjectMissing(StoreError):
+    """The store has no object of that key."""
+
+    code = "object-missing"
+
+
+class ObjectExists(StoreError):
+    """The store already has an object of that key, and objects are never overwritten."""
+
+    code = "object-exists"
+
+
+class StoreUnreachable(StoreError):
+    """The store does not answer, or is not there (a drive that is not plugged in)."""
+
+    code = "store-unreachable"
+    status = 14
+    retryable = True
+
+
+class StoreFull(StoreError):
+    """The store is full, or over its quota."""
+
+    code = "store-full"
+    status = 15
+
+
+class Interrupted(SafeholdError):
+    """The user stopped it (SIGINT, SIGTERM)."""
+
+    code = "interrupted"
+    status = 130

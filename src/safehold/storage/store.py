@@ -1,0 +1,98 @@
+"""The Store protocol: what every driver must guarantee.
+
+Guarantees, which ``storage.validation`` checks and every driver states:
+
+- **Keys** are ASCII, ``a-z 0-9 . - /``, at most 200 characters, no empty, ``.`` or ``..`` part.
+- **Immutable.**  ``put`` and ``Upload.commit`` create an object or raise ``ObjectExists``; nothing ever changes one.
+- **Atomic.**  An object is seen whole or not at all, also after a crash at any instant.
+- **Durable.**  When ``put`` or ``commit`` returns, the object survives a loss of power.
+- **Ordered.**  What was acknowledged before another operation began is seen by that operation (read-after-write and
+  list-after-write), by every client of the store; ``capabilities.consistent_list`` is false where that is not so.
+- **Idempotent.**  ``delete`` of what is not there succeeds.  A ``put`` that failed for an unknown reason may be repeated;
+  it may then find its own object (``ObjectExists``), which the retry wrapper compares and accepts if equal.
+- **Errors.**  ``ObjectMissing``, ``ObjectExists``, ``StoreFull``, ``StoreUnreachable`` (worth another try), else ``StoreError``.
+  A listing that cannot be completed raises; it never comes back short.
+- **Threads.**  Every method may be called from several threads at once; an ``Upload`` belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store declares of itself; discovered by nobody through exceptions."""
+
+    consistent_list: bool = True
+    can_delete: bool = True
+    can_quarantine: bool = True
+    local: bool = False
+    """Reads cost no round trip worth saving, so no read-ahead and no copy in a local cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One line of a listing."""
+
+    key: str
+    size: int
+    modified_ns: int = 0
+    """When the store received it, by the store's own clock; 0 where it doesn't say."""
+
+
+class Upload(Protocol):
+    """An object that is being written and has no name yet."""
+
+    def write(self, data: Buffer) -> None:
+        """Append bytes."""
+
+    def commit(self, key: str) -> None:
+        """Make it durable and visible as ``key``.  Raises ``ObjectExists`` (the upload is then gone)."""
+
+    def abort(self) -> None:
+        """Forget it.  Never raises; harmless after ``commit``."""
+
+
+class Store(Protocol):
+    """A flat place of immutable objects."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this store can do."""
+
+    @property
+    def location(self) -> str:
+        """Where it is, as a user would write it, without secrets."""
+
+    def put(self, key: str, data: Buffer) -> None:
+        """Store a small object, durably.  Raises ``ObjectExists``."""
+
+    def upload(self) -> Upload:
+        """Begin a large object whose name is known only at its end."""
+
+    def get(self, key: str) -> bytes:
+        """The whole object.  Raises ``ObjectMissing``."""
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes from ``offset``; a negative offset counts from the end (then at most ``length`` bytes,
+        fewer if the object is shorter).  Raises ``ObjectMissing``, or ``StoreError`` where a positive range passes the end."""
+
+    def size(self, key: str) -> int:
+        """The object's size in bytes.  Raises ``ObjectMissing``."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object whose key starts with ``prefix`` (a folder with its slash, or empty), in no order."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if it is there."""
+
+    def quarantine(self, key: str) -> None:
+        """Move an object to ``quarantine/KEY`` (with a number behind it if that exists); its bytes are kept."""
+
+    def close(self) -> None:
+        """Let go of connections.  The store is not used afterwards."""
