@@ -1,0 +1,1 @@
+"""Chunking, compression, sealing and keys."""

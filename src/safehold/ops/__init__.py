@@ -1,0 +1,1 @@
+"""Where sources and repository meet: backup, restore, copy."""

@@ -1,0 +1,1 @@
+"""The repository: its format, and everything that reads and writes it."""

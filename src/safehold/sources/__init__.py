@@ -1,0 +1,1 @@
+"""Things to back up: each source captures and restores its kind."""

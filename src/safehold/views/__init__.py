@@ -1,0 +1,1 @@
+"""A snapshot as a lazy, seekable file tree; the FUSE mount."""
