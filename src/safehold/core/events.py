@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 
-class Event(msgspec.Struct, tag_field="event", tag=str.lower, kw_only=True, frozen=True):
+class Event(msgspec.Struct, tag_field="event", tag=str.lower, kw_only=True):
     """Base of all events.  In JSON, ``event`` holds the class name in lower case."""
 
 
