@@ -89,9 +89,7 @@ def wrap_key(public: bytes, kind: str, repository_id: bytes, context: bytes, key
 def unwrap_key(private: bytes, kind: str, repository_id: bytes, context: bytes, wrapped: bytes) -> bytes:
     """Undo ``wrap_key``.  Raises ``DamageError`` where key, kind, repository, context or bytes differ."""
     try:
-        key = _suite().decrypt(
-            wrapped, X25519PrivateKey.from_private_bytes(private), domain(kind, repository_id) + context
-        )
+        key = _suite().decrypt(wrapped, X25519PrivateKey.from_private_bytes(private), domain(kind, repository_id) + context)
     except (InvalidTag, ValueError):
         raise DamageError(f"A wrapped {kind} key is not what was wrapped.", "Run `safehold check`.") from None
     if len(key) != KEY_SIZE:
@@ -104,9 +102,7 @@ def sign(private: bytes, kind: str, repository_id: bytes, message: Buffer) -> by
     return Ed25519PrivateKey.from_private_bytes(private).sign(domain(kind, repository_id) + message)
 
 
-def verify(
-    public: bytes, kind: str, repository_id: bytes, message: Buffer, signature: bytes, *, what: str = "object"
-) -> None:
+def verify(public: bytes, kind: str, repository_id: bytes, message: Buffer, signature: bytes, *, what: str = "object") -> None:
     """Raise ``DamageError``, naming ``what``, unless ``signature`` is ``sign``'s by the owner of ``public``."""
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, domain(kind, repository_id) + message)

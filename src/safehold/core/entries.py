@@ -7,6 +7,8 @@ the repository format: ``docs/format/trees.md``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 FILE = 0
@@ -82,3 +84,14 @@ class Node(msgspec.Struct, array_like=True, frozen=True):
     groups: dict[int, str] = {}
     parts: list[bytes] = []
     """Of a huge directory: the ids of nodes that hold the entries (then ``entries`` is empty), in order of name."""
+
+
+def data_ranges(size: int, holes: list[int]) -> Iterator[tuple[int, int]]:
+    """Offset and end of each stretch of a file of ``size`` bytes that is not in ``holes``."""
+    at = 0
+    for offset, length in zip(holes[::2], holes[1::2], strict=True):
+        if offset > at:
+            yield at, offset
+        at = offset + length
+    if size > at:
+        yield at, size

@@ -131,6 +131,13 @@ class DeletionRefused(SafeholdError):
     code = "deletion-refused"
 
 
+class SessionExpired(SafeholdError):
+    """A prune took this session for dead; what it builds upon may be gone, so it must not commit."""
+
+    code = "session-expired"
+    retryable = True
+
+
 class StoreError(SafeholdError):
     """A store operation failed for good."""
 

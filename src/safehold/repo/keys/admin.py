@@ -114,9 +114,7 @@ def add_slot(
     return slot.clear.slot_id
 
 
-def _new_slot(
-    shared: _Shared, role: Role, credential: Credential, label: str, *, clock: Clock, random: Random
-) -> _NewSlot:
+def _new_slot(shared: _Shared, role: Role, credential: Credential, label: str, *, clock: Clock, random: Random) -> _NewSlot:
     if len(label) > MAX_LABEL or not label.isprintable():
         raise UsageError(f"A key's label has at most {MAX_LABEL} printable characters.", "Choose another label.")
     slot_id = _slot_id(shared.repository_id, credential, random)
@@ -193,9 +191,7 @@ def _retirement(now: Survey, slot_id: bytes, clock: Clock) -> RetiredBody:
     return RetiredBody(slot_id, slot.role, slot.label, slot.device_public, clock.now_ns())
 
 
-def rotate(
-    store: Store, keyring: Keyring, *, clock: Clock, random: Random = os.urandom, report: Reporter = silent
-) -> Keyring:
+def rotate(store: Store, keyring: Keyring, *, clock: Clock, random: Random = os.urandom, report: Reporter = silent) -> Keyring:
     """Make the next epoch: what is backed up from now on is read by the slots that are there now, and by no others.
 
     Returns the keyring with it.  Raises ``NotPermitted``; ``ObjectExists`` where another owner rotated at the same moment.

@@ -69,9 +69,7 @@ class _Unwrapping:
         for each in epoch.wrapped:
             if each.slot_id == self.slot_id:
                 context = slot_context(epoch.number, self.slot_id)
-                return _matching(
-                    unwrap_key(self.exchange_private, "epoch", self.repository_id, context, each.key), epoch.public
-                )
+                return _matching(unwrap_key(self.exchange_private, "epoch", self.repository_id, context, each.key), epoch.public)
         return None
 
     def previous(self, epoch: EpochBody, private: bytes) -> bytes:
@@ -89,9 +87,7 @@ def _matching(private: bytes, public: bytes) -> bytes:
     return private
 
 
-def _unwrap(
-    unwrapping: _Unwrapping, privates: dict[int, bytes], epochs: Mapping[int, EpochBody], report: Reporter
-) -> None:
+def _unwrap(unwrapping: _Unwrapping, privates: dict[int, bytes], epochs: Mapping[int, EpochBody], report: Reporter) -> None:
     for number in sorted(epochs, reverse=True):
         epoch = epochs[number]
         try:

@@ -1,0 +1,1 @@
+"""Backups: from a source into a snapshot."""

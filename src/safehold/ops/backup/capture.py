@@ -1,0 +1,179 @@
+"""From what lies in a folder to its entry: metadata captured, content stored."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import msgspec
+
+from safehold.core.entries import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, SYMLINK, Entry, More, Totals
+from safehold.core.events import Reporter, Warn
+from safehold.ops.backup.content import Content, ContentWriter
+from safehold.repo import contents
+from safehold.repo.writer import ChunkWriter
+from safehold.sources.files import metadata
+from safehold.sources.files.folders import Folder, Vanished, kind_of, same_file
+
+ATTEMPTS = 3
+"""A file that changes while it is read is read so many times before what was read last is taken."""
+BLOCK = 512
+"""Unit of st_blocks."""
+SPARSE_FROM = 4096
+
+
+class Counts(msgspec.Struct):
+    """What a walk has come by."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    errors: int = 0
+    excluded: int = 0
+    files: int = 0
+    bytes: int = 0
+
+
+class Capture:
+    """Makes entries.  Belongs to one thread."""
+
+    def __init__(self, writer: ChunkWriter, content: ContentWriter, report: Reporter, *, trusted: bool) -> None:
+        """``trusted``: what old entries refer to is known to be stored."""
+        self.counts = Counts()
+        self._writer = writer
+        self._content = content
+        self._report = report
+        self._trusted = trusted
+        self._links: dict[tuple[int, int], Entry] = {}
+
+    def entry(self, folder: Folder, name: bytes, st: os.stat_result, old: Entry | None, trusted_before: int) -> Entry:
+        """The entry of what is no folder.  Raises ``Vanished``, ``OSError``.
+
+        ``old``: its entry in the snapshot before; it is taken over if nothing shows a change and its ctime is before
+        ``trusted_before``.
+        """
+        if stat.S_ISREG(st.st_mode):
+            return self._file(folder, name, st, old, trusted_before)
+        if stat.S_ISDIR(st.st_mode):
+            raise Vanished  # it was no folder when it was listed
+        return self._special(folder, name, st)
+
+    def folder(self, folder: Folder, name: bytes, st: os.stat_result, tree: bytes, totals: Totals) -> Entry:
+        """The entry of an open folder whose tree is stored.  Raises ``OSError``."""
+        xattrs = metadata.read_xattrs(folder.fd)
+        flags = metadata.read_flags(folder.fd, st.st_dev)
+        more = More(totals=totals, xattrs=xattrs, flags=flags, birth_ns=metadata.read_birth(st))
+        return _entry(name, DIRECTORY, st, 0, tree, more)
+
+    def plain_folder(self, name: bytes, st: os.stat_result, tree: bytes, totals: Totals) -> Entry:
+        """The entry of a folder whose attributes cannot be read."""
+        return _entry(name, DIRECTORY, st, 0, tree, More(totals=totals))
+
+    def _file(self, folder: Folder, name: bytes, st: os.stat_result, old: Entry | None, trusted_before: int) -> Entry:
+        counts = self.counts
+        counts.files += 1
+        counts.bytes += st.st_size
+        if old is not None and old.ctime_ns < trusted_before and unchanged(old, st) and self._stored(old):
+            counts.unchanged += 1
+            return old
+        if old is None or old.kind != FILE:
+            counts.new += 1
+        else:
+            counts.changed += 1
+        if st.st_nlink > 1:
+            return self._linked(folder, name, st)
+        return self._read(folder, name, st)
+
+    def _stored(self, old: Entry) -> bool:
+        """Whether the content of an old entry can be relied on."""
+        if self._trusted:
+            return True
+        if old.more is not None and old.more.map is not None:
+            return False  # a writer cannot look into the list
+        return all(self._writer.knows(chunk) for chunk in contents.chunk_names(old))
+
+    def _linked(self, folder: Folder, name: bytes, st: os.stat_result) -> Entry:
+        """A file of several names is read once."""
+        link = (st.st_dev, st.st_ino)
+        first = self._links.get(link)
+        if first is None or not unchanged(first, st):
+            first = self._links[link] = self._read(folder, name, st)
+        return msgspec.structs.replace(first, name=name)
+
+    def _read(self, folder: Folder, name: bytes, st: os.stat_result) -> Entry:
+        for _ in range(ATTEMPTS):
+            fd = folder.open_file(name)
+            try:
+                if st.st_size >= self._content.large and not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise Vanished  # something else by now, whose end might never come
+                holes = metadata.holes(fd, st.st_size) if _may_be_sparse(st) else []
+                content = self._content.store(fd, st.st_size, holes)
+                more = self._more(fd, st, content, holes)
+                now = os.fstat(fd)
+            finally:
+                os.close(fd)
+            if same_file(st, now):
+                return _entry(name, FILE, st, st.st_size, content.ids, more)
+            if not stat.S_ISREG(now.st_mode):
+                raise Vanished
+            st = now
+        self._report(
+            Warn(
+                code="changed-while-read",
+                message="Changed while it was read; what is stored may mix old and new.",
+                path=os.fsdecode(name),
+                hint="Back up a snapshot of the file system, or stop the program that writes it.",
+            )
+        )
+        size = content.size + sum(holes[1::2])
+        return _entry(name, FILE, st, size, content.ids, more)
+
+    def _more(self, fd: int, st: os.stat_result, content: Content, holes: list[int]) -> More | None:
+        xattrs = metadata.read_xattrs(fd)
+        flags = metadata.read_flags(fd, st.st_dev)
+        birth = metadata.read_birth(st)
+        link = (st.st_dev, st.st_ino) if st.st_nlink > 1 else None
+        if not (xattrs or flags or birth or link or holes or content.map):
+            return None
+        return More(xattrs=xattrs, flags=flags, birth_ns=birth, link=link, holes=holes or None, map=content.map)
+
+    def _special(self, folder: Folder, name: bytes, st: os.stat_result) -> Entry:
+        kind = kind_of(st.st_mode)
+        more = More(
+            target=folder.link_target(name) if kind == SYMLINK else None,
+            device=(os.major(st.st_rdev), os.minor(st.st_rdev)) if kind in (CHAR_DEVICE, BLOCK_DEVICE) else None,
+            link=(st.st_dev, st.st_ino) if st.st_nlink > 1 else None,
+            xattrs=folder.xattrs(name),
+        )
+        return _entry(name, kind, st, 0, b"", more)
+
+
+def unchanged(old: Entry, st: os.stat_result) -> bool:
+    """Whether a file shows no change since ``old``: size, mtime and ctime in ns, inode.  (mtime alone can be set back.)"""
+    return (
+        old.kind == FILE
+        and old.size == st.st_size
+        and old.mtime_ns == st.st_mtime_ns
+        and old.ctime_ns == st.st_ctime_ns
+        and old.inode == st.st_ino
+    )
+
+
+def _may_be_sparse(st: os.stat_result) -> bool:
+    return st.st_size > SPARSE_FROM and getattr(st, "st_blocks", st.st_size) * BLOCK < st.st_size
+
+
+def _entry(name: bytes, kind: int, st: os.stat_result, size: int, content: bytes, more: More | None) -> Entry:
+    return Entry(
+        name,
+        kind,
+        stat.S_IMODE(st.st_mode),
+        st.st_uid,
+        st.st_gid,
+        st.st_mtime_ns,
+        st.st_ctime_ns,
+        size,
+        st.st_ino,
+        content,
+        more,
+    )

@@ -1,0 +1,135 @@
+"""Storing the content of one file while it may be changing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import msgspec
+
+from safehold.codec.chunker import Chunker
+from safehold.core.entries import data_ranges
+from safehold.repo import contents
+from safehold.repo.seals import DATA
+from safehold.repo.writer import ChunkWriter
+
+WINDOW = 8 * 1024 * 1024
+"""Of a large file, so much is read at a time; no less than the most a chunk can have."""
+
+
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """What was stored: chunk ids in a row, or the id of a chunk list; and how many bytes were read."""
+
+    ids: bytes
+    map: bytes | None
+    size: int
+
+
+class ContentWriter:
+    """Reads files and stores their chunks.  Belongs to one thread."""
+
+    def __init__(self, writer: ChunkWriter, chunker: Chunker, advance: Callable[[int], None]) -> None:
+        """``advance`` is told of bytes read, for progress."""
+        self._writer = writer
+        self._chunker = chunker
+        self._advance = advance
+        self.large = chunker.sizes.large
+        self._least = chunker.sizes.fine[0]
+
+    def store(self, fd: int, size: int, holes: list[int] | None = None) -> Content:
+        """The content of an open file that was said to have ``size`` bytes; what lies in ``holes`` is not read."""
+        if size >= self.large or holes:
+            return self.store_stream(_reader(fd, size, holes or []))
+        data = os.read(fd, size + 1)
+        while len(data) < size:
+            more = os.read(fd, size + 1 - len(data))
+            if not more:
+                break
+            data += more
+        if len(data) > size:
+            return self._store_grown(fd, data)
+        return self.store_small(data)
+
+    def store_small(self, data: bytes) -> Content:
+        """The content of a file below the size that counts as large."""
+        self._advance(len(data))
+        if len(data) <= self._least:
+            return Content(self._writer.add(DATA, data) if data else b"", None, len(data))
+        names = [self._writer.add(DATA, bytes(piece)) for piece in self._chunker.fine(data)]
+        return Content(b"".join(names), None, len(data))
+
+    def store_stream(self, read: Callable[[int], bytes]) -> Content:
+        """Content of any length from ``read(most)``, which gives b"" at its end.  Short content is stored as a small file."""
+        buffer = _fill(read, WINDOW)
+        if len(buffer) < self.large:
+            return self.store_small(buffer)
+        chunks: list[tuple[bytes, int]] = []
+        ended = False
+        while buffer:
+            ended = ended or len(buffer) < WINDOW
+            buffer = self._cut(buffer, chunks, ended)
+            if not ended:
+                buffer += _fill(read, WINDOW - len(buffer))
+        return self._listed(chunks)
+
+    def _cut(self, buffer: bytes, chunks: list[tuple[bytes, int]], ended: bool) -> bytes:
+        """Store the chunks of a stretch; what is left over, because its end may not be a cut point."""
+        pieces = list(self._chunker.coarse(buffer))
+        keep = 0 if ended or len(pieces) == 1 else len(pieces[-1])
+        for piece in pieces[:-1] if keep else pieces:
+            chunks.append((self._writer.add(DATA, bytes(piece), alone=True), len(piece)))
+        self._advance(len(buffer) - keep)
+        return buffer[len(buffer) - keep :] if keep else b""
+
+    def _listed(self, chunks: list[tuple[bytes, int]]) -> Content:
+        size = sum(length for _, length in chunks)
+        if len(chunks) <= contents.DIRECT:
+            return Content(b"".join(name for name, _ in chunks), None, size)
+        return Content(b"", contents.write_list(self._writer, chunks), size)
+
+    def _store_grown(self, fd: int, head: bytes) -> Content:
+        """A file that has become longer since it was looked at: what was read, then the rest."""
+        pending = head
+
+        def read(most: int) -> bytes:
+            nonlocal pending
+            if pending:
+                data, pending = pending[:most], pending[most:]
+                return data
+            return os.read(fd, most)
+
+        return self.store_stream(read)
+
+
+def _fill(read: Callable[[int], bytes], wanted: int) -> bytes:
+    parts = []
+    while wanted > 0:
+        data = read(wanted)
+        if not data:
+            break
+        parts.append(data)
+        wanted -= len(data)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _reader(fd: int, size: int, holes: list[int]) -> Callable[[int], bytes]:
+    """Reads what lies between the holes, in order; without holes, to the end of the file wherever that is by then."""
+    if not holes:
+        return lambda most: os.read(fd, most)
+    ranges = data_ranges(size, holes)
+    at, end = next(ranges, (0, 0))
+
+    def read(most: int) -> bytes:
+        nonlocal at, end
+        while True:
+            if at >= end:
+                at, end = next(ranges, (0, 0))
+                if end == 0:
+                    return b""
+            data = os.pread(fd, min(most, end - at), at)
+            if data:
+                at += len(data)
+                return data
+            at = end  # cut off meanwhile
+
+    return read

@@ -1,0 +1,387 @@
+"""Walking a folder tree and storing what is new in it.  ``docs/backup.md``.
+
+Depth first, with a stack of its own: a tree may be thousands of levels deep.  In each folder first everything that is no folder,
+then the folders, one after the other; a folder's node is stored when all below it is done.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Callable
+from stat import S_ISDIR, S_ISREG
+from typing import Protocol
+
+import msgspec
+from blake3 import blake3
+
+from safehold.core.entries import DIRECTORY, FILE, Entry, Node, Totals
+from safehold.core.events import Note, Reporter, Warn
+from safehold.ops.backup.capture import Capture
+from safehold.ops.backup.memory import Memory, Remembered
+from safehold.repo import trees
+from safehold.repo.writer import ChunkWriter
+from safehold.sources.files import metadata
+from safehold.sources.files.exclude import CACHEDIR_SIGNATURE, CACHEDIR_TAG, Excluder
+from safehold.sources.files.folders import Folder, Row, Vanished
+
+OPEN_FOLDERS = 256
+"""So many folders of the path to where the walk is are kept open; those above are opened again by way of ``..``."""
+ALWAYS = 1 << 63
+_STAT = struct.Struct("<QqqqI")
+
+
+class Previous(Protocol):
+    """The same folder in the snapshot before, where no local memory has it."""
+
+    def node(self, tree: bytes) -> Node | None:
+        """A node of that snapshot."""
+
+
+class WalkOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a walk leaves out, and what it trusts."""
+
+    excluder: Excluder
+    exclude_caches: bool = False
+    one_file_system: bool = False
+    skip: frozenset[tuple[int, int]] = frozenset()
+    """(device, inode) of folders that are never entered: the repository, the local cache."""
+    trusted: bool = False
+    """Everything the memory refers to is known to be stored."""
+    trusted_before: int = 0
+    """What changed at or after this time (ns) may change again without showing it."""
+    previous_before: int = 0
+    """The same boundary of the snapshot before, for folders that only the repository remembers."""
+    force: bool = False
+    """Read every file, whatever is remembered."""
+
+
+class Frame:
+    """A folder being walked."""
+
+    __slots__ = ("entries", "failed", "fingerprint", "folder", "folders", "key", "name", "old", "path", "position", "remembered",
+                 "same", "stat")  # fmt: skip
+
+    def __init__(self, folder: Folder, name: bytes, path: bytes, old: Node | None) -> None:
+        self.folder = folder
+        self.name = name
+        self.path = path
+        self.stat = folder.stat()
+        self.old = old
+        """The node of the snapshot before, where it comes from the repository."""
+        self.key = b""
+        self.remembered: Remembered | None = None
+        self.fingerprint = b""
+        self.folders: list[Row] = []
+        self.position = 0
+        """How many of ``folders`` are done."""
+        self.entries: list[Entry] = []
+        self.same = False
+        """So far, nothing in it or below it differs from what is remembered; then ``entries`` is not filled."""
+        self.failed = False
+        """Something of it could not be read, so it must be looked at again next time."""
+
+    def below(self, name: bytes) -> bytes:
+        """The path of something in it."""
+        return self.path.rstrip(b"/") + b"/" + name
+
+
+class Walker:
+    """Stores folder trees.  Belongs to one thread."""
+
+    def __init__(
+        self,
+        writer: ChunkWriter,
+        capture: Capture,
+        memory: Memory,
+        options: WalkOptions,
+        report: Reporter,
+        tick: Callable[[bytes], None],
+        previous: Previous | None = None,
+    ) -> None:
+        """``tick`` is called with a path, often, so that progress can be shown."""
+        self.counts = capture.counts
+        self._writer = writer
+        self._capture = capture
+        self._memory = memory
+        self._options = options
+        self._report = report
+        self._tick = tick
+        self._previous = previous
+
+    def walk(self, path: bytes, name: bytes, old: bytes | None = None) -> Entry:
+        """Store the folder at ``path``; its entry, called ``name``.  Raises ``OSError`` if it cannot be opened.
+
+        ``old``: its tree in the snapshot before, used where there is no local memory of it.
+        """
+        stack = [Frame(Folder.at(path), name, path, self._old_node(old))]
+        device = stack[0].stat.st_dev
+        try:
+            self._begin(stack[0])
+            while True:
+                frame = stack[-1]
+                if frame.position < len(frame.folders):
+                    self._descend(stack, device)
+                    continue
+                parent = stack[-2] if len(stack) > 1 else None
+                entry = self._end(frame, parent)
+                if parent is None:
+                    assert entry is not None
+                    return entry
+                self._return(parent, frame, entry)
+                stack.pop().folder.close()
+        finally:
+            for frame in stack:
+                frame.folder.close()
+
+    def _begin(self, frame: Frame) -> None:
+        """List the folder, and take in everything of it that is no folder."""
+        self._tick(frame.path)
+        rows = self._rows(frame)
+        frame.key = self._memory.row_key(frame.path)
+        frame.fingerprint = fingerprint(rows)
+        frame.remembered = self._memory.get(frame.key)
+        frame.folders = [row for row in rows if S_ISDIR(row[1].st_mode)]
+        if self._unchanged(frame):
+            frame.same = True
+            self._count_unchanged(rows)
+            return
+        known = self._known(frame)
+        for name, stat in rows:
+            if not S_ISDIR(stat.st_mode):
+                self._other(frame, name, stat, known.get(name))
+        self._forget_gone(frame, known)
+
+    def _unchanged(self, frame: Frame) -> bool:
+        remembered = frame.remembered
+        return (
+            remembered is not None
+            and self._options.trusted
+            and not self._options.force
+            and remembered.trusted_before == 0
+            and remembered.fingerprint == frame.fingerprint
+            and not frame.failed
+        )
+
+    def _count_unchanged(self, rows: list[Row]) -> None:
+        sizes = [stat.st_size for _, stat in rows if S_ISREG(stat.st_mode)]
+        self.counts.unchanged += len(sizes)
+        self.counts.files += len(sizes)
+        self.counts.bytes += sum(sizes)
+
+    def _other(self, frame: Frame, name: bytes, stat: os.stat_result, old: Entry | None) -> None:
+        """Take in what is no folder."""
+        try:
+            frame.entries.append(self._capture.entry(frame.folder, name, stat, old, self._trusted_before(frame)))
+        except Vanished:
+            return
+        except OSError as error:
+            self._lost(frame, name, error)
+
+    def _trusted_before(self, frame: Frame) -> int:
+        """Up to which ctime (ns) the known entries of a folder can be relied on."""
+        if self._options.force:
+            return 0
+        if frame.remembered is None:
+            return self._options.previous_before
+        return frame.remembered.trusted_before or ALWAYS
+
+    def _rows(self, frame: Frame) -> list[Row]:
+        try:
+            rows, failed = frame.folder.rows()
+        except OSError as error:
+            self._lost(frame, b"", error)
+            return []
+        for name, failure in failed:
+            self._lost(frame, name, failure)
+        if self._options.excluder:
+            rows = [row for row in rows if not self._excluded(frame, row)]
+        if self._options.exclude_caches and _is_cache(frame.folder, rows):
+            self.counts.excluded += len(rows) - 1
+            rows = [row for row in rows if row[0] == CACHEDIR_TAG]
+        return rows
+
+    def _excluded(self, frame: Frame, row: Row) -> bool:
+        out = self._options.excluder.excludes(frame.below(row[0]), S_ISDIR(row[1].st_mode))
+        self.counts.excluded += out
+        return out
+
+    def _known(self, frame: Frame) -> dict[bytes, Entry]:
+        """The entries that are remembered of this folder."""
+        node = (self._memory.node(frame.key) if frame.remembered else None) or frame.old
+        return {entry.name: entry for entry in node.entries} if node else {}
+
+    def _descend(self, stack: list[Frame], device: int) -> None:
+        """Open and begin the next folder of the one on top, unless it is left out."""
+        frame = stack[-1]
+        name, stat = frame.folders[frame.position]
+        frame.position += 1
+        try:
+            child = self._open(frame, name, stat)
+        except Vanished:
+            child = None
+        except OSError as error:
+            self._lost(frame, name, error)
+            child = None
+        if child is None:
+            self._differ(frame)
+            return
+        stack.append(child)
+        if len(stack) > OPEN_FOLDERS:
+            stack[-1 - OPEN_FOLDERS].folder.close()
+        if self._options.one_file_system and child.stat.st_dev != device:
+            child.key = self._memory.row_key(child.path)  # a mount point is kept, as an empty folder
+        else:
+            self._begin(child)
+
+    def _open(self, frame: Frame, name: bytes, stat: os.stat_result) -> Frame | None:
+        if (stat.st_dev, stat.st_ino) in self._options.skip:
+            self._report(Note(message=f"Left out, since it is Safehold's own: {_text(frame.below(name))}"))
+            return None
+        return Frame(frame.folder.folder(name), name, frame.below(name), self._old_child(frame, name))
+
+    def _return(self, parent: Frame, child: Frame, entry: Entry | None) -> None:
+        """Add a finished folder to the one it lies in."""
+        if parent.folder.fd < 0:
+            self._reopen(parent, child)
+        if entry is not None:
+            self._differ(parent)
+            parent.entries.append(entry)
+
+    def _differ(self, frame: Frame) -> None:
+        """A folder whose listing has not changed turns out to need a new node: fill in its entries up to here."""
+        if frame.same:
+            frame.same = False
+            done = {name for name, _ in frame.folders[: frame.position - 1]}
+            frame.entries = [e for e in self._known(frame).values() if e.kind != DIRECTORY or e.name in done]
+
+    def _reopen(self, parent: Frame, child: Frame) -> None:
+        """Open a folder again that was closed because the walk was deep below it."""
+        folder = child.folder.parent()
+        found = folder.stat()
+        if (found.st_dev, found.st_ino) == (parent.stat.st_dev, parent.stat.st_ino):
+            parent.folder = folder
+            return
+        folder.close()
+        for name, _ in parent.folders[parent.position :]:
+            self._lost(parent, name, OSError(errno.ESTALE, "the folder was moved away while it was read"))
+        parent.folders = parent.folders[: parent.position]
+
+    def _end(self, frame: Frame, parent: Frame | None) -> Entry | None:
+        """Store the node of a folder that is done; its entry, or None where the parent's remembered one still holds."""
+        if frame.same:
+            assert frame.remembered is not None
+            tree, totals = frame.remembered.tree, frame.remembered.totals
+        else:
+            tree, totals = self._store(frame)
+            frame.same = frame.remembered is not None and frame.remembered.tree == tree
+        if frame.same and parent is not None and parent.same:
+            return None
+        try:
+            return self._capture.folder(frame.folder, frame.name, frame.stat, tree, totals)
+        except OSError as error:
+            self._lost(frame, b"", error)
+            return self._capture.plain_folder(frame.name, frame.stat, tree, totals)
+
+    def _store(self, frame: Frame) -> tuple[bytes, Totals]:
+        entries = sorted(frame.entries, key=_entry_name)
+        owners = _names(metadata.owner_name, {e.uid for e in entries})
+        groups = _names(metadata.group_name, {e.gid for e in entries})
+        node = Node(entries, owners, groups)
+        tree = trees.write_node(self._writer, node)
+        totals = total(entries)
+        racy = any(e.ctime_ns >= self._options.trusted_before for e in entries)
+        remembered = Remembered(
+            b"" if frame.failed else frame.fingerprint, tree, totals, self._options.trusted_before if racy else 0
+        )
+        if remembered != frame.remembered:
+            self._memory.put(frame.key, remembered, node)
+        return tree, totals
+
+    def _forget_gone(self, frame: Frame, known: dict[bytes, Entry]) -> None:
+        """Drop what is remembered of folders that are not here any more, and of all below them."""
+        here = {name for name, _ in frame.folders}
+        gone = [frame.below(e.name) for e in known.values() if e.kind == DIRECTORY and e.name not in here]
+        while gone and frame.remembered is not None:
+            path = gone.pop()
+            key = self._memory.row_key(path)
+            node = self._memory.node(key)
+            gone += [path + b"/" + e.name for e in (node.entries if node else []) if e.kind == DIRECTORY]
+            self._memory.forget([key])
+
+    def _old_node(self, tree: bytes | None) -> Node | None:
+        return self._previous.node(tree) if self._previous is not None and tree is not None else None
+
+    def _old_child(self, frame: Frame, name: bytes) -> Node | None:
+        if frame.old is None:
+            return None
+        entry = next((e for e in frame.old.entries if e.name == name and e.kind == DIRECTORY), None)
+        return self._old_node(entry.content) if entry else None
+
+    def _lost(self, frame: Frame, name: bytes, error: OSError) -> None:
+        """Something of the source is not in this backup: said, counted, and looked at again next time."""
+        frame.failed = True
+        self.counts.errors += 1
+        reason = error.strerror or str(error)
+        self._report(
+            Warn(
+                code="unreadable", message=f"Could not be read: {reason}.", path=_text(frame.below(name) if name else frame.path)
+            )
+        )
+
+
+def fingerprint(rows: list[Row]) -> bytes:
+    """16 bytes that change when anything does that a listing shows: a name, inode, size, time or mode."""
+    pack = _STAT.pack
+    parts = [
+        name + b"\0" + pack(st.st_ino, st.st_ctime_ns, 0, 0, st.st_mode)
+        if S_ISDIR(st.st_mode)
+        else name + b"\0" + pack(st.st_ino, st.st_ctime_ns, st.st_mtime_ns, st.st_size, st.st_mode)
+        for name, st in rows
+    ]
+    return blake3(b"".join(parts)).digest(16)
+
+
+def total(entries: list[Entry]) -> Totals:
+    """The totals of a folder with these entries."""
+    files = directories = others = size = 0
+    for entry in entries:
+        if entry.kind == FILE:
+            files += 1
+            size += entry.size
+        elif entry.kind == DIRECTORY:
+            below = entry.more.totals if entry.more and entry.more.totals else Totals()
+            files += below.files
+            directories += below.directories + 1
+            others += below.others
+            size += below.bytes
+        else:
+            others += 1
+    return Totals(files, directories, others, size)
+
+
+def _entry_name(entry: Entry) -> bytes:
+    return entry.name
+
+
+def _text(path: bytes) -> str:
+    return os.fsdecode(path)
+
+
+def _names(look_up: Callable[[int], str], numbers: set[int]) -> dict[int, str]:
+    return {number: name for number in sorted(numbers) if (name := look_up(number))}
+
+
+def _is_cache(folder: Folder, rows: list[Row]) -> bool:
+    """Whether this folder is tagged as a cache (https://bford.info/cachedir/)."""
+    if not any(name == CACHEDIR_TAG for name, _ in rows):
+        return False
+    try:
+        fd = folder.open_file(CACHEDIR_TAG)
+    except (OSError, Vanished):
+        return False
+    try:
+        return os.read(fd, len(CACHEDIR_SIGNATURE)) == CACHEDIR_SIGNATURE
+    finally:
+        os.close(fd)

@@ -1,0 +1,80 @@
+"""Condemnations: what is to go, what is in the trash, what went.  ``docs/format/condemned.md``.
+
+Only an owner's count: a stolen writer can neither hide a snapshot nor have a pack deleted by anybody's prune.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from safehold.core.errors import DamageError, FormatError, ObjectMissing
+from safehold.core.events import Reporter, Warn
+from safehold.repo import envelopes
+from safehold.repo.seals import Seals
+from safehold.storage.store import Store
+
+PREFIX = "condemned/"
+
+
+class Condemned(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One condemnation.  The lists are of different acts; mostly one of them is filled."""
+
+    time_ns: int
+    trash: list[str] = []
+    """Snapshots forgotten at ``time_ns``: hidden, and kept until the trash period is over."""
+    packs: list[bytes] = []
+    """Packs that a prune means to delete: nobody builds on them any more."""
+    shards: list[str] = []
+    """Index shards that go with them."""
+    removed: list[str] = []
+    """Snapshots that an owner's prune did remove, so that a store that drops others is found out."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A condemnation with its place in the store."""
+
+    key: str
+    condemned: Condemned
+    modified_ns: int
+
+
+def write(seals: Seals, store: Store, condemned: Condemned) -> str:
+    """Store a condemnation; its key."""
+    data = envelopes.wrap(seals, "condemned", msgspec.msgpack.encode(condemned))
+    key = PREFIX + envelopes.name_of(data)
+    store.put(key, data)
+    return key
+
+
+def load_all(seals: Seals, store: Store, report: Reporter) -> list[Stored]:
+    """Every condemnation by an owner; others are reported and passed over."""
+    found = []
+    for info in sorted(store.list(PREFIX), key=lambda info: info.key):
+        try:
+            found.append(Stored(info.key, _open(seals, info.key, store.get(info.key)), info.modified_ns))
+        except ObjectMissing:
+            continue  # gone since it was listed: taken back, or carried out
+        except DamageError as error:
+            report(Warn(code="condemnation-ignored", message=str(error), path=info.key, hint="Run `safehold check`."))
+    return found
+
+
+def packs(stored: list[Stored]) -> frozenset[bytes]:
+    """Every pack that is to go."""
+    return frozenset(pack for item in stored for pack in item.condemned.packs)
+
+
+def trash(stored: list[Stored]) -> dict[str, Stored]:
+    """Snapshots in the trash -> their mark."""
+    return {name: item for item in stored for name in item.condemned.trash}
+
+
+def _open(seals: Seals, key: str, data: bytes) -> Condemned:
+    opened = envelopes.unwrap(seals, "condemned", key.removeprefix(PREFIX), data)
+    device = seals.keyring.devices[opened.header.signer]
+    if device.role != "owner":
+        raise DamageError(f"A condemnation is signed by {device.label!r}, which is no owner's key; it is not obeyed.")
+    try:
+        return msgspec.msgpack.decode(opened.body, type=Condemned)
+    except msgspec.MsgspecError as error:
+        raise FormatError(f"The condemnation {key} cannot be read: {error}.") from error

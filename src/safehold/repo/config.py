@@ -1,0 +1,85 @@
+"""The ``config`` object: what a repository is.  ``docs/format/config.md``.
+
+Two lines of text: a JSON object, and the admin key's signature over the first line, in hex.  It is written once.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from safehold.codec import sealing
+from safehold.codec.chunker import ChunkerSizes
+from safehold.core.errors import DamageError, FormatError, ObjectMissing, RepositoryMissing, RepositoryTooNew
+from safehold.repo.keys.keyring import Keyring
+from safehold.storage.store import Store
+
+KEY = "config"
+VERSION = 1
+KNOWN_FEATURES: frozenset[str] = frozenset()
+"""Required features this program can work with."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The parameters of a repository."""
+
+    safehold: str = "repository"
+    version: int = VERSION
+    id: str
+    """16 random bytes, in hex."""
+    requires: list[str] = []
+    """Features without which no program may touch it."""
+    chunks: ChunkerSizes = ChunkerSizes()
+    pad: bool = False
+    """Large chunks are padded (Padme), which hides their lengths at the cost of about 3 % on average."""
+
+    @property
+    def repository_id(self) -> bytes:
+        return bytes.fromhex(self.id)
+
+
+def write(store: Store, config: Config, keyring: Keyring) -> None:
+    """Store the config, signed; the last step of making a repository.  Raises ``ObjectExists``."""
+    line = msgspec.json.encode(config)
+    signature = sealing.sign(keyring.admin_private(), "config", keyring.repository_id, line)
+    store.put(KEY, line + b"\n" + signature.hex().encode() + b"\n")
+
+
+def read(store: Store) -> tuple[Config, bytes]:
+    """The config, and the stored bytes for ``check``.  Raises ``RepositoryMissing`` or ``RepositoryTooNew``."""
+    try:
+        data = store.get(KEY)
+    except ObjectMissing as error:
+        raise RepositoryMissing(f"There is no repository at {store.location}.", "`safehold init` makes one.") from error
+    try:
+        clear = msgspec.json.decode(data.split(b"\n")[0], type=dict[str, msgspec.Raw])
+    except msgspec.MsgspecError as error:
+        raise FormatError(f"The config of {store.location} is not a Safehold repository's: {error}.") from error
+    _refuse_newer(store.location, clear)
+    try:
+        return msgspec.json.decode(data.split(b"\n")[0], type=Config), data
+    except msgspec.MsgspecError as error:
+        raise FormatError(f"The config of {store.location} cannot be read: {error}.") from error
+
+
+def check(data: bytes, keyring: Keyring) -> None:
+    """Raise ``DamageError`` unless the owner signed this config."""
+    line, _, rest = data.partition(b"\n")
+    try:
+        signature = bytes.fromhex(rest.strip().decode("ascii"))
+    except ValueError as error:
+        raise DamageError("The signature of the repository's config cannot be read.") from error
+    sealing.verify(keyring.admin_public, "config", keyring.repository_id, line, signature, what="repository's config")
+
+
+def _refuse_newer(location: str, clear: dict[str, msgspec.Raw]) -> None:
+    try:
+        version = msgspec.json.decode(clear.get("version", b"0"), type=int)
+        requires = msgspec.json.decode(clear.get("requires", b"[]"), type=list[str])
+    except msgspec.MsgspecError as error:
+        raise FormatError(f"The config of {location} cannot be read: {error}.") from error
+    unknown = sorted(set(requires) - KNOWN_FEATURES)
+    if version > VERSION or unknown:
+        what = f"format {version}" if version > VERSION else f"the feature {unknown[0]!r}"
+        raise RepositoryTooNew(
+            f"The repository at {location} uses {what}, which this Safehold does not know.", "Install a newer Safehold."
+        )

@@ -1,0 +1,155 @@
+"""The index of a repository: every shard, and which packs are to be avoided.
+
+Shards are fetched once, opened, and kept as files in the local cache, mapped into memory.  They are loaded only when the
+first chunk is asked for: a backup that finds nothing changed never opens one.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from safehold.core.errors import DamageError, ObjectMissing
+from safehold.core.events import Reporter, Warn, silent
+from safehold.repo import envelopes
+from safehold.repo.seals import Seals
+from safehold.repo.shards import ChunkPlace, Shard
+from safehold.storage.store import Store
+
+PREFIX = "index/"
+
+
+class Index:
+    """Chunk -> place, over all shards.  Reading is safe from several threads."""
+
+    def __init__(self, seals: Seals, store: Store, cache: Path, report: Reporter = silent) -> None:
+        """``cache``: the folder where opened shards are kept."""
+        self._seals = seals
+        self._store = store
+        self._cache = cache
+        self._report = report
+        self._lock = threading.Lock()
+        self._shards: dict[str, Shard] | None = None
+        self.avoid: frozenset[bytes] = frozenset()
+        """Ids of condemned packs: still read from, never built upon."""
+
+    @property
+    def shards(self) -> list[Shard]:
+        """All shards, loaded on first use."""
+        return list(self._loaded().values())
+
+    def find(self, name: bytes) -> ChunkPlace | None:
+        """Where a chunk lies, preferably not in a condemned pack."""
+        fallback = None
+        for shard in self._loaded().values():
+            for row in shard.rows(name):
+                place = shard.place(row)
+                if place.segment.pack not in self.avoid:
+                    return place
+                fallback = place
+        return fallback
+
+    def find_all(self, name: bytes) -> Iterator[ChunkPlace]:
+        """Every place of a chunk."""
+        for shard in self._loaded().values():
+            for row in shard.rows(name):
+                yield shard.place(row)
+
+    def has(self, name: bytes) -> bool:
+        """Whether a new snapshot may refer to that chunk: it is stored, vouched for, and not condemned."""
+        for shard in self._loaded().values():
+            if shard.trusted:
+                for row in shard.rows(name):
+                    if not self.avoid or shard.pack_of(row) not in self.avoid:
+                        return True
+        return False
+
+    def add(self, name: str, body: bytes, *, trusted: bool = True) -> Shard:
+        """Take in a shard that was just written."""
+        shard = Shard(name, self._keep(name, body), trusted=trusted)
+        self._loaded()[name] = shard
+        return shard
+
+    def refresh(self) -> bool:
+        """List the shards again; True if there are others than before."""
+        before = set(self._shards or ())
+        with self._lock:
+            self._shards = self._load(self._shards or {})
+        return set(self._shards) != before
+
+    def packs(self) -> dict[bytes, tuple[int, int]]:
+        """Every indexed pack: id -> (size, kind)."""
+        return {pack: (size, kind) for shard in self.shards for pack, size, kind in shard.packs()}
+
+    def _loaded(self) -> dict[str, Shard]:
+        if self._shards is None:
+            with self._lock:
+                if self._shards is None:
+                    self._shards = self._load({})
+        return self._shards
+
+    def _load(self, known: dict[str, Shard]) -> dict[str, Shard]:
+        names = sorted(info.key.removeprefix(PREFIX) for info in self._store.list(PREFIX))
+        shards = {}
+        for name in names:
+            shard = known.get(name) or self._open(name)
+            if shard is not None:
+                shards[name] = shard
+        self._drop_stale(shards)
+        return _without_replaced(shards)
+
+    def _open(self, name: str) -> Shard | None:
+        """A shard from the cache, or from the store; a damaged one is reported and passed over."""
+        for suffix, trusted in ((".t", True), (".u", False)):
+            path = self._cache / (name + suffix)
+            if path.exists():
+                try:
+                    return Shard(name, _mapped(path), trusted=trusted)
+                except DamageError:
+                    path.unlink()
+        try:
+            opened = envelopes.unwrap(self._seals, "index", name, self._store.get(PREFIX + name))
+            trusted = self._seals.trusts(opened.header.signer)
+            return Shard(name, self._keep(name, opened.body, trusted=trusted), trusted=trusted)
+        except ObjectMissing:
+            return None  # replaced since it was listed
+        except DamageError as error:
+            self._report(Warn(code="index-damaged", message=str(error), hint="Run `safehold repair`: it rebuilds the index."))
+            return None
+
+    def _keep(self, name: str, body: bytes, *, trusted: bool = True) -> bytes | memoryview:
+        """Keep an opened shard in the cache; without one (a full disk, no folder) it stays in memory."""
+        path = self._cache / (name + (".t" if trusted else ".u"))
+        partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(body)
+            partial.replace(path)
+            return _mapped(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            return body
+
+    def _drop_stale(self, shards: Iterable[str]) -> None:
+        keep = set(shards)
+        try:
+            for path in self._cache.iterdir():
+                if path.name.split(".")[0] not in keep:
+                    path.unlink(missing_ok=True)
+        except OSError:
+            return  # a cache that cannot be tidied is still a cache
+
+
+def _without_replaced(shards: dict[str, Shard]) -> dict[str, Shard]:
+    """A shard that another one replaces is not asked, even while it is still stored."""
+    replaced = {name for shard in shards.values() for name in shard.tail.replaces}
+    return {name: shard for name, shard in shards.items() if name not in replaced}
+
+
+def _mapped(path: Path) -> memoryview:
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

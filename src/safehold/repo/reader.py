@@ -1,0 +1,102 @@
+"""Reading chunks: find, fetch, open, and prove that what came back has the name that was asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from blake3 import blake3
+
+from safehold.core.errors import DamageError, ObjectMissing
+from safehold.repo import segments
+from safehold.repo.index import Index
+from safehold.repo.packs import key_of
+from safehold.repo.seals import KIND_NAMES, Seals
+from safehold.repo.shards import ChunkPlace, SegmentPlace
+from safehold.storage.store import Store
+
+CACHE_BYTES = 48 * 1024 * 1024
+"""Raw segments kept in memory: neighbours in a segment are mostly wanted one after the other."""
+
+
+class ChunkReader:
+    """Reads chunks by name.  Safe to use from several threads."""
+
+    def __init__(self, seals: Seals, store: Store, index: Index, cache_bytes: int = CACHE_BYTES) -> None:
+        self._seals = seals
+        self._store = store
+        self._index = index
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[bytes, bytes] = OrderedDict()
+        self._cached = 0
+        self._cache_bytes = cache_bytes
+
+    def read(self, kind: int, name: bytes) -> bytes:
+        """The bytes of a chunk.  Raises ``DamageError`` when it is missing or not what it was."""
+        place = self._index.find(name)
+        if place is None:
+            place = self._find_again(kind, name)
+        try:
+            return self._read_at(kind, name, place)
+        except (DamageError, ObjectMissing) as error:
+            return self._read_elsewhere(kind, name, place, error)
+
+    def length(self, name: bytes) -> int:
+        """The length of a chunk, from the index alone.  Raises ``DamageError`` when it isn't there."""
+        place = self._index.find(name) or self._find_again(0, name)
+        return place.length
+
+    def segment(self, place: SegmentPlace) -> bytes:
+        """The raw bytes of a segment, from memory or from the store."""
+        with self._lock:
+            raw = self._cache.get(place.id)
+            if raw is not None:
+                self._cache.move_to_end(place.id)
+                return raw
+        body = self._store.get_range(key_of(place.pack), place.offset, place.length)
+        raw = segments.open_body(self._seals, self._seals.session_secret(place.session), place.kind, place.id, body)
+        self._remember(place.id, raw)
+        return raw
+
+    def _read_at(self, kind: int, name: bytes, place: ChunkPlace) -> bytes:
+        if place.segment.kind != kind:
+            raise DamageError(f"Chunk {name.hex()[:8]} is not the {KIND_NAMES[kind]} it should be.")
+        raw = self.segment(place.segment)
+        data = raw[place.offset : place.offset + place.length]
+        if blake3(data, key=self._seals.naming[kind]).digest() != name:
+            raise DamageError(f"Chunk {name.hex()[:8]} in pack {place.segment.pack.hex()[:8]} is not what was stored.")
+        return data
+
+    def _read_elsewhere(self, kind: int, name: bytes, tried: ChunkPlace, error: Exception) -> bytes:
+        """From another copy, if there is one: after a prune that moved it, or in a repository that holds it twice."""
+        self._index.refresh()
+        for place in self._index.find_all(name):
+            if place.segment.id != tried.segment.id or place.segment.pack != tried.segment.pack:
+                try:
+                    return self._read_at(kind, name, place)
+                except (DamageError, ObjectMissing):
+                    continue
+        if isinstance(error, DamageError):
+            raise error
+        raise DamageError(
+            f"Pack {tried.segment.pack.hex()[:8]}, which holds chunk {name.hex()[:8]}, is missing.", "Run `safehold check`."
+        ) from error
+
+    def _find_again(self, kind: int, name: bytes) -> ChunkPlace:
+        """Once more after listing the shards again: another machine may have added or moved it."""
+        self._index.refresh()
+        place = self._index.find(name)
+        if place is None:
+            raise DamageError(
+                f"{KIND_NAMES.get(kind, 'A chunk').capitalize()} {name.hex()[:8]} is in no index.",
+                "Run `safehold check` to see what is affected, then `safehold repair`.",
+            )
+        return place
+
+    def _remember(self, segment_id: bytes, raw: bytes) -> None:
+        with self._lock:
+            if segment_id not in self._cache:
+                self._cache[segment_id] = raw
+                self._cached += len(raw)
+            while self._cached > self._cache_bytes and len(self._cache) > 1:
+                self._cached -= len(self._cache.popitem(last=False)[1])

@@ -1,0 +1,162 @@
+"""A repository, made or opened: the one object that the operations work with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from safehold.core.clock import Clock, SystemClock
+from safehold.core.errors import NotPermitted, ObjectExists, ObjectMissing, RepositoryExists
+from safehold.core.events import Reporter, Warn, silent
+from safehold.repo import condemned, config, snapshots
+from safehold.repo.index import Index
+from safehold.repo.keys.admin import create_repository_keys
+from safehold.repo.keys.keyring import Keyring, Seen
+from safehold.repo.keys.opening import open_keyring
+from safehold.repo.keys.unlock import Credential
+from safehold.repo.reader import ChunkReader
+from safehold.repo.seals import Seals
+from safehold.repo.sessions import Session
+from safehold.repo.writer import ChunkWriter, WriterOptions
+from safehold.storage.store import Store
+
+
+class Repository:
+    """Everything one set of keys protects, on one store."""
+
+    def __init__(
+        self, store: Store, parameters: config.Config, seals: Seals, cache: Path, clock: Clock, report: Reporter
+    ) -> None:
+        self.store = store
+        self.config = parameters
+        self.seals = seals
+        self.clock = clock
+        self.report = report
+        self.cache = cache / parameters.id
+        """This repository's folder in the local cache."""
+        self.index = Index(seals, store, self.cache / "index", report)
+
+    @property
+    def id(self) -> bytes:
+        return self.seals.repository_id
+
+    @property
+    def keyring(self) -> Keyring:
+        return self.seals.keyring
+
+    @cached_property
+    def reader(self) -> ChunkReader:
+        """Reads chunks.  Raises ``NotPermitted`` for a writer."""
+        self.require_reader()
+        return ChunkReader(self.seals, self.store, self.index)
+
+    def require_reader(self) -> None:
+        """Raise ``NotPermitted`` unless the key may read."""
+        if not self.seals.can_read:
+            raise NotPermitted("This key may add backups but not read them.", "Use a reader's or the owner's key.")
+
+    def require_owner(self, what: str) -> None:
+        """Raise ``NotPermitted`` unless the key may administer; ``what`` completes "Only the owner may ..."."""
+        if self.keyring.role != "owner":
+            raise NotPermitted(f"Only the owner may {what}.", "Use the owner's passphrase or key.")
+
+    def session(self, operation: str) -> Session:
+        """A session mark; enter it before looking at anything that the session will build upon."""
+        return Session(self.seals, self.store, self.clock, operation)
+
+    def condemned(self) -> list[condemned.Stored]:
+        """What is condemned just now; packs among it are avoided by the index from here on."""
+        stored = condemned.load_all(self.seals, self.store, self.report)
+        self.index.avoid = condemned.packs(stored)
+        return stored
+
+    def writer(self, options: WriterOptions | None = None) -> ChunkWriter:
+        """A chunk writer with a session key of its own."""
+        options = options or WriterOptions(pad=self.config.pad)
+        return ChunkWriter(self.seals, self.store, self.index, self.seals.new_session(), options)
+
+    def snapshot_names(self) -> list[str]:
+        """Ids of the snapshots that are not in the trash, in no order."""
+        hidden = condemned.trash(self.condemned())
+        return [name for name in snapshots.names(self.store) if name not in hidden]
+
+    def visible_snapshots(self) -> list[snapshots.Stored]:
+        """The snapshots that are not in the trash, oldest first.  A damaged one is reported and passed over."""
+        return self.load_snapshots(self.snapshot_names())
+
+    def load_snapshots(self, wanted: list[str]) -> list[snapshots.Stored]:
+        """These snapshots, oldest first.  A damaged one is reported and passed over."""
+        self.require_reader()
+        return sorted(
+            snapshots.load_all(self.seals, self.store, wanted, self._damaged_snapshot), key=lambda s: (s.snapshot.time_ns, s.id)
+        )
+
+    def _damaged_snapshot(self, name: str, error: Exception) -> None:
+        self.report(Warn(code="snapshot-damaged", message=f"Snapshot {name[:8]}: {error}", hint="Run `safehold check`."))
+
+
+def create(
+    store: Store,
+    credential: Credential,
+    cache: Path,
+    *,
+    parameters: Callable[[str], config.Config] = lambda name: config.Config(id=name),
+    clock: Clock | None = None,
+    report: Reporter = silent,
+    random: Callable[[int], bytes] = os.urandom,
+) -> Repository:
+    """Make a repository.  Raises ``RepositoryExists``; an interrupted one leaves no ``config`` and can be made again."""
+    clock = clock or SystemClock()
+    if _holds(store, config.KEY):
+        raise RepositoryExists(f"There already is a repository at {store.location}.", "Leave out `init`, or name another place.")
+    made = parameters(random(16).hex())
+    keyring = create_repository_keys(store, made.repository_id, credential, clock=clock, random=random)
+    try:
+        config.write(store, made, keyring)
+    except ObjectExists as error:
+        raise RepositoryExists(f"There already is a repository at {store.location}.", "Somebody made it just now.") from error
+    return Repository(store, made, Seals(keyring, random), cache, clock, report)
+
+
+def open_repository(
+    store: Store, credential: Credential, cache: Path, *, clock: Clock | None = None, report: Reporter = silent
+) -> Repository:
+    """Open a repository.  Raises ``RepositoryMissing``, ``RepositoryTooNew``, ``WrongKey``, ``DamageError``."""
+    found, data = config.read(store)
+    folder = cache / found.id
+    keyring = open_keyring(store, found.repository_id, credential, seen=_seen(folder), report=report)
+    config.check(data, keyring)
+    _remember(folder, keyring)
+    return Repository(store, found, Seals(keyring), cache, clock or SystemClock(), report)
+
+
+def _holds(store: Store, key: str) -> bool:
+    try:
+        store.size(key)
+    except ObjectMissing:
+        return False
+    return True
+
+
+def _seen(folder: Path) -> Seen:
+    """What this machine remembers of the repository's keys."""
+    try:
+        return msgspec.msgpack.decode((folder / "keys").read_bytes(), type=Seen)
+    except (OSError, msgspec.MsgspecError):
+        return Seen()
+
+
+def _remember(folder: Path, keyring: Keyring) -> None:
+    """So that a store cannot take back a retirement or an epoch; a machine that can't keep that goes without."""
+    if _seen(folder) == keyring.seen:
+        return
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "keys.tmp").write_bytes(msgspec.msgpack.encode(keyring.seen))
+        (folder / "keys.tmp").replace(folder / "keys")
+    except OSError:
+        return

@@ -1,0 +1,113 @@
+"""Snapshots: finished backups, and the trash.  ``docs/format/snapshots.md``.
+
+A snapshot object is the only commit point of a backup: sealed for readers, signed by its device, and naming that device's
+previous one, so that forged, replayed and rolled-back snapshots show.  Forgetting one puts a mark into ``condemned/``; it can
+be taken back until a prune finds the mark older than the trash period.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from safehold.core.entries import Totals
+from safehold.core.errors import DamageError, FormatError, ObjectMissing
+from safehold.repo import envelopes
+from safehold.repo.seals import Seals, SessionKey
+from safehold.storage.store import Store
+
+PREFIX = "snapshots/"
+
+
+class Source(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was backed up."""
+
+    kind: str = "files"
+    """files, stdin or command."""
+    paths: list[bytes] = []
+    """Absolute paths, as the system names them; for stdin and command the name given."""
+    command: str = ""
+    excludes: list[str] = []
+
+
+class Statistics(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a backup went.  Sizes in bytes."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    read: int = 0
+    added_raw: int = 0
+    added_stored: int = 0
+    seconds: float = 0.0
+    errors: int = 0
+    """Things of the source that could not be read."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One finished backup of one source at one moment."""
+
+    time_ns: int
+    """When the backup began."""
+    host: str
+    user: str = ""
+    source: Source
+    tree: bytes
+    """The tree id of the root directory."""
+    totals: Totals
+    tags: list[str] = []
+    incomplete: bool = False
+    """Something of the source could not be read; never takes the place of a complete one."""
+    statistics: Statistics = Statistics()
+    parent: str = ""
+    """The snapshot that unchanged files were recognised by."""
+    previous: str = ""
+    """The snapshot that this device made before."""
+    original: str = ""
+    """Of a copy, a retagged or a repaired one: the snapshot it was made from."""
+    program: str = ""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A snapshot with its name in the store, and the device that signed it."""
+
+    id: str
+    snapshot: Snapshot
+    signer: bytes
+
+
+def write(seals: Seals, store: Store, session: SessionKey, snapshot: Snapshot) -> str:
+    """Commit a snapshot; its id.  Everything it refers to must be durable by now."""
+    data = envelopes.wrap(seals, "snapshot", msgspec.msgpack.encode(snapshot), session)
+    name = envelopes.name_of(data)
+    store.put(PREFIX + name, data)
+    return name
+
+
+def names(store: Store) -> list[str]:
+    """The ids of all stored snapshots, those in the trash too."""
+    return [info.key.removeprefix(PREFIX) for info in store.list(PREFIX)]
+
+
+def parse(seals: Seals, name: str, data: bytes) -> Stored:
+    """A stored snapshot.  Raises ``DamageError``, or ``NotPermitted`` for a writer."""
+    opened = envelopes.unwrap(seals, "snapshot", name, data)
+    try:
+        return Stored(name, msgspec.msgpack.decode(opened.body, type=Snapshot), opened.header.signer)
+    except msgspec.MsgspecError as error:
+        raise FormatError(f"Snapshot {name[:8]} cannot be read: {error}.") from error
+
+
+def load(seals: Seals, store: Store, name: str) -> Stored:
+    """A snapshot from the store."""
+    return parse(seals, name, store.get(PREFIX + name))
+
+
+def load_all(seals: Seals, store: Store, wanted: Iterable[str], damaged: Callable[[str, Exception], None]) -> Iterator[Stored]:
+    """Snapshots from the store, in the order of ``wanted``; those that cannot be read go to ``damaged`` instead."""
+    for name in wanted:
+        try:
+            yield load(seals, store, name)
+        except (DamageError, ObjectMissing) as error:
+            damaged(name, error)

@@ -1,0 +1,202 @@
+"""Adding chunks to a repository: gather, compress, seal, pack, store - in worker threads, behind one producing thread.
+
+    add() -> gathered into a segment -> [worker: compress, seal] -> [lock: append to the open pack] -> [worker: commit]
+
+Memory is bounded by the number of segments under way.  What is acknowledged to the caller is only the chunk's name; it is
+safe to build a snapshot on it after ``finish`` has returned (packs durable, then the index).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+from blake3 import blake3
+
+from safehold.codec import compression
+from safehold.repo import envelopes, shards
+from safehold.repo.index import PREFIX, Index
+from safehold.repo.packs import TARGET as PACK_TARGET
+from safehold.repo.packs import PackBuilder, PackRecord
+from safehold.repo.seals import DATA, MAP, TREE, Seals, SessionKey
+from safehold.repo.segments import TARGET as SEGMENT_TARGET
+from safehold.repo.segments import SealedSegment, Sealer
+from safehold.storage.store import Store
+
+CHECKPOINT_CHUNKS = 250_000
+"""After so many new chunks the index of what is stored is written, which bounds memory and what a crash can undo."""
+
+
+class WriterOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How chunks are written."""
+
+    level: int = compression.DEFAULT_LEVEL
+    pad: bool = False
+    verify: bool = True
+    workers: int = 0
+    """Threads that compress; 0: one per core."""
+
+
+class Added(msgspec.Struct):
+    """What a writer has added so far.  Bytes."""
+
+    chunks: int = 0
+    raw: int = 0
+    """Before compression."""
+    stored: int = 0
+    """As packs in the store."""
+    metadata: int = 0
+    """The part of ``stored`` that is trees and maps."""
+
+
+class _Gathering:
+    """Small chunks of one kind that wait to become a segment."""
+
+    __slots__ = ("names", "pieces", "size")
+
+    def __init__(self) -> None:
+        self.names: list[bytes] = []
+        self.pieces: list[bytes | memoryview] = []
+        self.size = 0
+
+
+class ChunkWriter:
+    """Adds chunks.  ``add`` and ``finish`` belong to one thread."""
+
+    def __init__(self, seals: Seals, store: Store, index: Index, session: SessionKey, options: WriterOptions) -> None:
+        self.added = Added()
+        self.session = session
+        self._seals = seals
+        self._store = store
+        self._index = index
+        self._sealer = Sealer(seals, session, options.level, options.pad, options.verify)
+        self._naming = seals.naming
+        workers = options.workers or os.cpu_count() or 2
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="seal")
+        self._room = threading.Semaphore(2 * workers + 2)
+        self._failure: BaseException | None = None
+        self._gathering = {kind: _Gathering() for kind in (DATA, TREE, MAP)}
+        self._known: set[bytes] = set()
+        self._open: dict[int, PackBuilder] = {}
+        self._lock = threading.Lock()
+        self._records: list[PackRecord] = []
+        self._unindexed = 0
+
+    def add(self, kind: int, data: bytes | memoryview, *, alone: bool = False) -> bytes:
+        """Store a chunk unless it is there already; its name.  ``alone``: it shares its segment with nothing."""
+        name = blake3(data, key=self._naming[kind]).digest()
+        if name not in self._known and not self._index.has(name):
+            self._known.add(name)
+            self._append(kind, name, data, alone)
+        return name
+
+    def knows(self, name: bytes) -> bool:
+        """Whether a chunk is stored, or about to be."""
+        return name in self._known or self._index.has(name)
+
+    def finish(self) -> None:
+        """Everything added is durable and indexed when this returns.  Raises what a worker failed with."""
+        for kind in self._gathering:
+            self._submit(kind)
+        self._pool.shutdown(wait=True)
+        self._check()
+        for kind in list(self._open):
+            self._commit(self._open.pop(kind))
+        self._write_index()
+
+    def abort(self) -> None:
+        """Stop; what is in whole packs stays stored, and is indexed if that still works."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for builder in self._open.values():
+            builder.abort()
+        self._open.clear()
+
+    def salvage(self) -> None:
+        """Stop before the end, but keep what was compressed so far: open packs are committed and indexed."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for kind in list(self._open):
+            self._commit(self._open.pop(kind))
+        self._write_index()
+
+    def _append(self, kind: int, name: bytes, data: bytes | memoryview, alone: bool) -> None:
+        self.added.chunks += 1
+        self.added.raw += len(data)
+        if alone:
+            self._start(kind, [name], [data])
+            return
+        gathering = self._gathering[kind]
+        gathering.names.append(name)
+        gathering.pieces.append(data)
+        gathering.size += len(data)
+        if gathering.size >= SEGMENT_TARGET:
+            self._submit(kind)
+
+    def _submit(self, kind: int) -> None:
+        gathering = self._gathering[kind]
+        if gathering.names:
+            self._gathering[kind] = _Gathering()
+            self._start(kind, gathering.names, gathering.pieces)
+
+    def _start(self, kind: int, names: list[bytes], pieces: list[bytes | memoryview]) -> None:
+        self._check()
+        self._room.acquire()
+        self._pool.submit(self._guarded, self._process, kind, names, pieces)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._unindexed >= CHECKPOINT_CHUNKS:
+            self._write_index()
+
+    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
+        """Run in a worker; the first failure is kept and raised in the producing thread."""
+        try:
+            if self._failure is None:
+                work(*arguments)
+        except BaseException as error:
+            self._failure = self._failure or error
+        finally:
+            self._room.release()
+
+    def _process(self, kind: int, names: list[bytes], pieces: list[bytes | memoryview]) -> None:
+        segment = self._sealer.seal(kind, names, pieces)
+        full = self._pack(segment)
+        if full is not None:
+            self._commit(full)
+
+    def _pack(self, segment: SealedSegment) -> PackBuilder | None:
+        """Append to the open pack of its sort; the pack, if that filled it."""
+        sort = DATA if segment.kind == DATA else TREE
+        with self._lock:
+            builder = self._open.get(segment.kind)
+            if builder is None:
+                builder = self._open[segment.kind] = PackBuilder(self._seals, self._store.upload(), segment.kind)
+            builder.append(segment)
+            if sort != DATA:
+                self.added.metadata += len(segment.body) + len(segment.table)
+            return self._open.pop(segment.kind) if builder.size >= PACK_TARGET else None
+
+    def _commit(self, builder: PackBuilder) -> None:
+        record = builder.finish()
+        with self._lock:
+            self._records.append(record)
+            self._unindexed += sum(map(len, record.chunks))
+            self.added.stored += record.size
+
+    def _write_index(self) -> None:
+        """Index the packs committed since the last time, and forget their chunks: the index knows them now."""
+        with self._lock:
+            records, self._records, self._unindexed = self._records, [], 0
+        if not records:
+            return
+        body = shards.encode(records)
+        data = envelopes.wrap(self._seals, "index", body)
+        name = envelopes.name_of(data)
+        self._store.put(PREFIX + name, data)
+        self._index.add(name, body)
+        for record in records:
+            for chunks in record.chunks:
+                self._known.difference_update(chunk for chunk, _ in chunks)
