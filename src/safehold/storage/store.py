@@ -2,12 +2,16 @@
 
 Guarantees, which ``storage.validation`` checks and every driver states:
 
-- **Keys** are ASCII, ``a-z 0-9 . - /``, at most 200 characters, no empty, ``.`` or ``..`` part.
+- **Keys** are ASCII, ``a-z 0-9 . - /``, at most 200 characters, without an empty part, or one that begins or ends with a dot, or
+  ``tmp`` as the first part (``storage.keys``); anything else is refused with ``StoreError`` before it is used.  No key is a
+  folder of another: who stores ``a/b`` doesn't store ``a``.
 - **Immutable.**  ``put`` and ``Upload.commit`` create an object or raise ``ObjectExists``; nothing ever changes one.
 - **Atomic.**  An object is seen whole or not at all, also after a crash at any instant.
-- **Durable.**  When ``put`` or ``commit`` returns, the object survives a loss of power.
+- **Durable.**  When ``put`` or ``commit`` returns, or raises ``ObjectExists``, the object survives a loss of power.  Deletions do
+  so at the latest when an operation that changes another top folder begins, or ``close`` returns.
 - **Ordered.**  What was acknowledged before another operation began is seen by that operation (read-after-write and
-  list-after-write), by every client of the store; ``capabilities.consistent_list`` is false where that is not so.
+  list-after-write), by every client of the store; ``capabilities.consistent_list`` is false where that is not so.  What another
+  client has just deleted or quarantined may still be read for a while.
 - **Idempotent.**  ``delete`` of what is not there succeeds.  A ``put`` that failed for an unknown reason may be repeated;
   it may then find its own object (``ObjectExists``), which the retry wrapper compares and accepts if equal.
 - **Errors.**  ``ObjectMissing``, ``ObjectExists``, ``StoreFull``, ``StoreUnreachable`` (worth another try), else ``StoreError``.
@@ -49,7 +53,7 @@ class Upload(Protocol):
     """An object that is being written and has no name yet."""
 
     def write(self, data: Buffer) -> None:
-        """Append bytes."""
+        """Append bytes.  They belong to the caller again on return.  After an error the upload can only be aborted."""
 
     def commit(self, key: str) -> None:
         """Make it durable and visible as ``key``.  Raises ``ObjectExists`` (the upload is then gone)."""
@@ -80,13 +84,15 @@ class Store(Protocol):
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes from ``offset``; a negative offset counts from the end (then at most ``length`` bytes,
-        fewer if the object is shorter).  Raises ``ObjectMissing``, or ``StoreError`` where a positive range passes the end."""
+        fewer if the object is shorter: ``data[offset:][:length]``).  Raises ``ObjectMissing``, or
+        ``StoreError`` where a positive range passes the end."""
 
     def size(self, key: str) -> int:
         """The object's size in bytes.  Raises ``ObjectMissing``."""
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object whose key starts with ``prefix`` (a folder with its slash, or empty), in no order."""
+        """Every object whose key starts with ``prefix`` (a folder with its slash, or empty), in no order.
+        Quarantined ones are under ``quarantine/``, also when everything is listed."""
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
