@@ -24,12 +24,16 @@ class ChunkerSizes(msgspec.Struct, array_like=True, frozen=True):
     """From this size on a file shares no segment with others."""
 
 
+SEED_MASK = (1 << 63) - 1
+"""The library shifts the seed left by one in 64 bits."""
+
+
 class Chunker:
     """Cuts files.  Belongs to one thread."""
 
     def __init__(self, seed: bytes, sizes: ChunkerSizes) -> None:
         """``seed``: 8 bytes derived from the id key."""
-        number = int.from_bytes(seed[:8], "little")
+        number = int.from_bytes(seed[:8], "little") & SEED_MASK
         self.sizes = sizes
         self._fine = _fastcdc(sizes.fine, number)
         self._coarse = _fastcdc(sizes.coarse, number)

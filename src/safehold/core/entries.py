@@ -72,7 +72,7 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
     size: int
     inode: int
     content: bytes = b""
-    """Of a file: its chunk ids, 32 bytes each.  Of a directory: its tree id."""
+    """Of a file: its chunk ids, 24 bytes each.  Of a directory: its tree id."""
     more: More | None = None
 
 

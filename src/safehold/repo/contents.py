@@ -15,13 +15,13 @@ import msgspec
 from safehold.core.entries import Entry
 from safehold.core.errors import FormatError
 from safehold.repo.reader import ChunkReader
-from safehold.repo.seals import DATA, MAP
+from safehold.repo.seals import DATA, ID_SIZE, MAP
 from safehold.repo.writer import ChunkWriter
 
 DIRECT = 64
 """Chunks that an entry lists itself."""
-ROW = struct.Struct("<32sI")
-TOP_ROW = struct.Struct("<32sQ")
+ROW = struct.Struct("<24sI")
+TOP_ROW = struct.Struct("<24sQ")
 CUT_MASK = 0x0FFF
 """A list part ends where the first two bytes of a chunk id, as a big-endian number, have these bits zero ..."""
 CUT_MOST = 16384
@@ -47,9 +47,9 @@ def write_list(writer: ChunkWriter, chunks: Sequence[tuple[bytes, int]]) -> byte
 
 def chunk_names(entry: Entry) -> list[bytes]:
     """The chunks that an entry lists itself.  Raises ``FormatError``."""
-    if len(entry.content) % 32:
+    if len(entry.content) % ID_SIZE:
         raise FormatError(f"The entry {entry.name!r} does not list whole chunk ids.")
-    return [entry.content[at : at + 32] for at in range(0, len(entry.content), 32)]
+    return [entry.content[at : at + ID_SIZE] for at in range(0, len(entry.content), ID_SIZE)]
 
 
 def pieces(reader: ChunkReader, entry: Entry) -> Iterator[Piece]:

@@ -11,7 +11,7 @@ from safehold.core.errors import DamageError, ObjectMissing
 from safehold.repo import segments
 from safehold.repo.index import Index
 from safehold.repo.packs import key_of
-from safehold.repo.seals import KIND_NAMES, Seals
+from safehold.repo.seals import ID_SIZE, KIND_NAMES, Seals
 from safehold.repo.shards import ChunkPlace, SegmentPlace
 from safehold.storage.store import Store
 
@@ -63,7 +63,7 @@ class ChunkReader:
             raise DamageError(f"Chunk {name.hex()[:8]} is not the {KIND_NAMES[kind]} it should be.")
         raw = self.segment(place.segment)
         data = raw[place.offset : place.offset + place.length]
-        if blake3(data, key=self._seals.naming[kind]).digest() != name:
+        if blake3(data, key=self._seals.naming[kind]).digest(ID_SIZE) != name:
             raise DamageError(f"Chunk {name.hex()[:8]} in pack {place.segment.pack.hex()[:8]} is not what was stored.")
         return data
 

@@ -2,7 +2,7 @@
 
 Everything else in the repository asks this one object, so that which key serves what can be read in one place:
 
-- names of chunks: BLAKE3 keyed with ``derive(id_key, "names" + kind)``, a key per kind of chunk, so that no chunk of file
+- names of chunks: 24 bytes of BLAKE3 keyed with ``derive(id_key, "names" + kind)``, a key per kind of chunk, so that no chunk of file
   data can be passed off as a tree;
 - segments: AES-256-GCM under ``derive(session key, "segment" + segment id)``, used once, so the nonce is zero;
 - tables of segments, index shards, session marks: the same under the index key, which writers hold too;
@@ -26,6 +26,8 @@ TREE = 2
 MAP = 3
 """Chunk lists and page maps of large files."""
 
+ID_SIZE = 24
+"""Bytes of a chunk's name.  Only members can make two chunks of one name, and for them it is 2^96 work."""
 KIND_NAMES = {DATA: "data", TREE: "tree", MAP: "map"}
 
 

@@ -16,11 +16,11 @@ from safehold.codec import compression, sealing
 from safehold.core.errors import DamageError, FormatError
 from safehold.repo.seals import Seals, SessionKey, SessionRef
 
-TARGET = 1024 * 1024
+TARGET = 2 * 1024 * 1024
 """Bytes of small chunks that are gathered before they are compressed together."""
 LIMIT = 16 * 1024 * 1024
 """No segment holds more, before or after compression; a reader refuses what claims to."""
-ROW = struct.Struct("<32sI")
+ROW = struct.Struct("<24sI")
 """A line of a table: chunk id, length."""
 
 

@@ -93,14 +93,14 @@ class Session:
 
     def require_alive(self) -> None:
         """Raise ``SessionExpired`` if a prune has given this session up."""
-        if not any(True for _ in self._store.list(PREFIX + self.id.hex() + "-")):
+        if not any(True for _ in self._store.list(f"{PREFIX}{self.id.hex()}/")):
             raise SessionExpired(
                 "This backup was taken for dead by a prune, since it was silent for too long.", "It is run again from the start."
             )
 
     def _put(self, mark: Mark) -> None:
         self._mark = mark
-        self._key = f"{PREFIX}{mark.id.hex()}-{mark.beat}"
+        self._key = f"{PREFIX}{mark.id.hex()}/{mark.beat}"
         self._store.put(self._key, envelopes.wrap(self._seals, "session", msgspec.msgpack.encode(mark)))
 
     def _renew_forever(self) -> None:
@@ -116,7 +116,7 @@ def seen(seals: Seals, store: Store) -> list[SeenMark]:
     """Every mark in the store, the newest of each session."""
     newest: dict[str, SeenMark] = {}
     for info in store.list(PREFIX):
-        session = info.key.removeprefix(PREFIX).partition("-")[0]
+        session = info.key.removeprefix(PREFIX).partition("/")[0]
         try:
             found = SeenMark(info.key, _parse(seals, store.get(info.key)), info.modified_ns)
         except ObjectMissing:

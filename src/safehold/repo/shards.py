@@ -2,9 +2,9 @@
 
 The body of an ``index`` object, and, byte for byte, the file that the local cache keeps of it and maps into memory:
 
-    header | prefixes u64[n] | rests 24 B[n] | places 12 B[n] | segments 32 B[s] | packs 48 B[p] | tail (msgpack)
+    header | prefixes u64[n] | rests 16 B[n] | places 12 B[n] | segments 32 B[s] | packs 48 B[p] | tail (msgpack)
 
-A chunk id is split: its first 8 bytes, read as a big-endian number, form the sorted column that is searched; the other 24 lie
+A chunk id is split: its first 8 bytes, read as a big-endian number, form the sorted column that is searched; the other 16 lie
 beside it.  Columns make the search a C ``bisect`` over a mapped array: a repository of ten million chunks is opened without
 building ten million objects.
 """
@@ -26,7 +26,7 @@ from safehold.repo.seals import SessionRef
 MAGIC = b"SHINDEX1"
 HEADER = struct.Struct("<8sQIIQ")
 """Magic, chunks, segments, packs, length of the tail."""
-REST = 24
+REST = 16
 PLACE = struct.Struct("<III")
 """Segment (its number in this shard), offset in the raw segment, length."""
 SEGMENT = struct.Struct("<16sIIII")
@@ -91,8 +91,8 @@ def assemble(rows: list[bytes], segments: list[bytes], packs: list[bytes], tail:
         [
             HEADER.pack(MAGIC, len(rows), len(segments), len(packs), len(tail)),
             prefixes.tobytes(),
-            b"".join([row[8:32] for row in rows]),
-            b"".join([row[32:] for row in rows]),
+            b"".join([row[8:24] for row in rows]),
+            b"".join([row[24:] for row in rows]),
             *segments,
             *packs,
             tail,

@@ -21,13 +21,21 @@ from safehold.repo import envelopes, shards
 from safehold.repo.index import PREFIX, Index
 from safehold.repo.packs import TARGET as PACK_TARGET
 from safehold.repo.packs import PackBuilder, PackRecord
-from safehold.repo.seals import DATA, MAP, TREE, Seals, SessionKey
+from safehold.repo.seals import DATA, ID_SIZE, Seals, SessionKey
 from safehold.repo.segments import TARGET as SEGMENT_TARGET
 from safehold.repo.segments import SealedSegment, Sealer
 from safehold.storage.store import Store
 
 CHECKPOINT_CHUNKS = 250_000
 """After so many new chunks the index of what is stored is written, which bounds memory and what a crash can undo."""
+
+
+SMALL = 0
+"""Chunks of small files, trees and maps share segments with their like."""
+PAGES = 1
+"""Changed pages of paged files share segments with each other."""
+ALONE = 2
+"""Chunks of large files are segments of their own."""
 
 
 class WriterOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,19 +86,19 @@ class ChunkWriter:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="seal")
         self._room = threading.Semaphore(2 * workers + 2)
         self._failure: BaseException | None = None
-        self._gathering = {kind: _Gathering() for kind in (DATA, TREE, MAP)}
+        self._gathering: dict[tuple[int, int], _Gathering] = {}
         self._known: set[bytes] = set()
         self._open: dict[int, PackBuilder] = {}
         self._lock = threading.Lock()
         self._records: list[PackRecord] = []
         self._unindexed = 0
 
-    def add(self, kind: int, data: bytes | memoryview, *, alone: bool = False) -> bytes:
-        """Store a chunk unless it is there already; its name.  ``alone``: it shares its segment with nothing."""
-        name = blake3(data, key=self._naming[kind]).digest()
+    def add(self, kind: int, data: bytes | memoryview, *, group: int = SMALL) -> bytes:
+        """Store a chunk unless it is there already; its name.  ``group`` says what it may share a segment with."""
+        name = blake3(data, key=self._naming[kind]).digest(ID_SIZE)
         if name not in self._known and not self._index.has(name):
             self._known.add(name)
-            self._append(kind, name, data, alone)
+            self._append(kind, name, data, group)
         return name
 
     def knows(self, name: bytes) -> bool:
@@ -99,8 +107,8 @@ class ChunkWriter:
 
     def finish(self) -> None:
         """Everything added is durable and indexed when this returns.  Raises what a worker failed with."""
-        for kind in self._gathering:
-            self._submit(kind)
+        for kind, group in list(self._gathering):
+            self._submit(kind, group)
         self._pool.shutdown(wait=True)
         self._check()
         for kind in list(self._open):
@@ -121,23 +129,24 @@ class ChunkWriter:
             self._commit(self._open.pop(kind))
         self._write_index()
 
-    def _append(self, kind: int, name: bytes, data: bytes | memoryview, alone: bool) -> None:
+    def _append(self, kind: int, name: bytes, data: bytes | memoryview, group: int) -> None:
         self.added.chunks += 1
         self.added.raw += len(data)
-        if alone:
+        if group == ALONE:
             self._start(kind, [name], [data])
             return
-        gathering = self._gathering[kind]
+        gathering = self._gathering.get((kind, group))
+        if gathering is None:
+            gathering = self._gathering[kind, group] = _Gathering()
         gathering.names.append(name)
         gathering.pieces.append(data)
         gathering.size += len(data)
         if gathering.size >= SEGMENT_TARGET:
-            self._submit(kind)
+            self._submit(kind, group)
 
-    def _submit(self, kind: int) -> None:
-        gathering = self._gathering[kind]
-        if gathering.names:
-            self._gathering[kind] = _Gathering()
+    def _submit(self, kind: int, group: int) -> None:
+        gathering = self._gathering.pop((kind, group), None)
+        if gathering is not None:
             self._start(kind, gathering.names, gathering.pieces)
 
     def _start(self, kind: int, names: list[bytes], pieces: list[bytes | memoryview]) -> None:
@@ -169,13 +178,12 @@ class ChunkWriter:
 
     def _pack(self, segment: SealedSegment) -> PackBuilder | None:
         """Append to the open pack of its sort; the pack, if that filled it."""
-        sort = DATA if segment.kind == DATA else TREE
         with self._lock:
             builder = self._open.get(segment.kind)
             if builder is None:
                 builder = self._open[segment.kind] = PackBuilder(self._seals, self._store.upload(), segment.kind)
             builder.append(segment)
-            if sort != DATA:
+            if segment.kind != DATA:
                 self.added.metadata += len(segment.body) + len(segment.table)
             return self._open.pop(segment.kind) if builder.size >= PACK_TARGET else None
 

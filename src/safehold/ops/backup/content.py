@@ -11,7 +11,7 @@ from safehold.codec.chunker import Chunker
 from safehold.core.entries import data_ranges
 from safehold.repo import contents
 from safehold.repo.seals import DATA
-from safehold.repo.writer import ChunkWriter
+from safehold.repo.writer import ALONE, ChunkWriter
 
 WINDOW = 8 * 1024 * 1024
 """Of a large file, so much is read at a time; no less than the most a chunk can have."""
@@ -77,7 +77,7 @@ class ContentWriter:
         pieces = list(self._chunker.coarse(buffer))
         keep = 0 if ended or len(pieces) == 1 else len(pieces[-1])
         for piece in pieces[:-1] if keep else pieces:
-            chunks.append((self._writer.add(DATA, bytes(piece), alone=True), len(piece)))
+            chunks.append((self._writer.add(DATA, bytes(piece), group=ALONE), len(piece)))
         self._advance(len(buffer) - keep)
         return buffer[len(buffer) - keep :] if keep else b""
 
