@@ -20,7 +20,7 @@ from safehold.storage.wrappers.passthrough import PassThrough
 from safehold.storage.wrappers.recording import RecordingStore
 from safehold.storage.wrappers.retry import RetryStore
 from safehold.storage.wrappers.throttle import ThrottledStore
-from safehold.testing.stores import FaultyStore, MemoryStore
+from safehold.testing.stores import FaultyStore, MemoryStore, VolatileStore
 
 Builder = Callable[[Path], Store]
 
@@ -33,6 +33,7 @@ STORES: dict[str, Builder] = {
     "retry": lambda folder: RetryStore(MemoryStore(), ManualClock(), Random(1)),
     "throttle": lambda folder: ThrottledStore(MemoryStore(), ManualClock(), up=1e6, down=1e6),
     "faulty-without-faults": lambda folder: FaultyStore(MemoryStore()),
+    "volatile": lambda folder: VolatileStore(MemoryStore()),
     "dry-run": lambda folder: DryRunStore(MemoryStore(), MemoryStore()),
     "cache-of-all": lambda folder: CachedStore(MemoryStore(), folder / "cache", ("",), 4 << 20, SystemClock()),
     "cache-of-some": lambda folder: CachedStore(MemoryStore(), folder / "cache", ("index/",), 4 << 20, SystemClock()),

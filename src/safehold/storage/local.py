@@ -125,6 +125,7 @@ class LocalStore:
             raise explained(error, key, self.location) from error
         else:
             self._folders.note_deletion(folder_of(key))
+            self._folders.remove_empty(folder_of(key))
 
     def quarantine(self, key: str) -> None:
         self.size(key)
@@ -187,6 +188,8 @@ class LocalStore:
             return action()
 
     def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Looks for the drive before and after, since what is left behind by one that went away is an empty folder."""
+        self._folders.check_root()
         waiting = [prefix]
         while waiting:
             folder = waiting.pop()
@@ -199,6 +202,7 @@ class LocalStore:
                         waiting.append(start + name)
             except OSError as error:
                 raise explained(error, folder or "The folder", self.location) from error
+        self._folders.check_root()
 
     def _remove_unfinished(self, name: str, status: os.stat_result) -> int:
         with suppress(FileNotFoundError):

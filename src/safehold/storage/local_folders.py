@@ -70,6 +70,18 @@ class Folders:
         with self._lock:
             self._undurable.add(folder)
 
+    def remove_empty(self, folder: str) -> None:
+        """Remove a folder and those above it as far as they are empty.  Who is about to use one makes it again."""
+        while folder:
+            try:
+                os.rmdir(self.path(folder))
+            except OSError:
+                return
+            self._durable.discard(folder)
+            self._checked.discard(folder)
+            folder = folder_of(folder)
+            self.note_deletion(folder)
+
     def flush_deletions(self, but: str | None = None) -> None:
         """Make removals durable, those below the top folder ``but`` excepted."""
         if not self._undurable:
