@@ -91,6 +91,14 @@ class _Loose(MemoryStore):
         return self.objects.get(key, b"")
 
 
+def test_the_suite_leaves_no_folders_on_a_disk(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path, create=True)
+    names = ("create", "quarantine", "abort")
+    assert all(result.ok for result in validate(store, Random(1), SystemClock(), names, store.tidy))
+    assert {path.name for path in tmp_path.iterdir()} <= {"tmp", "quarantine"}
+    assert not list((tmp_path / "quarantine").iterdir())
+
+
 @pytest.mark.parametrize(
     ("broken", "found"),
     [

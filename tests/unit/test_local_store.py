@@ -122,6 +122,8 @@ def test_foreign_things_in_the_folder_are_no_objects_and_block_nothing(store: Lo
 def test_a_folder_that_was_tidied_away_is_made_again(store: LocalStore, tmp_path: Path) -> None:
     store.put("packs/ab/1", b"1")
     store.delete("packs/ab/1")
+    store.tidy("none/")
+    store.tidy("packs/")
     assert not (tmp_path / "store/packs").exists()
     (tmp_path / "store/tmp").rmdir()
     store.put("packs/ab/2", b"2")
@@ -131,6 +133,21 @@ def test_a_folder_that_was_tidied_away_is_made_again(store: LocalStore, tmp_path
     (tmp_path / "store/packs/ab").rmdir()
     upload.commit("packs/ab/3")
     assert [line.key for line in store.list("")] == ["packs/ab/3"]
+
+
+def test_tidying_takes_empty_folders_only(store: LocalStore, tmp_path: Path) -> None:
+    for key in ("packs/a/1", "packs/b/2", "index/3"):
+        store.put(key, b"x")
+    store.delete("packs/a/1")
+    store.delete("index/3")
+    store.tidy("packs/")
+    assert {path.name for path in (tmp_path / "store").iterdir()} == {"packs", "index", "tmp"}
+    assert [path.name for path in (tmp_path / "store/packs").iterdir()] == ["b"]
+    (tmp_path / "outside/empty").mkdir(parents=True)
+    (tmp_path / "store/linked").symlink_to(tmp_path / "outside")
+    with pytest.raises(StoreError):
+        store.tidy("linked/")
+    assert (tmp_path / "outside/empty").is_dir()
 
 
 def test_reading_sees_what_another_client_replaced(store: LocalStore, tmp_path: Path) -> None:

@@ -125,7 +125,6 @@ class LocalStore:
             raise explained(error, key, self.location) from error
         else:
             self._folders.note_deletion(folder_of(key))
-            self._folders.remove_empty(folder_of(key))
 
     def quarantine(self, key: str) -> None:
         self.size(key)
@@ -154,6 +153,16 @@ class LocalStore:
         except OSError as error:
             raise explained(error, RESERVED, self.location) from error
         return freed
+
+    def tidy(self, prefix: str) -> None:
+        """Remove the empty folders of a prefix that only this process uses.  ``delete`` leaves them, as others may need them."""
+        check_prefix(prefix)
+        try:
+            self._folders.remove_empty(prefix.rstrip("/"))
+        except FileNotFoundError:
+            self._folders.check_root()
+        except OSError as error:
+            raise explained(error, prefix, self.location) from error
 
     def close(self) -> None:
         self._files.close()
