@@ -20,7 +20,7 @@ from safehold.storage.wrappers.passthrough import PassThrough
 from safehold.storage.wrappers.recording import RecordingStore
 from safehold.storage.wrappers.retry import RetryStore
 from safehold.storage.wrappers.throttle import ThrottledStore
-from safehold.testing.stores import FaultyStore, MemoryStore
+from safehold.testing.stores import FaultyStore, MemoryStore, VolatileStore
 
 Builder = Callable[[Path], Store]
 
@@ -33,6 +33,7 @@ STORES: dict[str, Builder] = {
     "retry": lambda folder: RetryStore(MemoryStore(), ManualClock(), Random(1)),
     "throttle": lambda folder: ThrottledStore(MemoryStore(), ManualClock(), up=1e6, down=1e6),
     "faulty-without-faults": lambda folder: FaultyStore(MemoryStore()),
+    "volatile": lambda folder: VolatileStore(MemoryStore()),
     "dry-run": lambda folder: DryRunStore(MemoryStore(), MemoryStore()),
     "cache-of-all": lambda folder: CachedStore(MemoryStore(), folder / "cache", ("",), 4 << 20, SystemClock()),
     "cache-of-some": lambda folder: CachedStore(MemoryStore(), folder / "cache", ("index/",), 4 << 20, SystemClock()),
@@ -88,6 +89,14 @@ class _Stale(MemoryStore):
 class _Loose(MemoryStore):
     def get(self, key):  # type: ignore[no-untyped-def]
         return self.objects.get(key, b"")
+
+
+def test_the_suite_leaves_no_folders_on_a_disk(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path, create=True)
+    names = ("create", "quarantine", "abort")
+    assert all(result.ok for result in validate(store, Random(1), SystemClock(), names, store.tidy))
+    assert {path.name for path in tmp_path.iterdir()} <= {"tmp", "quarantine"}
+    assert not list((tmp_path / "quarantine").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,16 @@ class LocalStore:
             raise explained(error, RESERVED, self.location) from error
         return freed
 
+    def tidy(self, prefix: str) -> None:
+        """Remove the empty folders of a prefix that only this process uses.  ``delete`` leaves them, as others may need them."""
+        check_prefix(prefix)
+        try:
+            self._folders.remove_empty(prefix.rstrip("/"))
+        except FileNotFoundError:
+            self._folders.check_root()
+        except OSError as error:
+            raise explained(error, prefix, self.location) from error
+
     def close(self) -> None:
         self._files.close()
         try:
@@ -187,6 +197,8 @@ class LocalStore:
             return action()
 
     def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Looks for the drive before and after, since what is left behind by one that went away is an empty folder."""
+        self._folders.check_root()
         waiting = [prefix]
         while waiting:
             folder = waiting.pop()
@@ -199,6 +211,7 @@ class LocalStore:
                         waiting.append(start + name)
             except OSError as error:
                 raise explained(error, folder or "The folder", self.location) from error
+        self._folders.check_root()
 
     def _remove_unfinished(self, name: str, status: os.stat_result) -> int:
         with suppress(FileNotFoundError):

@@ -10,6 +10,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 from safehold.storage import filesystem as fs
 from safehold.storage.keys import is_part, top_of
@@ -69,6 +70,17 @@ class Folders:
         """A name in ``folder`` was removed, which is not durable yet."""
         with self._lock:
             self._undurable.add(folder)
+
+    def remove_empty(self, folder: str) -> None:
+        """Remove a folder and those below it as far as they are empty.
+
+        Only for a folder that no other process uses: it may remember that the folder is there, and durable.
+        """
+        self.check(folder)
+        for path, _, _ in os.walk(self.path(folder), topdown=False):
+            with suppress(OSError):
+                os.rmdir(path)
+        self.forget()
 
     def flush_deletions(self, but: str | None = None) -> None:
         """Make removals durable, those below the top folder ``but`` excepted."""

@@ -28,8 +28,13 @@ class CheckResult:
     seconds: float
 
 
-def validate(store: Store, random: Random, clock: Clock, names: tuple[str, ...] = ()) -> Iterator[CheckResult]:
-    """Run the checks (or those named) one by one, yielding each result.  ``random`` makes names and data."""
+def validate(
+    store: Store, random: Random, clock: Clock, names: tuple[str, ...] = (), tidy: Callable[[str], None] | None = None
+) -> Iterator[CheckResult]:
+    """Run the checks (or those named) one by one, yielding each result.  ``random`` makes names and data.
+
+    ``tidy`` is called at the end with each prefix that was used, for stores that have folders (``LocalStore.tidy``).
+    """
     root = f"validate-{random.getrandbits(64):016x}"
     for name, check in CHECKS.items():
         if not names or name in names:
@@ -37,6 +42,9 @@ def validate(store: Store, random: Random, clock: Clock, names: tuple[str, ...] 
             start = clock.monotonic()
             detail = _run(check, scene) or _clean(scene)
             yield CheckResult(name, not detail, detail, clock.monotonic() - start)
+    if tidy is not None:
+        for prefix in (f"{root}/", f"{QUARANTINE}/{root}/"):
+            tidy(prefix)
 
 
 def _run(check: Callable[[Scene], None], scene: Scene) -> str:

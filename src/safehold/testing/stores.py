@@ -1,4 +1,4 @@
-"""A store in memory, and one that fails and crashes when told to."""
+"""A store in memory, one that fails and crashes when told to, and one that loses power."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from safehold.core.clock import Clock
 from safehold.core.errors import ObjectExists, ObjectMissing, SafeholdError, StoreError, StoreFull
-from safehold.storage.keys import check_key, check_prefix, quarantine_keys
+from safehold.storage.keys import check_key, check_prefix, quarantine_keys, top_of
 from safehold.storage.store import Buffer, Capabilities, ObjectInfo, Store, Upload
 from safehold.storage.wrappers.passthrough import PassThrough, PassThroughUpload
 
@@ -243,3 +243,66 @@ class _FaultyUpload(PassThroughUpload):
         # A dead process tidies up nothing.
         if not self._store.crashed:
             self.inner.abort()
+
+
+class VolatileStore(PassThrough):
+    """Loses in ``crash`` all that the protocol lets a loss of power take, which real stores seldom lose."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._deleted: dict[str, bytes] = {}
+        self._lock = threading.RLock()
+
+    def put(self, key: str, data: Buffer) -> None:
+        with self._lock:
+            self.settle(key)
+            self.inner.put(key, data)
+            self._deleted.pop(key, None)
+
+    def upload(self) -> Upload:
+        return _VolatileUpload(self.inner.upload(), self)
+
+    def delete(self, key: str) -> None:
+        with self._lock:
+            self.settle(key)
+            try:
+                data = self.inner.get(key)
+            except ObjectMissing:
+                return
+            self.inner.delete(key)
+            self._deleted[key] = data
+
+    def quarantine(self, key: str) -> None:
+        with self._lock:
+            self._deleted.clear()
+            self.inner.quarantine(key)
+
+    def close(self) -> None:
+        self._deleted.clear()
+
+    def settle(self, key: str) -> None:
+        """A change of ``key`` begins: deletions in other top folders are durable from now on."""
+        with self._lock:
+            self._deleted = {name: data for name, data in self._deleted.items() if top_of(name) == top_of(key)}
+
+    def crash(self, unacknowledged: str | None = None) -> None:
+        """Lose power: deletions that nothing made durable are undone, and what was created without being acknowledged is gone.
+
+        ``unacknowledged`` is that of the ``FaultyStore`` in front of this one.
+        """
+        with self._lock:
+            if unacknowledged is not None and unacknowledged not in self._deleted:
+                self.inner.delete(unacknowledged)
+            for key, data in self._deleted.items():
+                self.inner.put(key, data)
+            self._deleted.clear()
+
+
+class _VolatileUpload(PassThroughUpload):
+    def __init__(self, upload: Upload, store: VolatileStore) -> None:
+        super().__init__(upload)
+        self._store = store
+
+    def commit(self, key: str) -> None:
+        self._store.settle(key)
+        self.inner.commit(key)
