@@ -26,8 +26,8 @@ def open_keyring(
     """Open the slot that ``credential`` fits.
 
     ``seen`` is what this machine remembers (``Keyring.seen``).  Objects damaged or not signed by an owner are
-    reported and ignored.  Raises ``WrongKey`` where no slot opens or the one that does was removed, ``DamageError`` where
-    the slots that could have opened are damaged, ``FormatError`` where they ask for a forbidden derivation,
+    reported and ignored.  Raises ``WrongKey`` where no slot opens or the one that does was removed, ``DamageError``
+    where the slots that could have opened are damaged, ``FormatError`` where they ask for a forbidden derivation,
     ``RolledBack``.
     """
     if isinstance(credential, KeyFile) and credential.repository_id != repository_id:
