@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keys_fixtures import REPOSITORY, KeyStore, World
 
+from safehold.codec import passphrase
 from safehold.codec.keyfile import KeyFile
-from safehold.codec.passphrase import STANDARD, Passphrase
+from safehold.codec.passphrase import STANDARD, Passphrase, check_cost
 from safehold.codec.sealing import ZERO_NONCE, aead_seal, domain, signing_public
 from safehold.core.clock import ManualClock
 from safehold.core.errors import DamageError, FormatError, SafeholdError, WrongKey
 from safehold.repo.keys import format as stored
-from safehold.repo.keys.admin import create_repository_keys, remove_slot, rotate
+from safehold.repo.keys.admin import add_slot, create_repository_keys, remove_slot, rotate
 from safehold.repo.keys.format import (
     EpochBody,
     PassphraseMethod,
@@ -190,6 +191,33 @@ def test_a_lowered_or_raised_derivation_is_refused(full: World, change: dict[str
     world.store.objects[slot_key(slot_id)] = make_object("slot", REPOSITORY, bytes(32), body)
     with pytest.raises(FormatError, match=says):
         world.open(Passphrase("secret"))
+
+
+def test_a_forbidden_derivation_does_not_hide_a_mistyped_passphrase(
+    full: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = copy_of(full)
+    monkeypatch.setattr(Passphrase, "stretched", lambda self, salt, cost: check_cost(cost) or self.text.encode() * 32)
+    add_slot(world.store, world.owner, "reader", Passphrase("a"), "real", clock=world.clock)
+    clear = SlotClear(bytes(16), "owner", "", 1, PassphraseMethod(bytes(16), 8, 1, 1), *[bytes(32)] * 3)
+    body = SlotBody(encode(clear), bytes(100))
+    world.store.objects[slot_key(bytes(16))] = make_object("slot", REPOSITORY, bytes(32), body)
+    assert world.open(Passphrase("a")).label == "real"
+    with pytest.raises(WrongKey):
+        world.open(Passphrase("b"))
+
+
+def test_too_little_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoMemory:
+        def __init__(self, **cost: object) -> None:
+            assert cost["memory_cost"] == STANDARD.memory_kib
+
+        def derive(self, key: bytes) -> bytes:
+            raise MemoryError
+
+    monkeypatch.setattr(passphrase, "Argon2id", NoMemory)
+    with pytest.raises(SafeholdError, match="64 MiB"):
+        Passphrase("x").stretched(bytes(16), STANDARD)
 
 
 def test_all_slots_lost_is_damage_not_a_wrong_key(full: World) -> None:
