@@ -13,7 +13,16 @@ from safehold.codec.passphrase import STANDARD, Passphrase
 from safehold.codec.recovery import RecoveryKey
 from safehold.core.errors import DamageError, NotPermitted, ObjectExists, RolledBack, UsageError, WrongKey
 from safehold.repo.keys.admin import add_slot, create_repository_keys, list_slots, remove_slot, rotate
-from safehold.repo.keys.format import PassphraseMethod, SlotBody, encode, epoch_key, parse_object, retired_key, slot_key
+from safehold.repo.keys.format import (
+    EpochBody,
+    PassphraseMethod,
+    SlotBody,
+    encode,
+    epoch_key,
+    parse_object,
+    retired_key,
+    slot_key,
+)
 from safehold.repo.keys.keyring import Keyring, Seen
 from safehold.repo.keys.opening import refresh
 from safehold.repo.keys.unlock import Unlocker
@@ -133,7 +142,9 @@ def test_rotation_reaches_every_reader_and_keeps_the_past(world: World) -> None:
     assert world.warnings == []
 
 
-def test_a_removed_reader_cannot_read_what_comes_after(world: World) -> None:
+@pytest.mark.parametrize("can_delete", [True, False])
+def test_a_removed_reader_cannot_read_what_comes_after(can_delete: bool) -> None:
+    world = World(KeyStore(can_delete=can_delete))
     reader = world.add("reader")
     before = world.open(reader)
     slot_object = world.store.objects[slot_key(reader.slot_id)]
@@ -142,15 +153,18 @@ def test_a_removed_reader_cannot_read_what_comes_after(world: World) -> None:
     with pytest.raises(WrongKey):
         world.open(reader)
     # Also with the slot kept aside and the retirement deleted by an accomplice at the store:
-    world.store.put(slot_key(reader.slot_id), slot_object)
+    world.store.objects[slot_key(reader.slot_id)] = slot_object
     del world.store.objects[retired_key(reader.slot_id)]
     with pytest.raises(WrongKey, match="removed"):
         world.open(reader)
     assert "retirement-missing" in world.codes()
     # And with the keys it had in memory, it finds no way into the new epoch.
     epoch = world.store.objects[epoch_key(2)]
+    body = parse_object(epoch_key(2), epoch, REPOSITORY).body
+    assert isinstance(body, EpochBody)
+    assert [each.slot_id for each in body.wrapped] == [owner.slot_id]
+    assert body.retired == [reader.slot_id]
     assert owner.epoch_privates[2] not in epoch
-    assert reader.slot_id in epoch  # as a retired one
     with pytest.raises(WrongKey):
         refresh(world.store, before)
     session = owner.wrap_session_key(b"s", b"k" * 32)
