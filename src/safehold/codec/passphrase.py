@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from safehold.core.errors import FormatError, UsageError
+from safehold.core.errors import FormatError, SafeholdError, UsageError
 
 SALT_SIZE = 16
 
@@ -51,11 +51,17 @@ class Passphrase:
     def stretched(self, salt: bytes, cost: Cost) -> bytes:
         """32 bytes: Argon2id (version 1.3) of the text's NFC form as UTF-8.
 
-        Raises ``FormatError`` where ``cost`` is not allowed, ``UsageError`` where the text can be no passphrase.
+        Raises ``FormatError`` where ``cost`` is not allowed, ``UsageError`` where the text can be no passphrase,
+        ``SafeholdError`` where memory does not suffice.
         """
         check_cost(cost)
         argon = Argon2id(salt=salt, length=32, iterations=cost.passes, lanes=cost.lanes, memory_cost=cost.memory_kib)
-        return argon.derive(self._bytes())
+        try:
+            return argon.derive(self._bytes())
+        except MemoryError:
+            mib = cost.memory_kib // 1024
+            hint = "Close other programs, or use a key file or the recovery key."
+            raise SafeholdError(f"Trying the passphrase needs {mib} MiB of memory, more than is free.", hint) from None
 
     def _bytes(self) -> bytes:
         # The same letters typed on another system must give the same bytes: macOS composes differently.

@@ -97,7 +97,7 @@ def _suggestion(typed: str, number: int | None) -> str:
 
 
 def words_table(words: Sequence[str]) -> str:
-    """The words in 6 columns of 4, numbered down each column, for a terminal of 100 characters or paper."""
+    """The words in 6 columns of 4, numbered down each column, for a terminal of 80 characters or for paper."""
     lines = []
     for row in range(_ROWS):
         numbers = range(row, WORDS, _ROWS)

@@ -194,7 +194,7 @@ def _retirement(now: Survey, slot_id: bytes, clock: Clock) -> RetiredBody:
 def rotate(store: Store, keyring: Keyring, *, clock: Clock, random: Random = os.urandom, report: Reporter = silent) -> Keyring:
     """Make the next epoch: what is backed up from now on is read by the slots that are there now, and by no others.
 
-    Returns the keyring with it.  Raises ``NotPermitted``; ``ObjectExists`` where another owner rotated at the same moment.
+    Returns the keyring with it.  Raises ``NotPermitted``, or ``ObjectExists`` where another owner rotated just now.
     """
     admin_private = keyring.admin_private()
     survey = _survey(store, keyring, report)

@@ -19,7 +19,7 @@ from safehold.core.errors import FormatError
 FOLDER = "keys/"
 SLOT_ID_SIZE = 16
 MAX_OBJECT_SIZE = 1 << 20
-"""Bytes.  A slot has about 600, an epoch about 200 and 100 for each slot."""
+"""Bytes.  A slot has about 500, an epoch about 300 and 100 for each slot."""
 
 Id = Annotated[bytes, Meta(min_length=SLOT_ID_SIZE, max_length=SLOT_ID_SIZE)]
 Key = Annotated[bytes, Meta(min_length=KEY_SIZE, max_length=KEY_SIZE)]
