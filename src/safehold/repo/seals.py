@@ -1,8 +1,8 @@
 """What the opened keys let this program do: name, seal and open, sign and check.
 
-Everything else in the repository asks this one object, so that which key serves what can be read in one place:
+Everything else asks this one object, so that which key serves what can be read in one place:
 
-- names of chunks: 24 bytes of BLAKE3 keyed with ``derive(id_key, "names" + kind)``, a key per kind of chunk, so that no chunk of file
+- names of chunks: 24 bytes of BLAKE3 keyed with ``derive(id_key, "names" + kind)``, a key per kind, so that no chunk of file
   data can be passed off as a tree;
 - segments: AES-256-GCM under ``derive(session key, "segment" + segment id)``, used once, so the nonce is zero;
 - tables of segments, index shards, session marks: the same under the index key, which writers hold too;

@@ -62,7 +62,7 @@ def store(
     walk: Callable[[Root, bytes], Entry | None],
     entry: Callable[[Folder, bytes, bytes, Totals], Entry],
 ) -> tuple[bytes, Totals]:
-    """Store everything below ``root``; the tree id.  ``walk`` stores a source; ``entry`` makes the entry of a folder above one."""
+    """Store everything below ``root``; its tree id.  ``walk`` stores a source, ``entry`` makes the entry of a folder above."""
     entries = list(_entries(writer, root, walk, entry))
     return trees.write_node(writer, Node(entries)), total(entries)
 
