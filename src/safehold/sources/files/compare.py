@@ -19,8 +19,8 @@ from safehold.core.entries import (
     SYMLINK,
     Entry,
 )
+from safehold.sources.files.data import Data
 from safehold.sources.files.metadata import read_flags, read_xattrs
-from safehold.sources.files.placing.terms import Data
 from safehold.sources.files.system import system
 
 _KINDS = {

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 assert sys.platform != "win32"
 
 from safehold.core.errors import DamageError
-from safehold.sources.files.placing.terms import Data
+from safehold.sources.files.data import Data
 from safehold.sources.files.system import system
 
 SMALL = 128 * 1024

@@ -11,13 +11,14 @@ assert sys.platform != "win32"
 
 from safehold.core.entries import BLOCK_DEVICE, CHAR_DEVICE, FILE, KIND_NAMES, SYMLINK, Entry
 from safehold.sources.files.compare import kind_of
+from safehold.sources.files.data import Data
 from safehold.sources.files.placing.attributes import Attributes, unlock
 from safehold.sources.files.placing.contents import equals, hole_pairs, update
 from safehold.sources.files.placing.folders import Folder, Folders, Spot, names_in, open_folder
 from safehold.sources.files.placing.links import Group, Groups
 from safehold.sources.files.placing.making import NeedsRoot, checked, make_file, make_node
 from safehold.sources.files.placing.removing import Remover
-from safehold.sources.files.placing.terms import Data, Ledger, Options, Outcome
+from safehold.sources.files.placing.terms import Ledger, Options, Outcome
 
 _EXISTING = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 Result = tuple[Outcome, int]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+
+assert sys.platform != "win32"
 
 from safehold.core.entries import Entry
 from safehold.sources.files.placing.folders import Folder

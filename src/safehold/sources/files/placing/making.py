@@ -12,10 +12,10 @@ assert sys.platform != "win32"
 
 from safehold.core.entries import BLOCK_DEVICE, CHAR_DEVICE, FIFO, SOCKET, SYMLINK, Entry
 from safehold.core.errors import DamageError
+from safehold.sources.files.data import Data
 from safehold.sources.files.placing.attributes import Attributes
 from safehold.sources.files.placing.contents import Bytes, hole_pairs, write_all, write_new
 from safehold.sources.files.placing.folders import Folder, Spot
-from safehold.sources.files.placing.terms import Data
 
 NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NODE_TYPES = {FIFO: stat.S_IFIFO, SOCKET: stat.S_IFSOCK, CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK}

@@ -16,13 +16,14 @@ from safehold.core.entries import DIRECTORY, FILE, Entry
 from safehold.core.errors import DamageError, TargetError
 from safehold.core.events import Reporter
 from safehold.sources.files.compare import differences
+from safehold.sources.files.data import Data
 from safehold.sources.files.placing.attributes import Attributes
 from safehold.sources.files.placing.entering import Entering
 from safehold.sources.files.placing.existing import Existing
 from safehold.sources.files.placing.folders import Folder, Folders, Spot, names_in
 from safehold.sources.files.placing.making import make_plain
 from safehold.sources.files.placing.names import refusal
-from safehold.sources.files.placing.terms import Counts, Data, Ledger, Options, Outcome
+from safehold.sources.files.placing.terms import Counts, Ledger, Options, Outcome
 from safehold.sources.files.system import system
 
 _STOPS = {

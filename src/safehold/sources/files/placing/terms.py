@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from enum import Enum
 from typing import Literal, Protocol
 
@@ -29,20 +28,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Tell of each thing that is made or changed, too."""
     open_folders: int = 256
     """How many folders may be open at once; deeper ones are opened again when needed."""
-
-
-class Data(Protocol):
-    """The bytes of one file, fetched as they are needed."""
-
-    @property
-    def size(self) -> int:
-        """All bytes, holes included."""
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Exactly ``length`` bytes from ``offset``."""
-
-    def pieces(self) -> Iterator[tuple[int, int]]:
-        """Offset and length of parts that are well read at once (below some MiB), ascending, without gaps."""
 
 
 class Outcome(Enum):

@@ -22,8 +22,9 @@ assert sys.platform == "win32"
 from safehold.core.entries import DIRECTORY, FILE, KIND_NAMES, SYMLINK, Entry
 from safehold.core.errors import DamageError, TargetError
 from safehold.core.events import Reporter
+from safehold.sources.files.data import Data
 from safehold.sources.files.placing.names import refusal
-from safehold.sources.files.placing.terms import Counts, Data, Ledger, Options, Outcome
+from safehold.sources.files.placing.terms import Counts, Ledger, Options, Outcome
 from safehold.sources.files.system import system
 
 _STEP = 1 << 20
