@@ -18,9 +18,10 @@ from safehold.core.entries import Entry, Totals
 from safehold.core.errors import SessionExpired
 from safehold.core.events import Progress, Reporter
 from safehold.ops.backup import roots
-from safehold.ops.backup.capture import Capture
+from safehold.ops.backup.capture import Capture, Paging
 from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.memory import Memory
+from safehold.ops.backup.paged import PAGE, PagedWriter
 from safehold.ops.backup.walk import Walker, WalkOptions
 from safehold.repo import snapshots
 from safehold.repo.repository import Repository
@@ -46,6 +47,10 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     parent: str = ""
     """The id of the snapshot to recognise unchanged files by; empty: the last one of the same paths."""
     force: bool = False
+    paged: bool = False
+    """Store every large file by page, not only those whose names say that they change in place."""
+    page_size: int = 0
+    """Of paged files, in bytes: a power of two; 0: 16 KiB."""
     writer: WriterOptions = WriterOptions()
     host: str = ""
 
@@ -96,7 +101,8 @@ class _Backup:
         repository, options = self._repository, self._options
         ticker = _Ticker(repository.report, repository.clock.monotonic)
         content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), ticker.advance)
-        capture = Capture(writer, content, repository.report, trusted=trusted)
+        paging = Paging(PagedWriter(writer, memory, ticker.advance, trusted=trusted), options.page_size or PAGE, options.paged)
+        capture = Capture(writer, content, paging, repository.report, trusted=trusted)
         ticker.watch(capture)
         walk_options = WalkOptions(
             excluder=self._excluder,
