@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,12 +108,12 @@ class Call:
         given = credentials.Given(values.password_file, values.key_file, values.recovery)
         return credentials.find(given, self.environ, place or self.place, new=new)
 
-    def repository(self) -> Repository:
-        """The repository, opened.  Raises ``RepositoryMissing``, ``RepositoryTooNew``, ``WrongKey``, ``StoreUnreachable``."""
+    def repository(self, wrap: Callable[[Store], Store] = lambda store: store) -> Repository:
+        """The repository, opened, its store perhaps wrapped.  Raises ``RepositoryMissing``, ``RepositoryTooNew``, ``WrongKey``, ``StoreUnreachable``."""
         from safehold.repo import config
         from safehold.repo.repository import open_repository
 
-        store = self.store(self.place)
+        store = wrap(self.store(self.place))
         config.read(store)  # before anybody is asked for a passphrase
         return open_repository(store, self.credential(), self.cache, clock=self.clock, report=self.out.report)
 

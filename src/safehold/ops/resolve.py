@@ -72,30 +72,29 @@ def stored_path(path: str) -> bytes:
     return os.fsencode(path).strip(b"/")
 
 
-def moment_ns(text: str, now_ns: int) -> int:
-    """A time in words, local unless it says otherwise; a day means its end.  Raises ``SnapshotMissing``."""
+def moment_ns(text: str, now_ns: int, *, day_ends: bool = True) -> int:
+    """A time in words, local unless it says otherwise; a day means its end, or its start.  Raises ``SnapshotMissing``."""
     now = datetime.fromtimestamp(now_ns // 1_000_000_000).astimezone()
     try:
-        found = _moment(text.lower(), now)
+        found, is_day = _moment(text.strip().lower(), now)
     except (ValueError, OverflowError) as error:
         raise SnapshotMissing(f"`{text}` is no time.", "Write 2026-11-20, \"2026-11-20 14:30\" or \"3 days ago\".") from error
+    if is_day:
+        found = found.replace(hour=23, minute=59, second=59, microsecond=999_999) if day_ends else found
     return int(found.timestamp()) * 1_000_000_000 + found.microsecond * 1000
 
 
-def _moment(text: str, now: datetime) -> datetime:
+def _moment(text: str, now: datetime) -> tuple[datetime, bool]:
+    """A time, and whether it stands for its whole day (then it is its start)."""
     ago = _AGO.fullmatch(text)
     if ago:
-        return _ago(int(ago[1]), ago[2], now)
+        return _ago(int(ago[1]), ago[2], now), False
     if text == "now":
-        return now
+        return now, False
     if text in ("today", "yesterday"):
-        return _end_of(now - timedelta(days=text == "yesterday"))
-    found = datetime.fromisoformat(re.sub(r"[t ](\d):", r" 0\1:", text).upper())
-    return _end_of(found) if len(text) == 10 else found
-
-
-def _end_of(day: datetime) -> datetime:
-    return datetime(day.year, day.month, day.day, 23, 59, 59, 999_999)
+        day = now - timedelta(days=text == "yesterday")
+        return datetime(day.year, day.month, day.day), True
+    return datetime.fromisoformat(re.sub(r"[t ](\d):", r" 0\1:", text).upper()), len(text) == 10
 
 
 def _ago(number: int, unit: str, now: datetime) -> datetime:

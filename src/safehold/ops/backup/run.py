@@ -53,6 +53,8 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Of paged files, in bytes: a power of two; 0: 16 KiB."""
     writer: WriterOptions = WriterOptions()
     host: str = ""
+    dry_run: bool = False
+    """The store is one that changes nothing; what is remembered of the paths stays as it is, too."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -145,6 +147,8 @@ class _Backup:
     def _commit(self, session: Session, writer: ChunkWriter, memory: Memory, snapshot: Snapshot) -> Result:
         """The snapshot is stored only while the session is known to be alive, and counts only if it still is afterwards."""
         repository = self._repository
+        if self._options.dry_run:
+            return Result("", snapshot)
         session.require_alive()
         name = snapshots.write(repository.seals, repository.store, writer.session, snapshot)
         session.require_alive()
