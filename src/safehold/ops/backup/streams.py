@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -80,7 +81,7 @@ def _back_up(
         content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), advance)
         stored = content.store_stream(lambda most: read(min(most, READ)))
         succeed()
-        uid, gid = (os.getuid(), os.getgid()) if hasattr(os, "getuid") else (0, 0)
+        uid, gid = (os.getuid(), os.getgid()) if sys.platform != "win32" else (0, 0)
         more = More(map=stored.map) if stored.map else None
         entry = Entry(source.paths[0], FILE, MODE, uid, gid, now_ns, now_ns, stored.size, 0, stored.ids, more)
         owners = {uid: name} if (name := metadata.owner_name(uid)) else {}
