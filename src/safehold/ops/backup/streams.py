@@ -81,7 +81,7 @@ def _back_up(
         content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), advance)
         stored = content.store_stream(lambda most: read(min(most, READ)))
         succeed()
-        uid, gid = (os.getuid(), os.getgid()) if sys.platform != "win32" else (0, 0)
+        uid, gid = _ids()
         more = More(map=stored.map) if stored.map else None
         entry = Entry(source.paths[0], FILE, MODE, uid, gid, now_ns, now_ns, stored.size, 0, stored.ids, more)
         owners = {uid: name} if (name := metadata.owner_name(uid)) else {}
@@ -116,3 +116,10 @@ def _shell(command: str) -> list[str]:
         if os.access(shell, os.X_OK):
             return [shell, "-o", "pipefail", "-c", command]
     return ["/bin/sh", "-c", command]
+
+
+def _ids() -> tuple[int, int]:
+    """Who runs this: user and group number; Windows has none."""
+    if sys.platform == "win32":
+        return 0, 0
+    return os.getuid(), os.getgid()
