@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,9 +23,8 @@ _LATER = {
     "mysql": "MySQL databases",
     "sqlite": "SQLite databases",
     "device": "disks and images",
-    "command": "the output of commands",
-    "-": "standard input",
 }
+_STREAMS = ("-", "command")
 
 
 def kind_of(source: str) -> str:
@@ -32,7 +32,7 @@ def kind_of(source: str) -> str:
     if source == "-":
         return "-"
     match = re.match(r"([a-z]+):", source)
-    return match[1] if match and match[1] in _LATER and not os.path.lexists(source) else "files"
+    return match[1] if match and match[1] in (*_LATER, *_STREAMS) and not os.path.lexists(source) else "files"
 
 
 def back_up(call: Call, options: BackupOptions) -> Result:
@@ -41,6 +41,8 @@ def back_up(call: Call, options: BackupOptions) -> Result:
     if len(kinds) > 1:
         raise UsageError("Sources of different kinds do not go into one snapshot.", "Back them up one after the other.")
     kind = kinds.pop()
+    if kind in _STREAMS:
+        return _stream(call, options, kind)
     if kind != "files":
         raise UsageError(f"This version of Safehold can't yet back up {_LATER[kind]} ({options.paths[0]}).", "Name files or folders.")
     return _files(call, options)
@@ -60,6 +62,33 @@ def _files(call: Call, options: BackupOptions) -> Result:
 
         options = msgspec.structs.replace(options, parent=resolve(repository, options.parent).id)
     return back_up(repository, options)
+
+
+def _stream(call: Call, options: BackupOptions, kind: str) -> Result:
+    from safehold.ops.backup.streams import StreamOptions, back_up_command, back_up_stream
+
+    source = options.paths[0]
+    if len(options.paths) > 1:
+        raise UsageError(f"{source} must be the only source.", "Back the others up one after the other.")
+    if options.excludes or options.parent or options.one_file_system or options.exclude_caches:
+        raise UsageError("Standard input and commands have nothing to exclude or compare with.", "Leave those options out.")
+    command = source.removeprefix("command:")
+    name = call.values.name or (_command_name(command) if kind == "command" else "stdin")
+    stream = StreamOptions(name=name, tags=options.tags, host=options.host, writer=options.writer)
+    repository = _writable(call)
+    if kind == "command":
+        result = back_up_command(repository, command, stream)
+    else:
+        result = back_up_stream(repository, sys.stdin.buffer, stream)
+    return msgspec.structs.replace(result, id="") if options.dry_run else result
+
+
+def _command_name(command: str) -> str:
+    """The program's name: ``pg_dump -Fc mydb`` becomes ``pg_dump``."""
+    words = command.split()
+    if not words:
+        raise UsageError("After `command:` there is no command.", "Write, for instance, 'command:pg_dump mydb'.")
+    return os.path.basename(words[0]) or "command"
 
 
 def _writable(call: Call) -> Repository:

@@ -21,8 +21,7 @@ from safehold.repo.reader import ChunkReader
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Snapshot
 from safehold.sources.files.exclude import Excluder
-from safehold.sources.files.placing import Placer
-from safehold.sources.files.placing.folders import Folder
+from safehold.sources.files.placing import Folder, Placer
 from safehold.sources.files.placing.terms import Counts, Options
 
 WORKERS = 2
@@ -178,7 +177,7 @@ class _Restore:
         fresh = folder.fresh
         for entry in entries:
             data: bytes | files.FileContent | None = None
-            if entry.kind == FILE and (fresh or placer.needs(folder, entry)):
+            if entry.kind == FILE and ((fresh and entry.more is None) or placer.needs(folder, entry)):
                 try:
                     data = files.small_content(reader, entry)
                     if data is None:

@@ -13,7 +13,9 @@ from trees import capture, compared, restore
 
 from safehold.core.entries import DIRECTORY, FIFO, FILE, SYMLINK, Entry, More
 from safehold.core.errors import DamageError
-from safehold.sources.files.placing.terms import Counts
+from safehold.core.events import silent
+from safehold.sources.files.placing import Placer
+from safehold.sources.files.placing.terms import Counts, Options, Outcome
 
 _STAMP = 1_000_000_000_000_000_005
 
@@ -281,3 +283,36 @@ def test_wrong_sizes_and_damaged_data_fail_alone(tmp_path: Path) -> None:
     assert done.counts == Counts(created=1, failed=2, written=4, codes=done.counts.codes)
     assert done.counts.codes["damaged"] == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["whole"]
+
+
+def test_only_bytes_that_are_needed_are_asked_for(tmp_path: Path) -> None:
+    linked = [_file(name, b"same", link=(1, 2))[0] for name in ("first", "second")]
+    same, other = _file("same", b"1")[0], _file("other", b"2")[0]
+    restore([_file("same", b"1"), _file("other", b"x")], tmp_path)
+    os.utime(tmp_path / "other", ns=(1, 1))
+    asked = {}
+    for mode in ("always", "if-changed", "never"):
+        with Placer(tmp_path, Options(overwrite=mode), silent) as placer:  # type: ignore[arg-type]
+            asked[mode] = [placer.needs(placer.root, entry) for entry in (same, other, linked[0])]
+    assert asked == {"always": [True] * 3, "if-changed": [False, True, True], "never": [False, False, True]}
+    with Placer(tmp_path, Options(overwrite="if-changed"), silent) as placer:
+        assert placer.place(placer.root, same) is Outcome.KEPT
+        placer.place(placer.root, linked[0], b"same")
+        assert not placer.needs(placer.root, linked[1])
+        assert placer.place(placer.root, linked[1]) is Outcome.CREATED
+        assert placer.place(placer.root, other) is Outcome.FAILED
+        os.link(tmp_path / "other", tmp_path / "another")
+        assert placer.place(placer.root, other) is Outcome.FAILED
+    assert (tmp_path / "other").read_bytes() == b"x"
+    assert (tmp_path / "second").read_bytes() == b"same"
+
+
+def test_the_target_itself_gets_attributes_if_asked_for(tmp_path: Path) -> None:
+    top = Entry(b"", DIRECTORY, 0o750, 3, 4, _STAMP, 1, 0, 1, b"", More(xattrs={"user.a": b"b"}))
+    entry, content = _file("file", b"x")
+    with Placer(tmp_path / "target", Options(), silent, top) as placer:
+        placer.place(placer.root, entry, content)
+        placer.finish()
+    found = (tmp_path / "target").stat()
+    assert (found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns) == (0o40750, 3, 4, _STAMP)
+    assert os.getxattr(tmp_path / "target", "user.a") == b"b"

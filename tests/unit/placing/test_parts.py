@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,19 @@ def _entry(kind: int = FILE, **fields: object) -> Entry:
     return Entry(b"file", kind, **(values | fields))  # type: ignore[arg-type]
 
 
+class Sparse:
+    """``abc``, three zeros that no piece covers, ``d``."""
+
+    size = 7
+
+    def read(self, offset: int, length: int) -> bytes:
+        return b"abc\0\0\0d"[offset : offset + length]
+
+    def pieces(self) -> Iterator[tuple[int, int]]:
+        yield 0, 3
+        yield 6, 1
+
+
 def test_every_difference_is_named(tmp_path: Path) -> None:
     folder = os.open(tmp_path, os.O_RDONLY)
     path = tmp_path / "file"
@@ -113,6 +127,11 @@ def test_every_difference_is_named(tmp_path: Path) -> None:
         "extended attribute user.a differs",
         "inode flags are 0x0, should be 0x40",
     ]
+    path.write_bytes(b"abc\0\0\0d")
+    sparse = Sparse()
+    assert differences(folder, _entry(size=7), sparse, None)[1:] == []
+    path.write_bytes(b"abc\0x\0d")
+    assert differences(folder, _entry(size=7), sparse, None)[1:] == ["content differs"]
     path.unlink()
     path.symlink_to("x")
     os.utime(path, ns=(5, 5), follow_symlinks=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -15,17 +14,16 @@ from blake3 import blake3
 from safehold import __version__
 from safehold.codec.chunker import Chunker
 from safehold.core.entries import Entry, Totals
-from safehold.core.errors import SessionExpired
 from safehold.core.events import Progress, Reporter
 from safehold.ops.backup import roots
 from safehold.ops.backup.capture import Capture, Paging
 from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.paged import PAGE, PagedWriter
+from safehold.ops.backup.record import Result, record, user_name
 from safehold.ops.backup.walk import Walker, WalkOptions
 from safehold.repo import snapshots
 from safehold.repo.repository import Repository
-from safehold.repo.sessions import Session
 from safehold.repo.snapshots import Snapshot, Source, Statistics
 from safehold.repo.writer import ChunkWriter, WriterOptions
 from safehold.sources.files.exclude import Excluder
@@ -57,21 +55,10 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The store is one that changes nothing; what is remembered of the paths stays as it is, too."""
 
 
-class Result(msgspec.Struct, frozen=True):
-    """A finished backup."""
-
-    id: str
-    """Of the snapshot; empty after a dry run."""
-    snapshot: Snapshot
-
-
 def back_up(repository: Repository, options: BackupOptions) -> Result:
     """Back up files and folders.  Raises ``SourceMissing`` before anything is written, ``StoreFull`` and other store errors."""
     paths = roots.resolve(options.paths)
-    try:
-        return _Backup(repository, options, paths).run()
-    except SessionExpired:
-        return _Backup(repository, options, paths).run()
+    return _Backup(repository, options, paths).run()
 
 
 class _Backup:
@@ -81,26 +68,19 @@ class _Backup:
         self._paths = paths
         self._host = options.host or socket.gethostname()
         self._excluder = Excluder(options.excludes)
-        self._started_ns = repository.clock.now_ns()
-        self._started = repository.clock.monotonic()
 
     def run(self) -> Result:
-        repository = self._repository
-        with repository.session("backup") as session, self._memory() as memory:
-            repository.condemned()
-            trusted = bool(memory.snapshot) and memory.snapshot in set(snapshots.names(repository.store))
-            writer = repository.writer(self._options.writer)
-            try:
-                snapshot = self._walk(writer, memory, trusted)
-                writer.finish()
-            except BaseException:
-                writer.abort()
-                raise
-            snapshot = self._with_added(snapshot, writer)
-            return self._commit(session, writer, memory, snapshot)
+        with self._memory() as memory:
+            result = record(self._repository, self._options.writer, lambda writer: self._walk(writer, memory))
+            if self._options.dry_run:
+                return msgspec.structs.replace(result, id="")
+            memory.commit(result.id)
+            return result
 
-    def _walk(self, writer: ChunkWriter, memory: Memory, trusted: bool) -> Snapshot:
+    def _walk(self, writer: ChunkWriter, memory: Memory) -> Snapshot:
         repository, options = self._repository, self._options
+        started_ns = repository.clock.now_ns()
+        trusted = bool(memory.snapshot) and memory.snapshot in set(snapshots.names(repository.store))
         ticker = _Ticker(repository.report, repository.clock.monotonic)
         content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), ticker.advance)
         paging = Paging(PagedWriter(writer, memory, ticker.advance, trusted=trusted), options.page_size or PAGE, options.paged)
@@ -112,7 +92,7 @@ class _Backup:
             one_file_system=options.one_file_system,
             skip=_own_folders(repository),
             trusted=trusted,
-            trusted_before=self._started_ns - RACY_NS,
+            trusted_before=started_ns - RACY_NS,
             force=options.force,
         )
         walker = Walker(writer, capture, memory, walk_options, repository.report, ticker.tick)
@@ -122,9 +102,9 @@ class _Backup:
             new=counts.new, changed=counts.changed, unchanged=counts.unchanged, read=ticker.read, errors=counts.errors
         )
         return Snapshot(
-            time_ns=self._started_ns,
+            time_ns=started_ns,
             host=self._host,
-            user=_user(),
+            user=user_name(),
             source=Source(kind="files", paths=self._paths, excludes=options.excludes),
             tree=tree,
             totals=totals,
@@ -134,26 +114,6 @@ class _Backup:
             parent=memory.snapshot if trusted else "",
             program=f"safehold {__version__}",
         )
-
-    def _with_added(self, snapshot: Snapshot, writer: ChunkWriter) -> Snapshot:
-        statistics = msgspec.structs.replace(
-            snapshot.statistics,
-            added_raw=writer.added.raw,
-            added_stored=writer.added.stored,
-            seconds=round(self._repository.clock.monotonic() - self._started, 3),
-        )
-        return msgspec.structs.replace(snapshot, statistics=statistics)
-
-    def _commit(self, session: Session, writer: ChunkWriter, memory: Memory, snapshot: Snapshot) -> Result:
-        """The snapshot is stored only while the session is known to be alive, and counts only if it still is afterwards."""
-        repository = self._repository
-        if self._options.dry_run:
-            return Result("", snapshot)
-        session.require_alive()
-        name = snapshots.write(repository.seals, repository.store, writer.session, snapshot)
-        session.require_alive()
-        memory.commit(name)
-        return Result(name, snapshot)
 
     @contextmanager
     def _memory(self) -> Iterator[Memory]:
@@ -224,10 +184,3 @@ def _own_folders(repository: Repository) -> frozenset[tuple[int, int]]:
             continue
         found.add((st.st_dev, st.st_ino))
     return frozenset(found)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""

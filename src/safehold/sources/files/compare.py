@@ -105,15 +105,28 @@ def _content(parent: int, entry: Entry, data: bytes | Data) -> list[str]:
     fd = os.open(entry.name, _OPEN, dir_fd=parent)
     try:
         if isinstance(data, bytes):
-            same = _range_equals(fd, 0, data)
+            same = _bytes_equal(fd, 0, data)
         else:
-            same = all(_range_equals(fd, offset, data.read(offset, length)) for offset, length in data.pieces())
+            same = _data_equals(fd, data)
     finally:
         os.close(fd)
     return [] if same else ["content differs"]
 
 
-def _range_equals(fd: int, offset: int, content: bytes) -> bool:
+def _data_equals(fd: int, data: Data) -> bool:
+    at = 0
+    for offset, length in data.pieces():
+        if not (_zero(fd, at, offset) and _bytes_equal(fd, offset, data.read(offset, length))):
+            return False
+        at = offset + length
+    return _zero(fd, at, data.size)
+
+
+def _zero(fd: int, start: int, end: int) -> bool:
+    return not any(any(os.pread(fd, min(_STEP, end - at), at)) for at in range(start, end, _STEP))
+
+
+def _bytes_equal(fd: int, offset: int, content: bytes) -> bool:
     return all(
         os.pread(fd, min(_STEP, len(content) - at), offset + at) == content[at : at + _STEP]
         for at in range(0, len(content), _STEP)

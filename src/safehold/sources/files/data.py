@@ -17,4 +17,7 @@ class Data(Protocol):
         """Exactly ``length`` bytes from ``offset``."""
 
     def pieces(self) -> Iterator[tuple[int, int]]:
-        """Offset and length of parts that are well read at once (below some MiB), ascending, without gaps."""
+        """Offset and length of parts that are well read at once (below some MiB), ascending.
+
+        What no piece covers is zero; the parts of a sparse file that are holes may be left out.
+        """

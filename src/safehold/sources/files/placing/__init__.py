@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 
 if sys.platform == "win32":
+    from safehold.sources.files.placing.windows import Folder as Folder
     from safehold.sources.files.placing.windows import Placer as Placer
 else:
+    from safehold.sources.files.placing.folders import Folder as Folder
     from safehold.sources.files.placing.posix import Placer as Placer

@@ -211,7 +211,7 @@ def unlock(fd: int, entry: Entry) -> bool:
     locking = entry.more.flags & system.LOCKING_FLAGS if entry.more else 0
     if not locking or entry.kind not in (FILE, DIRECTORY):
         return False
-    if not read_flags(fd, -1) & system.LOCKING_FLAGS:
+    if not read_flags(fd, os.fstat(fd).st_dev) & system.LOCKING_FLAGS:
         return False
     system.write_flags(fd, 0, system.LOCKING_FLAGS)
     return True

@@ -16,7 +16,7 @@ from safehold.sources.files.placing.attributes import Attributes, unlock
 from safehold.sources.files.placing.contents import equals, hole_pairs, update
 from safehold.sources.files.placing.folders import Folder, Folders, Spot, names_in, open_folder
 from safehold.sources.files.placing.links import Group, Groups
-from safehold.sources.files.placing.making import NeedsRoot, checked, make_file, make_node
+from safehold.sources.files.placing.making import Absent, NeedsRoot, checked, make_file, make_node
 from safehold.sources.files.placing.removing import Remover
 from safehold.sources.files.placing.terms import Ledger, Options, Outcome
 
@@ -43,17 +43,17 @@ class Existing:
         self._folders = folders
         self._groups = Groups()
 
-    def needs(self, parent: int | None, entry: Entry) -> bool:
-        """Whether placing will want the file's bytes.  ``parent`` is None if nothing can be there yet."""
-        group = self._groups.of(entry)
+    def needs(self, spot: Spot) -> bool:
+        """Whether placing will want the file's bytes.  Without a descriptor in ``spot`` nothing can be there yet."""
+        entry, group = spot.entry, self._groups.of(spot.entry)
         if entry.kind != FILE or (group is not None and group.folder is not None):
             return False
-        found = None if parent is None else lookup(parent, entry.name)
+        found = None if spot.parent < 0 else lookup(spot.parent, entry.name)
         if found is None:
             return True
         if self._options.overwrite == "never":
             return False
-        return not self._trusted(entry, found) or found.st_nlink > 1 or found.st_uid != entry.uid
+        return not self._trusted(entry, found) or found.st_nlink > 1 or self._attributes.foreign(spot, found)
 
     def place(self, spot: Spot, data: bytes | Data | None) -> Result:
         """Restore one entry, as one more name of a file that is placed already if it is one.  Raises OSError."""
@@ -137,6 +137,8 @@ class Existing:
         outcome = Outcome.CHANGED if kind_of(found) == spot.entry.kind else Outcome.REPLACED
         if spot.entry.kind == FILE:
             data = checked(spot.entry, data)
+            if isinstance(data, Absent):
+                data.read(0, 0)
         if not self.clear(spot.folder, spot.parent, spot.entry.name, found):
             return Outcome.FAILED, 0
         return self._create(spot, data, outcome)

@@ -25,8 +25,8 @@ class NeedsRoot(Exception):
     """Only root may make this; a restore by somebody else goes on without it."""
 
 
-class _Absent:
-    """A file whose bytes the caller found unneeded; if they are needed after all, that entry fails."""
+class Absent:
+    """A file whose bytes the caller found unneeded; if they are needed after all, that entry fails (OSError)."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -42,7 +42,7 @@ def checked(entry: Entry, data: bytes | Data | None) -> Data:
     """The bytes of a file, whose number must be the entry's.  Raises DamageError."""
     source: Data
     if data is None:
-        source = _Absent(entry.size)
+        source = Absent(entry.size)
     elif isinstance(data, bytes):
         source = Bytes(data)
     else:

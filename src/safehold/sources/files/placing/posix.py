@@ -148,10 +148,10 @@ class Placer:
         if refusal(entry.name):
             return False
         if folder.fresh or folder.missing:
-            return self._existing.needs(None, entry)
+            return self._existing.needs(Spot(folder, -1, entry))
         try:
             with self._folders.using(folder) as fd:
-                return self._existing.needs(fd, entry)
+                return self._existing.needs(Spot(folder, fd, entry))
         except OSError:
             return True
 

@@ -291,7 +291,9 @@ def _write(path: Path, data: bytes | Data) -> None:
             file.write(data)
         else:
             for offset, length in data.pieces():
+                file.seek(offset)
                 file.write(data.read(offset, length))
+            file.truncate(data.size)
         file.flush()
         os.fsync(file.fileno())
 
@@ -300,4 +302,9 @@ def _equals(path: Path, data: bytes | Data) -> bool:
     with path.open("rb") as file:
         if isinstance(data, bytes):
             return file.read(len(data) + 1) == data
-        return all(file.read(length) == data.read(offset, length) for offset, length in data.pieces())
+        at = 0
+        for offset, length in data.pieces():
+            if any(file.read(offset - at)) or file.read(length) != data.read(offset, length):
+                return False
+            at = offset + length
+        return not any(file.read(data.size - at))
