@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from safehold.repo.repository import Repository
     from safehold.storage.store import Store
 
-CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# Safehold's cache; it can be deleted.\n# https://bford.info/cachedir/\n"
+CACHE_TAG = (
+    b"Signature: 8a477f597d28d172789f06886806bc55\n# Safehold's cache; it can be deleted.\n# https://bford.info/cachedir/\n"
+)
 
 
 class Call:
@@ -109,7 +111,10 @@ class Call:
         return credentials.find(given, self.environ, place or self.place, new=new)
 
     def repository(self, wrap: Callable[[Store], Store] = lambda store: store) -> Repository:
-        """The repository, opened, its store perhaps wrapped.  Raises ``RepositoryMissing``, ``RepositoryTooNew``, ``WrongKey``, ``StoreUnreachable``."""
+        """The repository, opened, its store perhaps wrapped.
+
+        Raises ``RepositoryMissing``, ``RepositoryTooNew``, ``WrongKey``, ``StoreUnreachable``.
+        """
         from safehold.repo import config
         from safehold.repo.repository import open_repository
 

@@ -21,6 +21,7 @@ class Command(NamedTuple):
 
 BACK_UP = "Back up"
 LOOK = "Look"
+RESTORE = "Restore"
 TIDY = "Keep tidy"
 KEYS = "Keys"
 STORES = "Stores"
@@ -34,6 +35,7 @@ COMMANDS = (
     Command("find", LOOK, "Find files by name in all snapshots"),
     Command("diff", LOOK, "Show what changed between two snapshots"),
     Command("stats", LOOK, "Show how much is stored, and what it would be without Safehold"),
+    Command("restore", RESTORE, "Bring back a snapshot, or a part of it, into a folder"),
     Command("tag add", TIDY, "Give a snapshot tags"),
     Command("tag remove", TIDY, "Take tags from a snapshot"),
     Command("key list", KEYS, "List who can open the repository"),

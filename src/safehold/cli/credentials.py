@@ -142,11 +142,13 @@ def _from_command(command: str) -> str:
     """What a program prints, without the newline at its end.  No shell is involved."""
     words = command if os.name == "nt" else shlex.split(command)
     try:
-        done = subprocess.run(words, stdout=subprocess.PIPE, check=True, encoding="utf-8")  # noqa: S603
+        done = subprocess.run(words, stdout=subprocess.PIPE, check=True, encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UsageError(f"The password command cannot be run: {_reason(error)}.", "Check the command.") from error
     except subprocess.CalledProcessError as error:
-        raise UsageError(f"The password command failed with status {error.returncode}.", "Run it by itself to see why.") from error
+        raise UsageError(
+            f"The password command failed with status {error.returncode}.", "Run it by itself to see why."
+        ) from error
     return _without_newline(done.stdout)
 
 

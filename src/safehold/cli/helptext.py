@@ -50,7 +50,12 @@ def family_overview(first: str) -> str:
     commands = family(first)
     lines = [f"Usage: safehold {first} {'|'.join(command.words.split()[1] for command in commands)} ...", ""]
     lines += [f"  {command.words:<16}{command.summary}" for command in commands]
-    lines += ["", f"Example: safehold {commands[0].words}", "", f"`safehold {commands[0].words} --help` shows the first one's options."]
+    lines += [
+        "",
+        f"Example: safehold {commands[0].words}",
+        "",
+        f"`safehold {commands[0].words} --help` shows the first one's options.",
+    ]
     return "\n".join([*lines, *_statuses(())]) + "\n"
 
 

@@ -43,9 +43,7 @@ def add(call: Call, repository: Repository, role: Role, credential: Credential, 
     """Store a new slot; its id in hex.  Raises ``NotPermitted``."""
     from safehold.repo.keys.admin import add_slot
 
-    slot_id = add_slot(
-        repository.store, repository.keyring, role, credential, label, clock=call.clock, report=call.out.report
-    )
+    slot_id = add_slot(repository.store, repository.keyring, role, credential, label, clock=call.clock, report=call.out.report)
     return slot_id.hex()
 
 

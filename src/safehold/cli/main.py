@@ -70,7 +70,9 @@ def _bug(error: Exception, words: Sequence[str]) -> int:
         traceback.print_exception(error)
     where = "" if os.environ.get("SAFEHOLD_DEBUG") else " SAFEHOLD_DEBUG=1 shows where; please report it."
     what = " ".join(str(error).split()) or "no more is known"
-    return fail(SafeholdError(f"Something unforeseen happened ({type(error).__name__}: {what}); this is a bug.{where}"), "--json" in words)
+    return fail(
+        SafeholdError(f"Something unforeseen happened ({type(error).__name__}: {what}); this is a bug.{where}"), "--json" in words
+    )
 
 
 def _say(line: str) -> None:

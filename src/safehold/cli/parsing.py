@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple, NoReturn
 
@@ -116,9 +116,7 @@ def _command(words: list[str]) -> tuple[Command, list[str]]:
         return _member(first, words[1:])
     if first not in BY_WORDS:
         known = {word for words in BY_WORDS for word in words.split()[:1]}
-        raise UsageError(
-            f"There is no command `{first}`.", did_you_mean(first, known) or "`safehold --help` lists the commands."
-        )
+        raise UsageError(f"There is no command `{first}`.", did_you_mean(first, known) or "`safehold --help` lists the commands.")
     return BY_WORDS[first], words[1:]
 
 
@@ -133,9 +131,7 @@ def _member(first: str, words: list[str]) -> tuple[Command, list[str]]:
     typed = next((word for word in words if not word.startswith("-")), "")
     if not typed:
         raise UsageError(f"`safehold {first}` needs another word: {', '.join(names)}.", f"`safehold {first} --help` explains.")
-    raise UsageError(
-        f"There is no command `{first} {typed}`.", did_you_mean(typed, names) or f"There are: {', '.join(names)}."
-    )
+    raise UsageError(f"There is no command `{first} {typed}`.", did_you_mean(typed, names) or f"There are: {', '.join(names)}.")
 
 
 def _unknown(parser: Parser, unknown: list[str]) -> UsageError:
@@ -175,21 +171,22 @@ def _add_common(parser: Parser) -> None:
     output.add_argument("-h", "--help", action=_Ask, nargs=0, help="show this")
 
 
-_REWORD: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], str]], ...] = (
-    (re.compile(r"the following arguments are required: (.*)"), lambda m, prog: f"`{prog}` needs {m[1]}."),
-    (re.compile(r"argument (.*?): expected one argument"), lambda m, prog: f"The option {m[1]} needs a value."),
-    (re.compile(r"argument (.*?): expected at least one argument"), lambda m, prog: f"`{prog}` needs {m[1]}."),
-    (re.compile(r"argument (.*?): ignored explicit argument (.*)"), lambda m, prog: f"The option {m[1]} takes no value."),
-    (re.compile(r"argument (.*?): invalid int value: (.*)"), lambda m, prog: f"{m[1]} wants a number, not {m[2]}."),
-    (re.compile(r"argument (.*?): invalid choice: (.*?) \(choose from (.*)\)"), lambda m, prog: f"{m[1]} is one of {m[3]}, not {m[2]}."),
-    (re.compile(r"argument (.*?): (.*)", re.DOTALL), lambda m, prog: f"{m[1]}: {m[2].rstrip('.')}."),
-)  # fmt: skip
+_REWORD = (
+    (r"the following arguments are required: (.*)", "`{prog}` needs {0}."),
+    (r"argument (.*?): expected one argument", "The option {0} needs a value."),
+    (r"argument (.*?): expected at least one argument", "`{prog}` needs {0}."),
+    (r"argument (.*?): ignored explicit argument (.*)", "The option {0} takes no value."),
+    (r"argument (.*?): invalid int value: (.*)", "{0} wants a number, not {1}."),
+    (r"argument (.*?): invalid choice: (.*?) \(choose from (.*)\)", "{0} is one of {2}, not {1}."),
+    (r"(?s)argument (.*?): (.*?)\.?", "{0}: {1}."),
+)
+"""What argparse says, and our words for it."""
 
 
 def _sentence(prog: str, message: str) -> str:
     """What argparse says, as a sentence of ours."""
     for pattern, words in _REWORD:
-        match = pattern.fullmatch(message)
+        match = re.fullmatch(pattern, message)
         if match:
-            return words(match, prog)
+            return words.format(*match.groups(), prog=prog)
     return message[:1].upper() + message[1:].rstrip(".") + "."

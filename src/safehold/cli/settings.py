@@ -10,9 +10,9 @@ from pathlib import Path
 from safehold.cli.suggest import did_you_mean
 from safehold.core.errors import ConfigError
 
-_TOP = {"repository": str, "cache-dir": str, "repositories": dict}
-_REPOSITORY = {"location": str, "password-file": str, "password-command": str, "key-file": str, "endpoint": str}
-_KINDS = {str: "a text in quotes", dict: "a table"}
+_TOP: dict[str, type] = {"repository": str, "cache-dir": str, "repositories": dict}
+_REPOSITORY: dict[str, type] = {"location": str, "password-file": str, "password-command": str, "key-file": str, "endpoint": str}
+_KINDS: dict[type, str] = {str: "a text in quotes", dict: "a table"}
 
 
 @dataclass(frozen=True, slots=True)

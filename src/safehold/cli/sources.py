@@ -13,7 +13,8 @@ from safehold.core.errors import SourceMissing, UsageError
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
-    from safehold.ops.backup.run import BackupOptions, Result
+    from safehold.ops.backup.record import Result
+    from safehold.ops.backup.run import BackupOptions
     from safehold.repo.repository import Repository
 
 _LATER = {
@@ -44,7 +45,8 @@ def back_up(call: Call, options: BackupOptions) -> Result:
     if kind in _STREAMS:
         return _stream(call, options, kind)
     if kind != "files":
-        raise UsageError(f"This version of Safehold can't yet back up {_LATER[kind]} ({options.paths[0]}).", "Name files or folders.")
+        what = f"{_LATER[kind]} ({options.paths[0]})"
+        raise UsageError(f"This version of Safehold can't yet back up {what}.", "Name files or folders.")
     return _files(call, options)
 
 

@@ -35,7 +35,7 @@ def resolve(repository: Repository, text: str) -> Stored:
         return _as_of(repository, text)
     if re.fullmatch(r"[0-9a-f]{4,64}", lower):
         return _by_id(repository, lower)
-    hint = "Give an id (4 digits or more), `latest`, `latest:TAG`, or a time such as 2026-11-20 or \"3 days ago\"."
+    hint = 'Give an id (4 digits or more), `latest`, `latest:TAG`, or a time such as 2026-11-20 or "3 days ago".'
     raise SnapshotMissing(f"`{text}` names no snapshot.", hint)
 
 
@@ -78,7 +78,7 @@ def moment_ns(text: str, now_ns: int, *, day_ends: bool = True) -> int:
     try:
         found, is_day = _moment(text.strip().lower(), now)
     except (ValueError, OverflowError) as error:
-        raise SnapshotMissing(f"`{text}` is no time.", "Write 2026-11-20, \"2026-11-20 14:30\" or \"3 days ago\".") from error
+        raise SnapshotMissing(f"`{text}` is no time.", 'Write 2026-11-20, "2026-11-20 14:30" or "3 days ago".') from error
     if is_day:
         found = found.replace(hour=23, minute=59, second=59, microsecond=999_999) if day_ends else found
     return int(found.timestamp()) * 1_000_000_000 + found.microsecond * 1000
@@ -141,7 +141,9 @@ def _by_id(repository: Repository, prefix: str) -> Stored:
     trash = condemned.trash(repository.condemned())
     if any(name.startswith(prefix) for name in trash):
         raise SnapshotMissing(f"Snapshot {prefix} is in the trash.", f"`safehold undelete {prefix}` brings it back.")
-    raise SnapshotMissing(f"No snapshot begins with `{prefix}`.", _near(repository.visible_snapshots()[-_SHOWN:], "The last ones are"))
+    raise SnapshotMissing(
+        f"No snapshot begins with `{prefix}`.", _near(repository.visible_snapshots()[-_SHOWN:], "The last ones are")
+    )
 
 
 def _near(found: list[Stored], words: str) -> str:

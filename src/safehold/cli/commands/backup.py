@@ -12,7 +12,8 @@ from safehold.core.errors import SourceIncomplete
 if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.cli.parsing import Parser
-    from safehold.ops.backup.run import BackupOptions, Result
+    from safehold.ops.backup.record import Result
+    from safehold.ops.backup.run import BackupOptions
 
 USAGE = "SOURCE... [options]"
 EXAMPLES = (
@@ -26,7 +27,12 @@ STATUSES = (3, 15)
 def arguments(parser: Parser) -> None:
     """Declare what it takes."""
     add = parser.add_argument
-    add("sources", metavar="SOURCE", nargs="+", help="a file or folder; `-` is standard input, `command:...` what a command prints")
+    add(
+        "sources",
+        metavar="SOURCE",
+        nargs="+",
+        help="a file or folder; `-` is standard input, `command:...` what a command prints",
+    )
     add("--exclude", metavar="GLOB", action="append", default=[], help="leave this out (rules as in .gitignore); may be repeated")
     add("--exclude-file", metavar="F", action="append", default=[], help="read such patterns from a file, one a line")
     add("--exclude-caches", action="store_true", help="of folders tagged as caches (CACHEDIR.TAG) keep only the tag")
@@ -114,6 +120,8 @@ def _show(call: Call, result: Result) -> None:
         f"Read: {words.size(done.read)} of {words.size(snapshot.totals.bytes)} in {words.count(snapshot.totals.files, 'file')}",
         f"Added: {words.size(done.added_raw)}, {would}stored as {words.size(done.added_stored)}",
         f"Time: {words.duration(done.seconds)}",
-        f"Snapshot {result.id[:8]} made" + (", incomplete" if snapshot.incomplete else "") if result.id else "Dry run: nothing was written",
+        f"Snapshot {result.id[:8]} made" + (", incomplete" if snapshot.incomplete else "")
+        if result.id
+        else "Dry run: nothing was written",
     ]
     call.out.result("\n".join(lines), value)

@@ -48,7 +48,7 @@ def run(call: Call) -> int:
     wanted = _wanted(call, repository)
     for found in find(repository.reader, _snapshots(call, repository), wanted):
         value = {"snapshot": found.snapshot.id, **records.entry(found.path, found.entry)}
-        size, time = words.size(records.size(found.entry)), words.moment(found.entry.mtime_ns)
+        size, time = words.size(records.size_of(found.entry)), words.moment(found.entry.mtime_ns)
         call.out.result(f"{found.snapshot.id[: records.SHORT]}  {size:>9}  {time}  {words.printable(found.path)}", value)
     return 0
 

@@ -53,7 +53,9 @@ def _make(call: Call, store: Store) -> Repository:
     from safehold.repo.repository import create
 
     if call.values.recovery:
-        raise UsageError("A repository is not made with a recovery key.", "Make one with a passphrase, then `safehold key recovery`.")
+        raise UsageError(
+            "A repository is not made with a recovery key.", "Make one with a passphrase, then `safehold key recovery`."
+        )
     config = Config(id=os.urandom(16).hex(), pad=call.values.pad)
     new_file = call.values.key_file
     if new_file:

@@ -34,7 +34,9 @@ def run(call: Call) -> int:
     label = call.values.label
     slot_id = key_slots.add(call, repository, "owner", key, label)
     words = key.words()
-    lines = [f"Recovery key of the repository at {repository.store.location} (id {repository.config.id[:8]}), made as {slot_id[:8]}:"]
+    lines = [
+        f"Recovery key of the repository at {repository.store.location} (id {repository.config.id[:8]}), made as {slot_id[:8]}:"
+    ]
     lines += ["", words_table(words)]
     if not call.values.no_qr:
         lines.append(qr_text(words))

@@ -35,9 +35,12 @@ def run(call: Call) -> int:
         f"Snapshots     {found.snapshots:>12,}",
         f"Files         {found.files:>12,}  in all snapshots together",
         f"As copies     {words.size(found.logical):>12}  what they would take as plain copies",
-        f"Deduplicated  {words.size(found.unique):>12}  {found.deduplication:.1f} times less, in {words.count(found.chunks, 'chunk')}",
+        f"Deduplicated  {words.size(found.unique):>12}  {found.deduplication:.1f} times less, {found.chunks:,} chunks",
         f"Stored        {words.size(found.stored):>12}  {found.compression:.1f} times less by compression",
-        *(f"  {kind:<20}{words.size(each.bytes):>12}  in {words.count(each.objects, 'object')}" for kind, each in found.objects.items()),
+        *(
+            f"  {kind:<20}{words.size(each.bytes):>12}  in {words.count(each.objects, 'object')}"
+            for kind, each in found.objects.items()
+        ),
     ]
     call.out.result("\n".join(lines), value)
     return 0

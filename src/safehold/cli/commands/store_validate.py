@@ -32,6 +32,8 @@ def run(call: Call) -> int:
     for result in validate(store, SystemRandom(), call.clock, tidy=getattr(store, "tidy", None)):
         failed += not result.ok
         value = {"name": result.name, "ok": result.ok, "detail": result.detail, "seconds": round(result.seconds, 3)}
-        call.out.result(f"{'ok    ' if result.ok else 'FAILED'}  {result.name}{': ' if result.detail else ''}{result.detail}", value)
+        call.out.result(
+            f"{'ok    ' if result.ok else 'FAILED'}  {result.name}{': ' if result.detail else ''}{result.detail}", value
+        )
     call.out.note(f"{store.location} {'fails ' + str(failed) + ' checks' if failed else 'keeps what a repository needs'}.")
     return 1 if failed else 0

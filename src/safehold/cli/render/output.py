@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from safehold.cli.render import jsonlines
+from safehold.cli.render import jsonlines, words
 from safehold.cli.render.words import printable
 from safehold.core.events import Event, Note, Progress, Warn
 
@@ -72,11 +72,14 @@ class Output:
 
 
 def sentence(event: Event) -> str:
-    """A note or warning, as a line."""
+    """A note, a warning, or something done to a path (``action``), as a line."""
     if isinstance(event, Warn):
         path = f"{printable(event.path)}: " if event.path else ""
         return f"safehold: warning: {path}{printable(event.message)} {event.hint}".rstrip()
-    return printable(event.message) if isinstance(event, Note) else ""
+    if isinstance(event, Note):
+        return printable(event.message)
+    path, size = printable(getattr(event, "path", "")), getattr(event, "bytes", 0)
+    return f"{getattr(event, 'action', ''):<8}{path}" + (f"  ({words.size(size)})" if size else "")
 
 
 def choose(*, as_json: bool, quiet: bool, monotonic: Callable[[], float]) -> Output:

@@ -59,9 +59,9 @@ def snapshot(stored: Stored) -> dict[str, object]:
 def row(stored: Stored) -> list[str]:
     """A snapshot for a table: id, time, host, files, size, tags, source."""
     value = stored.snapshot
-    files = f"{value.totals.files:,}"
+    files, size = f"{value.totals.files:,}", words.size(value.totals.bytes)
     tags = ", ".join([*value.tags, *(["(incomplete)"] if value.incomplete else [])])
-    return [stored.id[:SHORT], words.moment(value.time_ns), value.host, files, words.size(value.totals.bytes), tags, source(value)]
+    return [stored.id[:SHORT], words.moment(value.time_ns), value.host, files, size, tags, source(value)]
 
 
 def source(value: Snapshot) -> str:
@@ -74,7 +74,7 @@ def entry(path: bytes, value: Entry, owner: str = "", group: str = "") -> dict[s
     made: dict[str, object] = {
         "path": os.fsdecode(path),
         "type": KIND_NAMES[value.kind],
-        "size": size(value),
+        "size": size_of(value),
         "mode": f"{value.mode:04o}",
         "uid": value.uid,
         "gid": value.gid,
@@ -87,7 +87,7 @@ def entry(path: bytes, value: Entry, owner: str = "", group: str = "") -> dict[s
     return made
 
 
-def size(value: Entry) -> int:
+def size_of(value: Entry) -> int:
     """Bytes of a file, or of everything in a folder."""
     if value.kind == DIRECTORY and value.more is not None and value.more.totals is not None:
         return value.more.totals.bytes
@@ -100,4 +100,4 @@ def long_line(path: bytes, value: Entry, owner: str, group: str) -> str:
     more = value.more
     target = f" -> {words.printable(more.target)}" if more is not None and more.target is not None else ""
     who = f"{owner or value.uid:<8} {group or value.gid:<8}"
-    return f"{mode} {who} {words.size(size(value)):>9} {words.moment(value.mtime_ns)} {words.printable(path)}{target}"
+    return f"{mode} {who} {words.size(size_of(value)):>9} {words.moment(value.mtime_ns)} {words.printable(path)}{target}"

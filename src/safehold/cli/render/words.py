@@ -14,13 +14,10 @@ def size(count: int) -> str:
     """1536 -> ``1.5 KiB``: three digits at least, powers of 1024."""
     if count < 1024:
         return f"{count} B"
-    value = float(count)
-    unit = ""
-    for unit in _UNITS:
-        value /= 1024
-        if value < 1023.95:
-            break
-    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    value, power = count / 1024, 0
+    while value >= 1023.95 and power + 1 < len(_UNITS):
+        value, power = value / 1024, power + 1
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {_UNITS[power]}"
 
 
 def count(number: int, one: str, many: str = "") -> str:

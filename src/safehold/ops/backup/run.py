@@ -15,7 +15,7 @@ from safehold import __version__
 from safehold.codec.chunker import Chunker
 from safehold.core.entries import Entry, Totals
 from safehold.core.events import Progress, Reporter
-from safehold.ops.backup import roots
+from safehold.ops.backup import previous, roots
 from safehold.ops.backup.capture import Capture, Paging
 from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.memory import Memory
@@ -43,7 +43,8 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     one_file_system: bool = False
     tags: list[str] = []
     parent: str = ""
-    """The id of the snapshot to recognise unchanged files by; empty: the last one of the same paths."""
+    """The id of the snapshot to recognise unchanged files by where this machine remembers nothing; empty: the newest one of
+    the same host and paths."""
     force: bool = False
     paged: bool = False
     """Store every large file by page, not only those whose names say that they change in place."""
@@ -81,6 +82,7 @@ class _Backup:
         repository, options = self._repository, self._options
         started_ns = repository.clock.now_ns()
         trusted = bool(memory.snapshot) and memory.snapshot in set(snapshots.names(repository.store))
+        older = None if memory.snapshot else previous.parent(repository, options.parent, self._host, self._paths)
         ticker = _Ticker(repository.report, repository.clock.monotonic)
         content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), ticker.advance)
         paging = Paging(PagedWriter(writer, memory, ticker.advance, trusted=trusted), options.page_size or PAGE, options.paged)
@@ -93,10 +95,12 @@ class _Backup:
             skip=_own_folders(repository),
             trusted=trusted,
             trusted_before=started_ns - RACY_NS,
+            previous_before=older.time_ns - RACY_NS if older else 0,
             force=options.force,
         )
-        walker = Walker(writer, capture, memory, walk_options, repository.report, ticker.tick)
-        tree, totals = roots.store(writer, roots.plan(self._paths), _source(walker, capture), _above(capture))
+        walker = Walker(writer, capture, memory, walk_options, repository.report, ticker.tick, older)
+        source = _source(walker, capture, older)
+        tree, totals = roots.store(writer, roots.plan(self._paths), source, _above(capture))
         counts = capture.counts
         statistics = Statistics(
             new=counts.new, changed=counts.changed, unchanged=counts.unchanged, read=ticker.read, errors=counts.errors
@@ -111,7 +115,7 @@ class _Backup:
             tags=sorted(set(options.tags)),
             incomplete=counts.errors > 0,
             statistics=statistics,
-            parent=memory.snapshot if trusted else "",
+            parent=memory.snapshot if trusted else older.id if older else "",
             program=f"safehold {__version__}",
         )
 
@@ -154,10 +158,10 @@ class _Ticker:
             self._report(Progress(phase="backup", files=counts.files, bytes=counts.bytes, path=os.fsdecode(path)))
 
 
-def _source(walker: Walker, capture: Capture) -> Callable[[roots.Root, bytes], Entry | None]:
+def _source(walker: Walker, capture: Capture, older: previous.Parent | None) -> Callable[[roots.Root, bytes], Entry | None]:
     def store(root: roots.Root, name: bytes) -> Entry | None:
         if os.path.isdir(root.path) and not os.path.islink(root.path):
-            return walker.walk(root.path, name)
+            return walker.walk(root.path, name, older.tree(root.path) if older else None)
         folder = Folder.at(os.path.dirname(root.path))
         try:
             return capture.entry(folder, name, folder.look(name), None, 0)
