@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
-import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -98,6 +95,8 @@ def ask(what: str, *, twice: bool) -> str:
             "No passphrase was given, and there is no terminal to ask at.",
             "Use --password-file, --key-file, SAFEHOLD_PASSWORD, SAFEHOLD_PASSWORD_COMMAND or the configuration.",
         )
+    import getpass
+
     text = getpass.getpass(f"{'New passphrase' if twice else 'Passphrase'} for {what}: ")
     if twice and text and getpass.getpass("The same again: ") != text:
         raise UsageError("The two passphrases differ; nothing was done.", "Try again.")
@@ -140,6 +139,9 @@ def _configured(named: Named) -> str | None:
 
 def _from_command(command: str) -> str:
     """What a program prints, without the newline at its end.  No shell is involved."""
+    import shlex
+    import subprocess
+
     words = command if os.name == "nt" else shlex.split(command)
     try:
         done = subprocess.run(words, stdout=subprocess.PIPE, check=True, encoding="utf-8")
