@@ -13,10 +13,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 import data
 from measure import Command, Cost, run_checked, run_measured
 from peers import Program, restored
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,16 @@ class Bench:
     samples: list[Sample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def each(self, step: Callable[[Program], None]) -> None:
+    def each(
+        self,
+        step: Callable[Concatenate[Program, P], None],
+        *arguments: P.args,
+        **named: P.kwargs,
+    ) -> None:
         """Do ``step`` with every program; one that fails drops out."""
         for program in list(self.programs):
             try:
-                step(program)
+                step(program, *arguments, **named)
             except (RuntimeError, OSError) as error:
                 self.note(f"{program.name} dropped out: {error}")
                 self.programs.remove(program)
@@ -103,7 +111,7 @@ def media(bench: Bench) -> None:
     pipe = f"cat {shlex.quote(str(tree))}/* | sha256sum"
     for number in range(bench.runs):
         bench.base("cat|sha256sum", "media", number, "sh", "-c", pipe)
-        bench.each(lambda p: _fresh_backup(bench, p, tree, "media", number))
+        bench.each(_fresh_backup, bench, tree, "media", number)
 
 
 def unchanged(bench: Bench) -> None:
@@ -123,12 +131,12 @@ def following(bench: Bench) -> None:
     with data.bound_at(tree) as bind:
         data.warm(old)
         bind(old)
-        bench.each(lambda p: _prepare(p, tree))
+        bench.each(_prepare, tree)
         bench.each(Program.save)
         data.warm(new)
         bind(new)
         for number in range(bench.runs):
-            bench.each(lambda p: _reloaded_backup(bench, p, tree, number))
+            bench.each(_reloaded_backup, bench, tree, number)
     bench.each(Program.drop_saved)
 
 
@@ -136,12 +144,12 @@ def restore(bench: Bench) -> None:
     """The restore of the whole tree, beside copying it."""
     tree = data.kernel("6.1")
     data.warm(tree)
-    bench.each(lambda p: _prepare(p, tree))
+    bench.each(_prepare, tree)
     target = bench.work / "restored"
     for number in range(bench.runs):
         _empty(target)
         bench.base("cp -a", "restore", number, "cp", "-a", str(tree), str(target))
-        bench.each(lambda p: _restore(bench, p, tree, target, number))
+        bench.each(_restore, bench, tree, target, number)
     shutil.rmtree(target)
 
 
@@ -150,9 +158,9 @@ def image(bench: Bench) -> None:
     tree = data.image()
     data.warm(tree)
     for number in range(bench.runs):
-        bench.each(lambda p: _fresh_backup(bench, p, tree, "image first", number))
+        bench.each(_fresh_backup, bench, tree, "image first", number)
         data.change_image(tree, number)
-        bench.each(lambda p: bench.backup(p, tree, "image 1 % changed", number))
+        bench.each(bench.backup, tree, "image 1 % changed", number)
 
 
 CASES: dict[str, Callable[[Bench], None]] = {
@@ -182,11 +190,11 @@ def run_case(name: str, programs: Sequence[Program], runs: int, work: Path) -> B
 def _first_backups(bench: Bench, tree: Path, phase: str) -> None:
     data.warm(tree)
     for number in range(bench.runs):
-        bench.each(lambda p: _fresh_backup(bench, p, tree, phase, number))
+        bench.each(_fresh_backup, bench, tree, phase, number)
 
 
 def _fresh_backup(
-    bench: Bench, program: Program, tree: Path, phase: str, number: int
+    program: Program, bench: Bench, tree: Path, phase: str, number: int
 ) -> None:
     program.reset()
     bench.backup(program, tree, phase, number)
@@ -194,15 +202,15 @@ def _fresh_backup(
 
 def _unchanged(bench: Bench, tree: Path, phase: str) -> None:
     data.warm(tree)
-    bench.each(lambda p: _prepare(p, tree))
+    bench.each(_prepare, tree)
     for number in range(bench.runs):
         bench.base(
             "find", phase, number, "find", str(tree), "-printf", r"%s %T@\n"
         )
-        bench.each(lambda p: bench.backup(p, tree, phase, number))
+        bench.each(bench.backup, tree, phase, number)
 
 
-def _reloaded_backup(bench: Bench, program: Program, tree: Path, number: int) -> None:
+def _reloaded_backup(program: Program, bench: Bench, tree: Path, number: int) -> None:
     program.load()
     bench.backup(program, tree, "next", number)
 
@@ -215,7 +223,7 @@ def _prepare(program: Program, tree: Path) -> None:
 
 
 def _restore(
-    bench: Bench, program: Program, tree: Path, target: Path, number: int
+    program: Program, bench: Bench, tree: Path, target: Path, number: int
 ) -> None:
     _empty(target)
     bench.restore(program, tree, target, "restore", number)

@@ -98,8 +98,15 @@ def warm(tree: Path) -> None:
 
 
 def _unbind(mount_point: Path) -> None:
-    while os.path.ismount(mount_point):
+    while _is_mounted(mount_point):
         subprocess.run(["umount", mount_point], check=True)
+
+
+def _is_mounted(mount_point: Path) -> bool:
+    """Ask the kernel: ``os.path.ismount`` doesn't see a bind in one file system."""
+    name = str(mount_point).replace("\\", r"\134").replace(" ", r"\040")
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return any(line.split()[4] == name for line in mounts)
 
 
 def _made(name: str, room: int, make: Callable[[Path], None]) -> Path:

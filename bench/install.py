@@ -18,9 +18,10 @@ INSTALLED = Path(__file__).resolve().parent / "work" / "peers"
 
 # A module proxy may refuse to say which version is the latest, and then even
 # ``go install`` of a known one fails; these were the newest that could be had.
+# The last word names the variable a program takes its version from.
 _GO_MODULES = {
-    "restic": ("github.com/restic/restic", "cmd/restic", "v0.18.1"),
-    "kopia": ("github.com/kopia/kopia", "", "v0.21.1"),
+    "restic": ("github.com/restic/restic", "cmd/restic", "v0.18.1", "main.version"),
+    "kopia": ("github.com/kopia/kopia", "", "v0.21.1", "github.com/kopia/kopia/repo.BuildVersion"),
 }
 _CRATES = {"rustic": "rustic-rs", "bupstash": "bupstash"}
 _BORG = "borgbackup>=1.4,<1.5"
@@ -50,20 +51,21 @@ def _executable(name: str) -> Path:
 
 def _go(name: str) -> bool:
     """``go install`` where the proxy allows it, else download and build."""
-    module, package, known = _GO_MODULES[name]
+    module, package, *_ = _GO_MODULES[name]
     path = f"{module}/{package}".rstrip("/")
     installed = _run(name, ["go", "install", f"{path}@latest"], _go_environment())
-    return installed or _go_build(name, module, package, known)
+    return installed or _go_build(name)
 
 
-def _go_build(name: str, module: str, package: str, version: str) -> bool:
+def _go_build(name: str) -> bool:
     """Build the module where Go unpacked it, with the versions it asks for."""
+    module, package, version, variable = _GO_MODULES[name]
     env = _go_environment()
     if not _run(name, ["go", "mod", "download", f"{module}@{version}"], env):
         return False
     source = Path(env["GOPATH"]) / "pkg" / "mod" / f"{module}@{version}"
     target = str(INSTALLED / "bin" / name)
-    link = f"-ldflags=-X main.version={version.removeprefix('v')}"
+    link = f"-ldflags=-X {variable}={version.removeprefix('v')}"
     arguments = ["build", "-C", str(source), link, "-o", target, f"./{package}"]
     return _run(name, ["go", *arguments], env)
 

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -61,7 +61,7 @@ def text(bench: Bench) -> str:
 
 def save(case: str, bench: Bench, versions: dict[str, str], folder: Path) -> Path:
     """Write everything as JSON under the case's name and the time."""
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{case}-{now:%Y%m%dT%H%M%S}.json"
     content = {
