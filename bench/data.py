@@ -91,7 +91,7 @@ def bound_at(mount_point: Path) -> Iterator[Callable[[Path], None]]:
 
 def warm(tree: Path) -> None:
     """Read everything once, so that every program starts with it cached."""
-    for name in _files(tree):
+    for name in files(tree):
         with open(name, "rb", buffering=0) as file:
             while file.read(MIB):
                 pass
@@ -186,7 +186,7 @@ def _kernel_text() -> Iterator[bytes]:
     buffer = bytearray()
     while True:
         for version in ("6.1", "6.12"):
-            for name in _files(kernel(version)):
+            for name in files(kernel(version)):
                 if name.endswith(_TEXT_SUFFIXES):
                     buffer += Path(name).read_bytes()
                 while len(buffer) >= MIB:
@@ -204,7 +204,7 @@ def _write_media(to: Path) -> None:
         left -= size
 
 
-def _files(tree: Path) -> Iterator[str]:
+def files(tree: Path) -> Iterator[str]:
     """The paths of the regular files below ``tree``, in a fixed order."""
     for directory, names, files in os.walk(tree):
         names.sort()
