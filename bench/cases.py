@@ -255,7 +255,9 @@ def _lines(*argv: str) -> list[str]:
 def _new_folder(target: Path) -> Path:
     """A new folder in ``target`` to restore into."""
     target.mkdir(exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=target))
+    folder = Path(tempfile.mkdtemp(dir=target))
+    folder.chmod(0o755)
+    return folder
 
 
 def _hollow(tree: Path) -> None:
