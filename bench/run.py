@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import report
@@ -21,12 +24,24 @@ def main() -> int:
     programs = _programs(options.programs, options.safehold)
     versions = {program.name: program.version() for program in programs}
     print("  ".join(f"{name} {version}" for name, version in versions.items()))
-    for case in options.cases:
-        print(f"case {case}", file=sys.stderr, flush=True)
-        bench = run_case(case, programs, options.runs, WORK / "state")
-        path = report.save(case, bench, versions, WORK / "results")
-        print(report.text(bench), f"\nkept as {path.name}\n", flush=True)
+    with _alone():
+        for case in options.cases:
+            print(f"case {case}", file=sys.stderr, flush=True)
+            bench = run_case(case, programs, options.runs, WORK / "state")
+            path = report.save(case, bench, versions, WORK / "results")
+            print(report.text(bench), f"\nkept as {path.name}\n", flush=True)
     return 0
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep a second run off: it would share the repositories and the time."""
+    with (WORK / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            sys.exit("another measurement is running")
+        yield
 
 
 def _programs(names: list[str], safehold: Path) -> list[Program]:
