@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from measure import Command, run_checked
+
 from peers.base import PASSWORD, Program
 
 
