@@ -80,8 +80,8 @@ class _Backup:
     def run(self) -> Result:
         repository = self._repository
         with repository.session("backup") as session, self._memory() as memory:
-            repository.condemned()
-            trusted = bool(memory.snapshot) and memory.snapshot in set(snapshots.names(repository.store))
+            # Not one in the trash: a prune that condemned before this session's mark may be about to remove it.
+            trusted = memory.snapshot in set(repository.snapshot_names())
             writer = repository.writer(self._options.writer)
             try:
                 snapshot = self._walk(writer, memory, trusted)
@@ -139,9 +139,7 @@ class _Backup:
     def _commit(self, session: Session, writer: ChunkWriter, memory: Memory, snapshot: Snapshot) -> Result:
         """The snapshot is stored only while the session is known to be alive, and counts only if it still is afterwards."""
         repository = self._repository
-        session.require_alive()
-        name = snapshots.write(repository.seals, repository.store, writer.session, snapshot)
-        session.require_alive()
+        name = snapshots.commit(session, repository.seals, repository.store, writer.session, snapshot)
         memory.commit(name)
         return Result(name, snapshot)
 
