@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
 
 from safehold.core.entries import DIRECTORY, Entry, Node
-from safehold.core.errors import FormatError, SnapshotMissing, UsageError
+from safehold.core.errors import FormatError, SessionExpired, SnapshotMissing, UsageError
 from safehold.core.events import Progress
 from safehold.repo import contents, snapshots, trees
 from safehold.repo.reader import ChunkReader
@@ -47,19 +47,23 @@ class CopyResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory:
-    """What this machine knows of earlier copies between two repositories."""
+    """What this machine knows of earlier copies between two repositories.  It only saves work: failing to keep it is no error."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._db = _open(path)
+        self._chunks: dict[bytes, bytes] = {}
 
     def chunk(self, old: bytes) -> bytes | None:
         """The name in the target of a chunk of the source."""
+        if old in self._chunks:
+            return self._chunks[old]
         row = self._db.execute("SELECT new FROM chunks WHERE old = ?", (old,)).fetchone()
         return row[0] if row else None
 
     def put_chunk(self, old: bytes, new: bytes) -> None:
-        self._db.execute("INSERT OR REPLACE INTO chunks VALUES (?, ?)", (old, new))
+        """Remember a chunk, from the next ``commit`` on for good."""
+        self._chunks[old] = new
 
     def tree(self, old: bytes, visible: Collection[str]) -> bytes | None:
         """The tree in the target that a tree of the source was copied to, if a visible snapshot still holds it."""
@@ -69,11 +73,12 @@ class Memory:
     def commit(self, written: dict[bytes, bytes], snapshot: str) -> None:
         """Keep the trees (old -> new) of a snapshot that is stored now, and all chunks put so far."""
         rows = [(old, new, snapshot) for old, new in written.items()]
-        self._db.executemany("INSERT OR REPLACE INTO trees VALUES (?, ?, ?)", rows)
-        self._db.commit()
+        with suppress(sqlite3.OperationalError), self._db:
+            self._db.executemany("INSERT OR REPLACE INTO trees VALUES (?, ?, ?)", rows)
+            self._db.executemany("INSERT OR REPLACE INTO chunks VALUES (?, ?)", self._chunks.items())
+            self._chunks.clear()
 
     def close(self) -> None:
-        self._db.commit()
         self._db.close()
 
 
@@ -87,6 +92,13 @@ def copy_snapshots(source: Repository, target: Repository, ids: Collection[str])
     source.require_reader()
     target.require_reader()
     wanted = _load(source, ids)
+    try:
+        return _copy(source, target, wanted)
+    except SessionExpired:
+        return _copy(source, target, wanted)
+
+
+def _copy(source: Repository, target: Repository, wanted: list[Stored]) -> CopyResult:
     with (
         target.session("copy") as session,
         closing(Memory(target.cache / f"copy-{source.id.hex()}.db")) as memory,
@@ -141,10 +153,9 @@ class _Copy:
         """Copy and commit some snapshots; those that are left."""
         writer = self._target.writer()
         try:
-            for number, stored in enumerate(todo):
-                self._pending.append(self._content(writer, stored, visible))
-                if writer.added.raw >= BATCH_BYTES:
-                    break
+            while todo and writer.added.raw < BATCH_BYTES:
+                self._pending.append(self._content(writer, todo[0], visible))
+                todo = todo[1:]
             writer.finish()
         except BaseException:
             writer.abort()
@@ -153,7 +164,7 @@ class _Copy:
             self._commit(writer, done, visible)
         self._pending.clear()
         self._added += writer.added.stored
-        return todo[number + 1 :]
+        return todo
 
     def _content(self, writer: ChunkWriter, stored: Stored, visible: set[str]) -> _Done:
         translation = Translation(self._source.reader, writer, self._memory, visible, self._target.config.chunks.large)
