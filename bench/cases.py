@@ -76,9 +76,7 @@ class Bench:
         """A timed everyday command, for comparison."""
         self._add(Sample(phase, name, number, self._run(name, Command(argv))))
 
-    def restore(
-        self, program: Program, tree: Path, target: Path, phase: str, number: int
-    ) -> None:
+    def restore(self, program: Program, tree: Path, target: Path, phase: str, number: int) -> None:
         """A timed restore into the empty folder ``target``."""
         command = program.restore(tree, target)
         self._add(Sample(phase, program.name, number, self._run(program.name, command)))
@@ -196,9 +194,7 @@ def _first_backups(bench: Bench, tree: Path, phase: str) -> None:
         bench.each(_fresh_backup, bench, tree, phase, number)
 
 
-def _fresh_backup(
-    program: Program, bench: Bench, tree: Path, phase: str, number: int
-) -> None:
+def _fresh_backup(program: Program, bench: Bench, tree: Path, phase: str, number: int) -> None:
     program.reset()
     bench.backup(program, tree, phase, number)
 
@@ -207,9 +203,7 @@ def _unchanged(bench: Bench, tree: Path, phase: str) -> None:
     data.warm(tree)
     bench.each(_prepare, tree)
     for number in range(bench.runs):
-        bench.base(
-            "find", phase, number, "find", str(tree), "-printf", r"%s %T@\n"
-        )
+        bench.base("find", phase, number, "find", str(tree), "-printf", r"%s %T@\n")
         bench.each(bench.backup, tree, phase, number)
 
 
@@ -225,9 +219,7 @@ def _prepare(program: Program, tree: Path) -> None:
     run_checked(program.backup([tree]))
 
 
-def _restore(
-    program: Program, bench: Bench, tree: Path, target: Path, number: int
-) -> None:
+def _restore(program: Program, bench: Bench, tree: Path, target: Path, number: int) -> None:
     copy = _new_folder(target)
     try:
         bench.restore(program, tree, copy, "restore", number)

@@ -133,9 +133,7 @@ def _unpack(version: str, to: Path) -> None:
     archive = _SOURCES / f"linux-source-{version}.tar.xz"
     if not archive.exists():
         sys.exit(f"{archive} is missing: apt-get install linux-source-{version}")
-    subprocess.run(
-        ["tar", "-xJf", archive, "-C", to, "--strip-components=1"], check=True
-    )
+    subprocess.run(["tar", "-xJf", archive, "-C", to, "--strip-components=1"], check=True)
 
 
 def _write_million(to: Path) -> None:
@@ -168,9 +166,7 @@ def _write_image(to: Path) -> None:
         file.truncate(IMAGE_SIZE)
 
 
-def _write_mebibyte(
-    file: BinaryIO, kind: str, rng: random.Random, text: Iterator[bytes]
-) -> None:
+def _write_mebibyte(file: BinaryIO, kind: str, rng: random.Random, text: Iterator[bytes]) -> None:
     if kind == "H":
         file.seek(MIB, os.SEEK_CUR)
     elif kind == "R":

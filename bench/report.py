@@ -38,9 +38,7 @@ class Row:
 def rows(samples: Sequence[Sample]) -> list[Row]:
     """One row for each program and phase, in the order they first ran."""
     keys = dict.fromkeys((sample.phase, sample.program) for sample in samples)
-    return [
-        _row([s for s in samples if (s.phase, s.program) == key]) for key in keys
-    ]
+    return [_row([s for s in samples if (s.phase, s.program) == key]) for key in keys]
 
 
 def fastest_peer(table: Sequence[Row]) -> Row | None:

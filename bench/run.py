@@ -60,14 +60,12 @@ def _programs(names: list[str], safehold: Path) -> list[Program]:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="+", metavar="CASE", choices=tuple(CASES),
-                        help=", ".join(CASES))
+    parser.add_argument("cases", nargs="+", metavar="CASE", choices=tuple(CASES), help=", ".join(CASES))
     parser.add_argument("--runs", type=int, default=5, help="timed runs (5)")
-    parser.add_argument("--programs", type=_names, default=list(NAMES),
-                        help="comma-separated, of " + ",".join(NAMES))
-    parser.add_argument("--safehold", type=lambda p: Path(p).absolute(),
-                        default=_ROOT / ".venv" / "bin" / "safehold",
-                        help="the safehold program")
+    parser.add_argument("--programs", type=_names, default=list(NAMES), help="comma-separated, of " + ",".join(NAMES))
+    parser.add_argument(
+        "--safehold", type=lambda p: Path(p).absolute(), default=_ROOT / ".venv" / "bin" / "safehold", help="the safehold program"
+    )
     return parser.parse_args()
 
 

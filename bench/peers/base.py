@@ -55,11 +55,7 @@ class Program(ABC):
 
     def repo_size(self) -> int:
         """Bytes in the repository's files, caches not counted."""
-        return sum(
-            os.lstat(os.path.join(folder, name)).st_size
-            for folder, _, names in os.walk(self.repo)
-            for name in names
-        )
+        return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(self.repo) for name in names)
 
     def version(self) -> str:
         """The program's version as it says itself."""

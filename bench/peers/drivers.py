@@ -36,9 +36,7 @@ class Restic(Program):
 
     def restore(self, source: Path, target: Path) -> Command:
         """The newest snapshot of ``source``."""
-        return self.command(
-            "restore", "latest", "--quiet", "--path", source, "--target", target
-        )
+        return self.command("restore", "latest", "--quiet", "--path", source, "--target", target)
 
 
 class Rustic(Program):
@@ -119,8 +117,7 @@ class Kopia(Program):
 
     def init(self) -> None:
         """A repository whose policy for everything is zstd."""
-        self._run("repository", "create", "filesystem", f"--path={self.repo}",
-                  f"--cache-directory={self.cache}")
+        self._run("repository", "create", "filesystem", f"--path={self.repo}", f"--cache-directory={self.cache}")
         self._run("policy", "set", "--global", "--compression=zstd")
 
     def backup(self, paths: list[Path]) -> Command:
@@ -163,17 +160,13 @@ class Bupstash(Program):
 
     def backup(self, paths: list[Path]) -> Command:
         """A put; the send log lets it skip what has not changed."""
-        return self.command(
-            "put", "--quiet", "--compression", "zstd:3", "name=bench", *paths
-        )
+        return self.command("put", "--quiet", "--compression", "zstd:3", "name=bench", *paths)
 
     def restore(self, source: Path, target: Path) -> Command:
         """The newest item, whose id is looked up beforehand."""
         listing = run_checked(self.command("list", "name=bench"))
         newest = listing.strip().splitlines()[-1].split()[0].replace('"', "")
-        return self.command(
-            "restore", "--quiet", "--ownership", "--into", target, newest
-        )
+        return self.command("restore", "--quiet", "--ownership", "--into", target, newest)
 
 
 class Safehold(Program):

@@ -117,6 +117,11 @@ class Memory:
         self._db.execute("INSERT OR REPLACE INTO state VALUES ('snapshot', ?)", (snapshot,))
         self._db.execute("COMMIT")
 
+    def reset(self) -> None:
+        """Drop what was not committed, and begin again."""
+        self._db.execute("ROLLBACK")
+        self._db.execute("BEGIN IMMEDIATE")
+
     def close(self) -> None:
         """Drop what was not committed."""
         self._db.close()

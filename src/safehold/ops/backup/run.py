@@ -22,7 +22,6 @@ from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.paged import PAGE, PagedWriter
 from safehold.ops.backup.record import Result, record, user_name
 from safehold.ops.backup.walk import Walker, WalkOptions
-from safehold.repo import snapshots
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Snapshot, Source, Statistics
 from safehold.repo.writer import ChunkWriter, WriterOptions
@@ -81,7 +80,9 @@ class _Backup:
     def _walk(self, writer: ChunkWriter, memory: Memory) -> Snapshot:
         repository, options = self._repository, self._options
         started_ns = repository.clock.now_ns()
-        trusted = bool(memory.snapshot) and memory.snapshot in set(snapshots.names(repository.store))
+        memory.reset()
+        # Not one in the trash: a prune that condemned before this session's mark may be about to remove it.
+        trusted = bool(memory.snapshot) and memory.snapshot in set(repository.snapshot_names())
         older = None if memory.snapshot else previous.parent(repository, options.parent, self._host, self._paths)
         ticker = _Ticker(repository.report, repository.clock.monotonic)
         content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), ticker.advance)
