@@ -80,12 +80,12 @@ def test_without_a_terminal_nobody_is_asked(safehold: Program) -> None:
     assert ran.status == 2 and "no terminal to ask at" in ran.err
 
 
-def test_a_terminal_is_asked_and_shows_progress(program: Program, source: Path) -> None:
+def test_a_terminal_is_asked(program: Program, source: Path) -> None:
     program.set(PYTHON_KEYRING_BACKEND="keyring.backends.null.Keyring", SAFEHOLD_REPO=str(program.repository), TERM="xterm")
     shown = _at_terminal(program, ["init"], [b"hush\n", b"hush\n"])
     assert b"New passphrase" in shown and b"Made a repository" in shown and b"hush" not in shown
     shown = _at_terminal(program, ["backup", str(source)], [b"hush\n"])
-    assert b"backup" in shown and b"Files: 2 new" in shown
+    assert b"Files: 2 new" in shown
     shown = _at_terminal(program, ["init", str(program.folder / "r2")], [b"hush\n", b"hash\n"], SAFEHOLD_REPO="")
     assert b"differ" in shown and not (program.folder / "r2" / "config").exists()
 
