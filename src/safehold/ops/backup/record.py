@@ -27,17 +27,21 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def record(repository: Repository, options: WriterOptions, build: Callable[[ChunkWriter], Snapshot]) -> Result:
-    """Run ``build``, which stores everything a snapshot refers to, and commit the snapshot that it returns.
+    """Run ``build``, which can be run again, and commit its snapshot.
 
     If a prune took the session for dead, it is all done once more; what was stored is found again.
     """
     try:
-        return _record(repository, options, build)
+        return record_once(repository, options, build)
     except SessionExpired:
-        return _record(repository, options, build)
+        return record_once(repository, options, build)
 
 
-def _record(repository: Repository, options: WriterOptions, build: Callable[[ChunkWriter], Snapshot]) -> Result:
+def record_once(repository: Repository, options: WriterOptions, build: Callable[[ChunkWriter], Snapshot]) -> Result:
+    """Run ``build``, which stores everything a snapshot refers to, and commit the snapshot that it returns.
+
+    Raises ``SessionExpired``, with no snapshot made, if a prune took the session for dead.
+    """
     started = repository.clock.monotonic()
     with repository.session("backup") as session:
         repository.condemned()
