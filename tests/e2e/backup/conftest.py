@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from homes import Home
 
-_SIZES = {"ext4": "400M", "xfs": "500M", "btrfs": "600M"}
+_SIZES = {"ext4": "520M", "xfs": "600M", "btrfs": "800M"}
+_OPTIONS = {"ext4": ["-b", "4096"]}
+"""By default so small a disk would have blocks, and so lists of attributes, of 1024 bytes."""
 
 
 @pytest.fixture(scope="session", params=sorted(_SIZES))
@@ -20,7 +22,7 @@ def disk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     image, mount = folder / "image", folder / "mount"
     mount.mkdir()
     subprocess.run(["truncate", "-s", _SIZES[kind], image], check=True)
-    subprocess.run([f"mkfs.{kind}", "-q", image], check=True, capture_output=True)
+    subprocess.run([f"mkfs.{kind}", "-q", *_OPTIONS.get(kind, []), image], check=True, capture_output=True)
     subprocess.run(["mount", "-o", "loop", image, mount], check=True)
     try:
         yield mount

@@ -129,7 +129,7 @@ def _sorted_output(command: list[str], top: Path) -> str:
 
 
 def during(monkeypatch: Any, module: Any, name: str, action: Callable[..., None], times: int = 1) -> None:
-    """Call ``action`` with the arguments of the first calls of ``module.name``, before they are made; False: it does not count."""
+    """Call ``action`` with the arguments of the first calls of ``module.name``, before they are made; False does not count."""
     real = getattr(module, name)
     left = [times]
 

@@ -30,7 +30,7 @@ def _run(*command: str | Path) -> None:
 def _sizes(top: Path) -> None:
     for size in (0, 1, 511, 512, 4095, 4096, 4097, 65535, 65536, 65537, 262143, 262144, 262145, 8 * _MIB, 8 * _MIB + 1):
         (top / f"size{size}").write_bytes(_bytes(size, size))
-    (top / "size70M").write_bytes(_bytes(70 * _MIB))
+    (top / "size110M").write_bytes(_bytes(110 * _MIB))
     (top / "zeros").write_bytes(bytes(3 * _MIB))
 
 
@@ -213,7 +213,7 @@ def _allocated(path: Path) -> int:
 
 def _change(top: Path) -> int:
     """Four files changed, two new, one gone, a mode and a name changed; how many bytes that is."""
-    with open(top / "size70M", "r+b") as file:
+    with open(top / "size110M", "r+b") as file:
         file.seek(33 * _MIB)
         file.write(b"changed")
     with open(top / "size8388608", "ab") as file:
