@@ -28,6 +28,8 @@ class Condemned(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Index shards that go with them."""
     removed: list[str] = []
     """Snapshots that an owner's prune did remove, so that a store that drops others is found out."""
+    distrust: list[str] = []
+    """Snapshots that a repair found hurt: what a machine remembers by one of them may be stored no more."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -51,7 +53,7 @@ def load_all(seals: Seals, store: Store, report: Reporter) -> list[Stored]:
     found = []
     for info in sorted(store.list(PREFIX), key=lambda info: info.key):
         try:
-            found.append(Stored(info.key, _open(seals, info.key, store.get(info.key)), info.modified_ns))
+            found.append(Stored(info.key, parse(seals, info.key, store.get(info.key)), info.modified_ns))
         except ObjectMissing:
             continue  # gone since it was listed: taken back, or carried out
         except DamageError as error:
@@ -69,7 +71,18 @@ def trash(stored: list[Stored]) -> dict[str, Stored]:
     return {name: item for item in stored for name in item.condemned.trash}
 
 
-def _open(seals: Seals, key: str, data: bytes) -> Condemned:
+def distrusted(stored: list[Stored]) -> frozenset[str]:
+    """Snapshots that no backup may take for a proof that anything is stored."""
+    return frozenset(name for item in stored for name in item.condemned.distrust)
+
+
+def removed(stored: list[Stored]) -> frozenset[str]:
+    """Snapshots that an owner removed for good."""
+    return frozenset(name for item in stored for name in item.condemned.removed)
+
+
+def parse(seals: Seals, key: str, data: bytes) -> Condemned:
+    """A condemnation from its bytes.  Raises ``DamageError``, also when no owner signed it."""
     opened = envelopes.unwrap(seals, "condemned", key.removeprefix(PREFIX), data)
     device = seals.keyring.devices[opened.header.signer]
     if device.role != "owner":

@@ -62,7 +62,17 @@ def pieces(reader: ChunkReader, entry: Entry) -> Iterator[Piece]:
 
 def map_ids(reader: ChunkReader, top: bytes) -> list[bytes]:
     """The ids of the list parts below a top map."""
-    return [name for name, _ in _rows(TOP_ROW, reader.read(MAP, top))]
+    return map_rows(reader.read(MAP, top))
+
+
+def map_rows(data: bytes) -> list[bytes]:
+    """The ids of the list parts that a top map names.  Raises ``FormatError``."""
+    return [name for name, _ in _rows(TOP_ROW, data)]
+
+
+def part_rows(data: bytes) -> list[bytes]:
+    """The chunks that a list part names.  Raises ``FormatError``."""
+    return [name for name, _ in _rows(ROW, data)]
 
 
 def read(reader: ChunkReader, entry: Entry) -> Iterator[bytes]:

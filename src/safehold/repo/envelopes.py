@@ -69,12 +69,18 @@ def parse(kind: str, name: str, data: bytes) -> tuple[Header, bytes, bytes]:
     return header, encoded, data[PREFIX.size + length : -SIGNATURE]
 
 
-def unwrap(seals: Seals, kind: str, name: str, data: bytes) -> Opened:
-    """Open a stored object.  Raises ``DamageError`` when bytes, kind, repository, seal or signature are not right."""
+def authenticate(seals: Seals, kind: str, name: str, data: bytes) -> tuple[Header, bytes, bytes]:
+    """What ``parse`` gives, proven to be this repository's and signed by a device of it; a writer can do that, too."""
     header, encoded, sealed = parse(kind, name, data)
     if header.kind != kind or header.repository != seals.repository_id:
         raise DamageError(f"The stored {kind} {name[:8]} is a {header.kind} of repository {header.repository.hex()[:8]}.")
     seals.verify("object", header.signer, hashlib.sha256(data[:-SIGNATURE]).digest(), data[-SIGNATURE:])
+    return header, encoded, sealed
+
+
+def unwrap(seals: Seals, kind: str, name: str, data: bytes) -> Opened:
+    """Open a stored object.  Raises ``DamageError`` when bytes, kind, repository, seal or signature are not right."""
+    header, encoded, sealed = authenticate(seals, kind, name, data)
     secret = seals.session_secret(header.session) if header.session else None
     key = seals.object_key(secret, header.id)
     packed = sealing.aead_open(key, sealing.ZERO_NONCE, sealed, b"safehold/1 object\0" + encoded)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from safehold.core.errors import DamageError, ObjectMissing
@@ -33,6 +33,7 @@ class Index:
         self._report = report
         self._lock = threading.Lock()
         self._shards: dict[str, Shard] | None = None
+        self._before_use: Callable[[], object] | None = None
         self.avoid: frozenset[bytes] = frozenset()
         """Ids of condemned packs: still read from, never built upon."""
 
@@ -73,12 +74,34 @@ class Index:
         self._loaded()[name] = shard
         return shard
 
+    def publish(self, body: bytes) -> str:
+        """Store a shard, durably, and take it in; its name."""
+        data = envelopes.wrap(self._seals, "index", body)
+        name = envelopes.name_of(data)
+        self._store.put(PREFIX + name, data)
+        self.add(name, body)
+        return name
+
+    def before_use(self, prepare: Callable[[], object]) -> None:
+        """Have ``prepare`` called once, when the next chunk is looked up: never, if none is."""
+        self._before_use = prepare
+
     def refresh(self) -> bool:
         """List the shards again; True if there are others than before."""
         before = set(self._shards or ())
         with self._lock:
             self._shards = self._load(self._shards or {})
         return set(self._shards) != before
+
+    def doubt(self, name: str, body: bytes) -> bool:
+        """Compare the local copy of a shard with what the store has; one that differs is dropped.  True if so."""
+        dropped = False
+        for path in (self._cache / (name + suffix) for suffix in (".t", ".u")):
+            if path.exists() and path.read_bytes() != body:
+                path.unlink()
+                (self._shards or {}).pop(name, None)
+                dropped = True
+        return dropped
 
     def packs(self) -> dict[bytes, tuple[int, int]]:
         """Every indexed pack: id -> (size, kind)."""
@@ -89,6 +112,9 @@ class Index:
             with self._lock:
                 if self._shards is None:
                     self._shards = self._load({})
+        if self._before_use is not None:
+            prepare, self._before_use = self._before_use, None
+            prepare()
         return self._shards
 
     def _load(self, known: dict[str, Shard]) -> dict[str, Shard]:
@@ -145,8 +171,11 @@ class Index:
 
 
 def _without_replaced(shards: dict[str, Shard]) -> dict[str, Shard]:
-    """A shard that another one replaces is not asked, even while it is still stored."""
-    replaced = {name for shard in shards.values() for name in shard.tail.replaces}
+    """A shard that another one replaces is not asked, even while it is still stored.
+
+    An unproven writer's word does not count: it could hide every other shard.
+    """
+    replaced = {name for shard in shards.values() if shard.trusted for name in shard.tail.replaces}
     return {name: shard for name, shard in shards.items() if name not in replaced}
 
 

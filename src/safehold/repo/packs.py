@@ -11,6 +11,7 @@ signed by the device that wrote it.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from contextlib import suppress
 
@@ -18,7 +19,7 @@ import msgspec
 from blake3 import blake3
 
 from safehold.core.errors import FormatError, ObjectExists
-from safehold.repo.seals import Seals, SessionRef
+from safehold.repo.seals import KIND_NAMES, Seals, SessionRef
 from safehold.repo.segments import LIMIT, SealedSegment, open_table
 from safehold.storage.store import Store, Upload
 
@@ -30,8 +31,11 @@ TAIL = struct.Struct("<16s64sI8s")
 TARGET = 32 * 1024 * 1024
 """A pack is closed when it has grown past this."""
 FOOTER_LIMIT = 64 * 1024 * 1024
+FARTHEST = 0xFFFF_FFFF
+"""The last offset that an index can hold."""
 GUESS = 16 * 1024
 """How much of a pack's end is asked for first; nearly every footer fits."""
+_NAME = re.compile("[0-9a-f]{64}")
 
 
 class SegmentRef(msgspec.Struct, array_like=True, frozen=True):
@@ -74,6 +78,13 @@ def key_of(pack_id: bytes) -> str:
     """The store key of a pack."""
     name = pack_id.hex()
     return f"packs/{name[:2]}/{name}"
+
+
+def id_of(key: str) -> bytes | None:
+    """The id of the pack stored under a key; None if that is no key of a pack."""
+    name = key.rpartition("/")[2]
+    pack_id = bytes.fromhex(name) if _NAME.fullmatch(name) else b""
+    return pack_id if pack_id and key == key_of(pack_id) else None
 
 
 class PackBuilder:
@@ -151,14 +162,16 @@ def read_tail(store: Store, key: str) -> PackTail:
 def parse_tail(key: str, header: bytes, end: bytes, size: int) -> PackTail:
     """The footer from the last bytes of a pack of ``size`` bytes; ``end`` holds at least footer and tail."""
     length = _footer_length(key, end, size)
-    magic, kind = HEADER.unpack(header)
+    if len(header) < HEADER.size or len(end) < length + TAIL.size:
+        raise FormatError(f"Pack {key} is cut off: it has {size} bytes.")
+    magic, kind = HEADER.unpack_from(header)
     signer, signature, _, _ = TAIL.unpack(end[-TAIL.size :])
     encoded = end[len(end) - TAIL.size - length : len(end) - TAIL.size]
     try:
         footer = msgspec.msgpack.decode(encoded, type=Footer)
     except msgspec.MsgspecError as error:
         raise FormatError(f"The footer of pack {key} cannot be read: {error}.") from error
-    if magic != MAGIC or not _fits(footer, size - length - TAIL.size):
+    if magic != MAGIC or kind not in KIND_NAMES or not _fits(footer, size - length - TAIL.size):
         raise FormatError(f"The footer of pack {key} does not describe a pack of {size} bytes.")
     return PackTail(kind, signer, signature, encoded, footer)
 
@@ -191,5 +204,6 @@ def _fits(footer: Footer, room: int) -> bool:
         and 0 <= s.session < len(footer.sessions)
         and len(s.id) == 16
         and s.length <= LIMIT + 1024
+        and s.offset <= FARTHEST
         for s in footer.segments
     )

@@ -100,7 +100,7 @@ class Session:
 
     def _put(self, mark: Mark) -> None:
         self._mark = mark
-        self._key = f"{PREFIX}{mark.id.hex()}/{mark.beat}"
+        self._key = key_of(mark)
         self._store.put(self._key, envelopes.wrap(self._seals, "session", msgspec.msgpack.encode(mark)))
 
     def _renew_forever(self) -> None:
@@ -118,7 +118,7 @@ def seen(seals: Seals, store: Store) -> list[SeenMark]:
     for info in store.list(PREFIX):
         session = info.key.removeprefix(PREFIX).partition("/")[0]
         try:
-            found = SeenMark(info.key, _parse(seals, store.get(info.key)), info.modified_ns)
+            found = SeenMark(info.key, parse(seals, store.get(info.key)), info.modified_ns)
         except ObjectMissing:
             continue  # ended, or renewed, since it was listed
         except DamageError:
@@ -141,7 +141,13 @@ def is_dead(found: SeenMark, reference_ns: int) -> bool:
     return mark.boot != _boot() or _process_started(mark.pid) != mark.process_started
 
 
-def _parse(seals: Seals, data: bytes) -> Mark:
+def key_of(mark: Mark) -> str:
+    """The store key of a mark."""
+    return f"{PREFIX}{mark.id.hex()}/{mark.beat}"
+
+
+def parse(seals: Seals, data: bytes) -> Mark:
+    """A mark from its bytes.  Raises ``DamageError``."""
     opened = envelopes.unwrap(seals, "session", envelopes.name_of(data), data)
     try:
         return msgspec.msgpack.decode(opened.body, type=Mark)

@@ -111,7 +111,7 @@ class Shard:
     """A shard over a buffer (bytes, or a mapped file).  Read-only; safe to use from several threads."""
 
     def __init__(self, name: str, buffer: bytes | memoryview, *, trusted: bool) -> None:
-        """``trusted``: chunks listed here may be built upon (``Seals.trusts`` of the signer, or verified)."""
+        """``trusted``: chunks listed here may be built upon (``Seals.trusts`` of the signer; its own word is no proof)."""
         view = memoryview(buffer)
         self.name = name
         if len(view) < HEADER.size:
@@ -129,7 +129,7 @@ class Shard:
         self._prefixes = _numbers(parts[0])
         self.rests, self.places, self.segment_rows, self.pack_rows = parts[1:5]
         self.tail = self._decode_tail(parts[5])
-        self.trusted = trusted or self.tail.verified
+        self.trusted = trusted
         self._segment_places: dict[int, SegmentPlace] = {}
 
     def packs(self) -> list[tuple[bytes, int, int]]:
@@ -166,7 +166,11 @@ class Shard:
 
     def all_segments(self) -> Iterator[SegmentPlace]:
         """Every segment listed here, in their order."""
-        return (self._segment_places.get(n) or self._segment(n) for n in range(self.segments))
+        return (self.segment_place(n) for n in range(self.segments))
+
+    def segment_place(self, number: int) -> SegmentPlace:
+        """One segment by its number.  Raises ``FormatError``."""
+        return self._segment_places.get(number) or self._segment(number)
 
     def _segment(self, number: int) -> SegmentPlace:
         try:

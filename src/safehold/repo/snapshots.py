@@ -18,6 +18,9 @@ from safehold.repo.seals import Seals, SessionKey
 from safehold.storage.store import Store
 
 PREFIX = "snapshots/"
+MOST_LOST = 10_000
+REPAIRED = "repaired"
+"""The tag of a repaired snapshot."""
 
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,6 +69,9 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The snapshot that this device made before."""
     original: str = ""
     """Of a copy, a retagged or a repaired one: the snapshot it was made from."""
+    lost: list[bytes] = []
+    """Of a repaired one: paths left out because their data is lost, at most ``MOST_LOST``.  One that ends in a slash is a
+    folder whose listing, or a part of it, is lost with all that it named."""
     program: str = ""
 
 

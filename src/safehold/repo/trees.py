@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from safehold.core.entries import DIRECTORY, Entry, Node
+from safehold.core.entries import DIRECTORY, FILE, Entry, Node, Totals
 from safehold.core.errors import FormatError, PathMissing
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import TREE
@@ -80,6 +80,24 @@ def find(reader: ChunkReader, tree: bytes, path: bytes) -> Entry | None:
             raise PathMissing(f"There is no {path.decode(errors='replace')} in that snapshot.", "`safehold ls` shows what is.")
         tree = entry.content
     return entry
+
+
+def total(entries: list[Entry]) -> Totals:
+    """The totals of a folder with these entries."""
+    files = directories = others = size = 0
+    for entry in entries:
+        if entry.kind == FILE:
+            files += 1
+            size += entry.size
+        elif entry.kind == DIRECTORY:
+            below = entry.more.totals if entry.more and entry.more.totals else Totals()
+            files += below.files
+            directories += below.directories + 1
+            others += below.others
+            size += below.bytes
+        else:
+            others += 1
+    return Totals(files, directories, others, size)
 
 
 def _split(entries: list[Entry]) -> Iterator[list[Entry]]:

@@ -17,8 +17,8 @@ import msgspec
 from blake3 import blake3
 
 from safehold.codec import compression
-from safehold.repo import envelopes, shards
-from safehold.repo.index import PREFIX, Index
+from safehold.repo import shards
+from safehold.repo.index import Index
 from safehold.repo.packs import TARGET as PACK_TARGET
 from safehold.repo.packs import PackBuilder, PackRecord
 from safehold.repo.seals import DATA, ID_SIZE, Seals, SessionKey
@@ -200,11 +200,7 @@ class ChunkWriter:
             records, self._records, self._unindexed = self._records, [], 0
         if not records:
             return
-        body = shards.encode(records)
-        data = envelopes.wrap(self._seals, "index", body)
-        name = envelopes.name_of(data)
-        self._store.put(PREFIX + name, data)
-        self._index.add(name, body)
+        self._index.publish(shards.encode(records))
         for record in records:
             for chunks in record.chunks:
                 self._known.difference_update(chunk for chunk, _ in chunks)

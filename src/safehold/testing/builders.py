@@ -32,7 +32,7 @@ class Household:
         self._clock = made.clock
 
     def open(self, key: KeyFile | None = None, *, store: Store | None = None, cache: Path | None = None) -> Repository:
-        """The repository, opened with the owner's key or another; perhaps through another store, or on another machine's cache."""
+        """The repository, opened with the owner's key or another; perhaps through another store, or on another machine."""
         return repository.open_repository(
             store or self.store, key or self.owner_key, cache or self.cache, clock=self.clock, report=self.report
         )

@@ -9,7 +9,6 @@ import msgspec
 
 from safehold.core.entries import DIRECTORY, Entry, Node, Totals
 from safehold.core.errors import SourceMissing, UsageError
-from safehold.ops.backup.walk import total
 from safehold.repo import trees
 from safehold.repo.writer import ChunkWriter
 from safehold.sources.files.folders import Folder
@@ -64,7 +63,7 @@ def store(
 ) -> tuple[bytes, Totals]:
     """Store everything below ``root``; its tree id.  ``walk`` stores a source, ``entry`` makes the entry of a folder above."""
     entries = list(_entries(writer, root, walk, entry))
-    return trees.write_node(writer, Node(entries)), total(entries)
+    return trees.write_node(writer, Node(entries)), trees.total(entries)
 
 
 def _entries(

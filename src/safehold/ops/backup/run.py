@@ -22,7 +22,7 @@ from safehold.ops.backup.capture import Capture
 from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.walk import Walker, WalkOptions
-from safehold.repo import snapshots
+from safehold.repo import adopt, condemned, seen, snapshots
 from safehold.repo.repository import Repository
 from safehold.repo.sessions import Session
 from safehold.repo.snapshots import Snapshot, Source, Statistics
@@ -80,8 +80,10 @@ class _Backup:
     def run(self) -> Result:
         repository = self._repository
         with repository.session("backup") as session, self._memory() as memory:
-            repository.condemned()
-            trusted = bool(memory.snapshot) and memory.snapshot in set(snapshots.names(repository.store))
+            hurt = condemned.distrusted(repository.condemned())
+            known = set(snapshots.names(repository.store)) - hurt
+            trusted = bool(memory.snapshot) and memory.snapshot in known
+            repository.index.before_use(lambda: adopt.adopt(repository))
             writer = repository.writer(self._options.writer)
             try:
                 snapshot = self._walk(writer, memory, trusted)
@@ -140,9 +142,12 @@ class _Backup:
         """The snapshot is stored only while the session is known to be alive, and counts only if it still is afterwards."""
         repository = self._repository
         session.require_alive()
+        slot = repository.keyring.slot_id.hex()
+        snapshot = msgspec.structs.replace(snapshot, previous=seen.load(repository.cache).last.get(slot, ""))
         name = snapshots.write(repository.seals, repository.store, writer.session, snapshot)
         session.require_alive()
         memory.commit(name)
+        seen.remember(repository.cache, [name], last=(slot, name))
         return Result(name, snapshot)
 
     @contextmanager

@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 from blake3 import blake3
 
-from safehold.core.entries import DIRECTORY, FILE, Entry, Node, Totals
+from safehold.core.entries import DIRECTORY, Entry, Node, Totals
 from safehold.core.events import Note, Reporter, Warn
 from safehold.ops.backup.capture import Capture
 from safehold.ops.backup.memory import Memory, Remembered
@@ -290,7 +290,7 @@ class Walker:
         groups = _names(metadata.group_name, {e.gid for e in entries})
         node = Node(entries, owners, groups)
         tree = trees.write_node(self._writer, node)
-        totals = total(entries)
+        totals = trees.total(entries)
         racy = any(e.ctime_ns >= self._options.trusted_before for e in entries)
         remembered = Remembered(
             b"" if frame.failed else frame.fingerprint, tree, totals, self._options.trusted_before if racy else 0
@@ -341,24 +341,6 @@ def fingerprint(rows: list[Row]) -> bytes:
         for name, st in rows
     ]
     return blake3(b"".join(parts)).digest(16)
-
-
-def total(entries: list[Entry]) -> Totals:
-    """The totals of a folder with these entries."""
-    files = directories = others = size = 0
-    for entry in entries:
-        if entry.kind == FILE:
-            files += 1
-            size += entry.size
-        elif entry.kind == DIRECTORY:
-            below = entry.more.totals if entry.more and entry.more.totals else Totals()
-            files += below.files
-            directories += below.directories + 1
-            others += below.others
-            size += below.bytes
-        else:
-            others += 1
-    return Totals(files, directories, others, size)
 
 
 def _entry_name(entry: Entry) -> bytes:
