@@ -91,6 +91,15 @@ class Catalog:
         """A segment turned out to be damaged."""
         self.bad_segments[number] = True
 
+    def extended(self, shard: Shard) -> Catalog:
+        """This catalogue and one more shard; what is marked as damaged stays so."""
+        made = Catalog([*self.shards, shard])
+        made.bad_segments[: len(self.kinds) - 1] = self.bad_segments[:-1]
+        for row in self.bad_rows.nonzero()[0]:
+            same = made.prefixes == self.prefixes[row]
+            made.bad_rows |= same & (made.row_segment == self.row_segment[row])
+        return made
+
     def numbers(self, pack_id: bytes) -> list[int]:
         """The segments that are listed in a pack, by their numbers, in every shard that lists it."""
         packs = self._pack_numbers.get(pack_id, ())

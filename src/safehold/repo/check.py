@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
 from safehold.repo.checking.findings import DAMAGE, Finding, LostFile
 from safehold.repo.checking.inspection import Inspection
+from safehold.repo.checking.walk import TreeWalk
 from safehold.repo.repository import Repository
+from safehold.repo.snapshots import Stored
 
 ALL = 1 << 62
 
@@ -88,24 +90,24 @@ def inspect(
         return pack_ids[: math.ceil(len(pack_ids) * options.read_data / 100)]
 
     inspection.look(choose)
-    for name, path, causes in lost_paths(inspection):
+    for name, path, causes in lost_paths(inspection.snapshots, inspection.walk):
         for key in causes:
             inspection.findings.cost(key, LostFile(name, path))
     return inspection
 
 
-def lost_paths(inspection: Inspection) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
+def lost_paths(found: Sequence[Stored], walk: TreeWalk | None) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
     """Snapshot, path and causes of everything that cannot be restored whole."""
-    if inspection.walk is not None:
-        for each in inspection.snapshots:
-            for path, causes in inspection.walk.lost_paths(each.snapshot.tree):
+    if walk is not None:
+        for each in found:
+            for path, causes in walk.lost_paths(each.snapshot.tree):
                 yield each.id, path, causes
 
 
 def report(inspection: Inspection) -> Report:
     """What is told to the user."""
     lost = {each.id: 0 for each in sorted(inspection.snapshots, key=lambda s: (s.snapshot.time_ns, s.id))}
-    for name, _, _ in lost_paths(inspection):
+    for name, _, _ in lost_paths(inspection.snapshots, inspection.walk):
         lost[name] += 1
     return Report(
         inspection.findings.all,

@@ -90,12 +90,13 @@ def id_of(key: str) -> bytes | None:
 class PackBuilder:
     """Writes one pack, segment by segment.  Belongs to one thread at a time."""
 
-    def __init__(self, seals: Seals, upload: Upload, kind: int) -> None:
+    def __init__(self, seals: Seals, upload: Upload, kind: int, session: SessionRef | None = None) -> None:
+        """``session`` is listed though no segment may be its own: the pack is then not the same as any other of its segments."""
         self._seals = seals
         self._upload = upload
         self._kind = kind
         self._sha256 = hashlib.sha256()
-        self._sessions: dict[SessionRef, int] = {}
+        self._sessions: dict[SessionRef, int] = {session: 0} if session else {}
         self._segments: list[SegmentRef] = []
         self._tables: list[bytes] = []
         self._chunks: list[list[tuple[bytes, int]]] = []

@@ -15,12 +15,15 @@ import msgspec
 from safehold.core.errors import ObjectMissing
 from safehold.core.events import Warn
 from safehold.repo import check, condemned, packs, segments, snapshots, twins
+from safehold.repo.checking.findings import Findings
 from safehold.repo.checking.inspection import Inspection
 from safehold.repo.checking.segments import Claim
+from safehold.repo.checking.walk import TreeWalk
 from safehold.repo.packs import TARGET, PackBuilder, PackRecord
 from safehold.repo.redraft import ShardDraft
 from safehold.repo.repository import Repository
 from safehold.repo.segments import SealedSegment
+from safehold.repo.shards import Shard
 
 _OWN_OBJECT = frozenset(
     {"key-damaged", "session-damaged", "condemnation-damaged", "index-damaged", "snapshot-damaged"}
@@ -42,6 +45,8 @@ class RepairPlan(msgspec.Struct, frozen=True):
     """What a repair is going to do."""
 
     inspection: Inspection
+    walk: TreeWalk | None
+    """What the trees will be like once the index is whole again."""
     report: check.Report
     salvage: list[Salvage]
     index: list[Salvage]
@@ -98,17 +103,35 @@ class _Planner:
                 self._read([pack for pack, _, _ in shard.packs()])
         salvage = [self._salvage(pack) for pack in self._damaged()]
         index = [self._own_listing(pack) for pack in self._mislisted()]
-        hurt = list(dict.fromkeys(name for name, _, _ in check.lost_paths(inspection)))
+        walk = self._walk_again([*salvage, *index])
+        hurt = list(dict.fromkeys(name for name, _, _ in check.lost_paths(inspection.snapshots, walk)))
         quarantine = [f.key for f in findings.all if f.code in _OWN_OBJECT]
         quarantine += [f"index/{name}" for name in replace] + [packs.key_of(each.pack) for each in salvage]
         gone = [f.key.removeprefix(snapshots.PREFIX) for f in findings.all if f.code in ("rolled-back", "snapshot-damaged")]
         return RepairPlan(
-            inspection, check.report(inspection), salvage, index, replace, self._need_twins(hurt), hurt, gone, quarantine
+            inspection, walk, check.report(inspection), salvage, index, replace, self._need_twins(hurt), hurt, gone, quarantine
         )
 
     def _read(self, pack_ids: list[bytes]) -> None:
         inspection = self._inspection
         inspection.verify([p for p in dict.fromkeys(pack_ids) if p in inspection.stored and p not in inspection.verdicts])
+
+    def _walk_again(self, found: list[Salvage]) -> TreeWalk | None:
+        """The trees once more, if packs that no index lists turn out to hold what seemed lost."""
+        inspection = self._inspection
+        draft = ShardDraft()
+        for each in found:
+            if each.kept and (inspection.verdicts[each.pack].intact or inspection.is_unindexed(each.pack)):
+                draft.add(each.pack, each.size, each.kept[0].kind, each.kept)
+        if not draft.packs:
+            return inspection.walk
+        shard = Shard("draft", draft.encode(), trusted=True)
+        repository = inspection.repository
+        with repository.index.supposing(shard):
+            walk = TreeWalk(repository.reader, self._catalog.extended(shard), Findings(0))
+            for stored in inspection.snapshots:
+                walk.examine(stored.snapshot.tree)
+        return walk
 
     def _damaged(self) -> list[bytes]:
         verdicts = self._inspection.verdicts
@@ -157,7 +180,7 @@ def execute(repository: Repository, plan: RepairPlan) -> RepairResult:
         records = list(_salvaged(repository, plan))
         shards = _index(repository, plan, records)
         session.require_alive()
-        made = twins.make(repository, plan.inspection, plan.twins)
+        made = twins.make(repository, plan.inspection.snapshots, plan.walk, plan.twins)
         if plan.hurt or plan.gone:
             marks = condemned.Condemned(time_ns=repository.clock.now_ns(), distrust=plan.hurt, removed=plan.gone)
             condemned.write(repository.seals, repository.store, marks)
@@ -167,14 +190,18 @@ def execute(repository: Repository, plan: RepairPlan) -> RepairResult:
 
 
 def _salvaged(repository: Repository, plan: RepairPlan) -> Iterator[PackRecord]:
-    """Copy undamaged segments, still sealed, into new packs."""
+    """Copy undamaged segments, still sealed, into new packs.
+
+    A pack of all the segments of a damaged one would have its name, and so find it in its place; hence a session of its own.
+    """
     seals, builders = repository.seals, dict[int, PackBuilder]()
+    mark = seals.new_session().ref
     try:
         for each in plan.salvage:
             for claim in each.kept:
                 builder = builders.get(claim.kind)
                 if builder is None:
-                    builder = builders[claim.kind] = PackBuilder(seals, repository.store.upload(), claim.kind)
+                    builder = builders[claim.kind] = PackBuilder(seals, repository.store.upload(), claim.kind, mark)
                 builder.append(_sealed(repository, plan, each.pack, claim))
                 if builder.size >= TARGET:
                     yield builders.pop(claim.kind).finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
 import msgspec
@@ -9,7 +10,6 @@ import msgspec
 from safehold.core.entries import Entry, More, Node, Totals
 from safehold.core.errors import DamageError
 from safehold.repo import snapshots, trees
-from safehold.repo.checking.inspection import Inspection
 from safehold.repo.checking.walk import TreeWalk
 from safehold.repo.reader import ChunkReader
 from safehold.repo.repository import Repository
@@ -20,15 +20,14 @@ from safehold.repo.writer import ChunkWriter
 Mended = tuple[bytes, Totals]
 
 
-def make(repository: Repository, inspection: Inspection, names: list[str]) -> list[str]:
+def make(repository: Repository, found: Sequence[Stored], walk: TreeWalk | None, names: list[str]) -> list[str]:
     """Store a twin of each of these snapshots; their ids.  The index must not list lost chunks any more."""
-    walk = inspection.walk
     if not names or walk is None:
         return []
     writer = repository.writer()
     try:
         mender = _Mender(repository.reader, writer, walk)
-        wanted = [stored for stored in inspection.snapshots if stored.id in set(names)]
+        wanted = [stored for stored in found if stored.id in set(names)]
         made = [_twin(stored, walk, mender.mend(stored.snapshot.tree)) for stored in wanted]
         writer.finish()
     except BaseException:
