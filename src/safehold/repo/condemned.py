@@ -89,5 +89,5 @@ def parse(seals: Seals, key: str, data: bytes) -> Condemned:
         raise DamageError(f"A condemnation is signed by {device.label!r}, which is no owner's key; it is not obeyed.")
     try:
         return msgspec.msgpack.decode(opened.body, type=Condemned)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"The condemnation {key} cannot be read: {error}.") from error

@@ -52,12 +52,12 @@ def read(store: Store) -> tuple[Config, bytes]:
         raise RepositoryMissing(f"There is no repository at {store.location}.", "`safehold init` makes one.") from error
     try:
         clear = msgspec.json.decode(data.split(b"\n")[0], type=dict[str, msgspec.Raw])
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"The config of {store.location} is not a Safehold repository's: {error}.") from error
     _refuse_newer(store.location, clear)
     try:
         return msgspec.json.decode(data.split(b"\n")[0], type=Config), data
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"The config of {store.location} cannot be read: {error}.") from error
 
 
@@ -75,7 +75,7 @@ def _refuse_newer(location: str, clear: dict[str, msgspec.Raw]) -> None:
     try:
         version = msgspec.json.decode(clear.get("version", b"0"), type=int)
         requires = msgspec.json.decode(clear.get("requires", b"[]"), type=list[str])
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"The config of {location} cannot be read: {error}.") from error
     unknown = sorted(set(requires) - KNOWN_FEATURES)
     if version > VERSION or unknown:

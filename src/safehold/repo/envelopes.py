@@ -64,7 +64,7 @@ def parse(kind: str, name: str, data: bytes) -> tuple[Header, bytes, bytes]:
     encoded = data[PREFIX.size : PREFIX.size + length]
     try:
         header = msgspec.msgpack.decode(encoded, type=Header)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"The header of {kind} {name[:8]} cannot be read: {error}.") from error
     return header, encoded, data[PREFIX.size + length : -SIGNATURE]
 

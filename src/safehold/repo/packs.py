@@ -153,7 +153,7 @@ class PackTail(msgspec.Struct, frozen=True):
 def read_tail(store: Store, key: str) -> PackTail:
     """The footer of a stored pack.  Raises ``FormatError`` when there is none."""
     size = store.size(key)
-    end = store.get_range(key, -min(size, GUESS), GUESS)
+    end = store.get_range(key, -min(size, GUESS), GUESS) if size else b""
     length = _footer_length(key, end, size)
     if length + TAIL.size > len(end):
         end = store.get_range(key, size - length - TAIL.size, length + TAIL.size)
@@ -170,7 +170,7 @@ def parse_tail(key: str, header: bytes, end: bytes, size: int) -> PackTail:
     encoded = end[len(end) - TAIL.size - length : len(end) - TAIL.size]
     try:
         footer = msgspec.msgpack.decode(encoded, type=Footer)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"The footer of pack {key} cannot be read: {error}.") from error
     if magic != MAGIC or kind not in KIND_NAMES or not _fits(footer, size - length - TAIL.size):
         raise FormatError(f"The footer of pack {key} does not describe a pack of {size} bytes.")

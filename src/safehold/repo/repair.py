@@ -25,9 +25,7 @@ from safehold.repo.repository import Repository
 from safehold.repo.segments import SealedSegment
 from safehold.repo.shards import Shard
 
-_OWN_OBJECT = frozenset(
-    {"key-damaged", "session-damaged", "condemnation-damaged", "index-damaged", "snapshot-damaged"}
-)
+_OWN_OBJECT = frozenset({"key-damaged", "session-damaged", "condemnation-damaged", "index-damaged", "snapshot-damaged"})
 """Findings whose object is itself what is damaged, and is of use to nobody."""
 
 

@@ -156,7 +156,7 @@ def _seen(folder: Path) -> Seen:
     """What this machine remembers of the repository's keys."""
     try:
         return msgspec.msgpack.decode((folder / "keys").read_bytes(), type=Seen)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, ValueError, RecursionError):
         return Seen()
 
 

@@ -26,7 +26,7 @@ def load(folder: Path) -> Seen:
     """What this machine remembers of a repository; nothing, where that cannot be read."""
     try:
         return msgspec.msgpack.decode((folder / FILE).read_bytes(), type=Seen)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Seen()
 
 

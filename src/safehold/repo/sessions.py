@@ -151,7 +151,7 @@ def parse(seals: Seals, data: bytes) -> Mark:
     opened = envelopes.unwrap(seals, "session", envelopes.name_of(data), data)
     try:
         return msgspec.msgpack.decode(opened.body, type=Mark)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"A session mark cannot be read: {error}.") from error
 
 

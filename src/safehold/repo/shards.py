@@ -185,7 +185,7 @@ class Shard:
     def _decode_tail(self, data: memoryview) -> Tail:
         try:
             return msgspec.msgpack.decode(data, type=Tail)
-        except msgspec.MsgspecError as error:
+        except (ValueError, RecursionError) as error:
             raise FormatError(f"The tail of index shard {self.name[:8]} cannot be read: {error}.") from error
 
 

@@ -101,7 +101,7 @@ def parse(seals: Seals, name: str, data: bytes) -> Stored:
     opened = envelopes.unwrap(seals, "snapshot", name, data)
     try:
         return Stored(name, msgspec.msgpack.decode(opened.body, type=Snapshot), opened.header.signer)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"Snapshot {name[:8]} cannot be read: {error}.") from error
 
 

@@ -46,7 +46,7 @@ def decode_node(data: bytes) -> Node:
     """A node from its bytes.  Raises ``FormatError``, also for names that no directory can hold."""
     try:
         node = _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"A directory node cannot be read: {error}.") from error
     before = b""
     for entry in node.entries:

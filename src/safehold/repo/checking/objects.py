@@ -113,9 +113,7 @@ def check_snapshots(repository: Repository, findings: Findings) -> list[snapshot
     return good
 
 
-def check_history(
-    repository: Repository, found: list[snapshots.Stored], removals: frozenset[str], findings: Findings
-) -> None:
+def check_history(repository: Repository, found: list[snapshots.Stored], removals: frozenset[str], findings: Findings) -> None:
     """That no snapshot is gone that this machine has seen, or that another one names as its device's previous."""
     names = set(snapshots.names(repository.store))
     for name in seen.vanished(repository.cache, names, removals):

@@ -227,4 +227,3 @@ class TreeWalk:
         if not self._findings.is_blamed(key):
             self._findings.add("chunk-missing" if key == NO_INDEX else "pack-damaged", key, message)
         return key
-
