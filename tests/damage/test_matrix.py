@@ -19,7 +19,7 @@ from safehold.repo.check import CheckOptions
 from safehold.repo.repository import Repository
 from safehold.repo.seals import DATA, TREE
 from safehold.testing.builders import Household
-from safehold.testing.stores import MemoryStore
+from safehold.testing.stores import CHANGES, CrashPoint, Fault, FaultyStore, MemoryStore
 
 KINDS = ["data", "tree", "index", "snapshot", "session", "condemned", "key"]
 Files = dict[bytes, bytes]
@@ -237,6 +237,39 @@ def test_a_backup_after_a_repair_makes_old_snapshots_whole(world: World, kind: s
         # What the second snapshot needs is all there again; the first one's own version of sub/two is not.
         assert next(state for state in report.snapshots if state.id == world.second.id).whole
         assert lost_by_check(report) <= {(world.first.id, os.fsencode(world.source) + b"/sub/two")}
+
+
+def damage_much(world: World) -> None:
+    flip(0.5)(world, "data", world.keys("data")[0])
+    delete(world, "index", world.keys("index")[1])
+    truncate(world, "tree", world.keys("tree")[0])
+
+
+def test_a_repair_that_dies_anywhere_is_finished_by_the_next(world: World) -> None:
+    damage_much(world)
+    repository = world.fresh()
+    repair.execute(repository, repair.plan(repository))
+    goal = {name: world.read(name) for name in world.whole}
+    world.reset()
+    damage_much(world)
+    counting = FaultyStore(world.store)
+    repository = world.house.open(store=counting, cache=world.folder / "counting")
+    repair.execute(repository, repair.plan(repository))
+    steps = sum(operation in CHANGES for operation, _ in counting.log)
+    assert steps > 8
+    for step in range(1, steps + 1):
+        for moment in ("before", "after"):
+            world.reset()
+            damage_much(world)
+            faulty = FaultyStore(world.store, Fault("change", nth=step, moment=moment))
+            repository = world.house.open(store=faulty, cache=world.folder / "dying" / os.urandom(4).hex())
+            with pytest.raises(CrashPoint):
+                repair.execute(repository, repair.plan(repository))
+            repository = world.fresh()
+            repair.execute(repository, repair.plan(repository))
+            again = repair.plan(world.fresh())
+            assert again.empty, (step, moment, again.report.findings)
+            assert {name: world.read(name) for name in world.whole} == goal
 
 
 def test_config_damage_is_a_clear_error(world: World) -> None:

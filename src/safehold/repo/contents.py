@@ -49,7 +49,12 @@ def chunk_names(entry: Entry) -> list[bytes]:
     """The chunks that an entry lists itself.  Raises ``FormatError``."""
     if len(entry.content) % ID_SIZE:
         raise FormatError(f"The entry {entry.name!r} does not list whole chunk ids.")
-    return [entry.content[at : at + ID_SIZE] for at in range(0, len(entry.content), ID_SIZE)]
+    return split_ids(entry.content)
+
+
+def split_ids(ids: bytes) -> list[bytes]:
+    """Chunk ids that stand in a row."""
+    return [ids[at : at + ID_SIZE] for at in range(0, len(ids), ID_SIZE)]
 
 
 def pieces(reader: ChunkReader, entry: Entry) -> Iterator[Piece]:

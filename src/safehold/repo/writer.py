@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -100,6 +100,10 @@ class ChunkWriter:
             self._known.add(name)
             self._append(kind, name, data, group)
         return name
+
+    def assume(self, names: Iterable[bytes]) -> None:
+        """These chunks are known to be stored, so the index need not be asked for them."""
+        self._known.update(names)
 
     def knows(self, name: bytes) -> bool:
         """Whether a chunk is stored, or about to be."""

@@ -53,6 +53,8 @@ class Memory:
         self._db = _open(path)
         self.snapshot = self._state("snapshot")
         """The snapshot that the rows mirror; empty if none."""
+        self.above = bytes.fromhex(self._state("above"))
+        """Ids of the trees of the folders above what was backed up, in a row."""
 
     def row_key(self, path: bytes) -> bytes:
         """The key of a folder's row."""
@@ -89,8 +91,9 @@ class Memory:
         """Drop rows of folders that are gone."""
         self._db.executemany("DELETE FROM folders WHERE key = ?", ((key,) for key in keys))
 
-    def commit(self, snapshot: str) -> None:
-        """The rows now mirror ``snapshot``."""
+    def commit(self, snapshot: str, above: bytes = b"") -> None:
+        """The rows now mirror ``snapshot``; ``above``: tree ids of the folders above, in a row."""
+        self._db.execute("INSERT OR REPLACE INTO state VALUES ('above', ?)", (above.hex(),))
         self._db.execute("INSERT OR REPLACE INTO state VALUES ('snapshot', ?)", (snapshot,))
         self._db.execute("COMMIT")
 

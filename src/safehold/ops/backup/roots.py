@@ -60,10 +60,15 @@ def store(
     root: Root,
     walk: Callable[[Root, bytes], Entry | None],
     entry: Callable[[Folder, bytes, bytes, Totals], Entry],
+    above: list[bytes],
 ) -> tuple[bytes, Totals]:
-    """Store everything below ``root``; its tree id.  ``walk`` stores a source, ``entry`` makes the entry of a folder above."""
-    entries = list(_entries(writer, root, walk, entry))
-    return trees.write_node(writer, Node(entries)), trees.total(entries)
+    """Store everything below ``root``; its tree id.  ``walk`` stores a source, ``entry`` makes the entry of a folder above.
+
+    The ids of the trees of folders above are added to ``above``.
+    """
+    entries = list(_entries(writer, root, walk, entry, above))
+    above.append(trees.write_node(writer, Node(entries)))
+    return above[-1], trees.total(entries)
 
 
 def _entries(
@@ -71,6 +76,7 @@ def _entries(
     root: Root,
     walk: Callable[[Root, bytes], Entry | None],
     entry: Callable[[Folder, bytes, bytes, Totals], Entry],
+    above: list[bytes],
 ) -> Iterator[Entry]:
     for name, child in sorted(root.below.items()):
         if child.is_source:
@@ -78,7 +84,7 @@ def _entries(
             if found is not None:
                 yield found
         else:
-            tree, totals = store(writer, child, walk, entry)
+            tree, totals = store(writer, child, walk, entry, above)
             folder = Folder.at(child.path)
             try:
                 yield entry(folder, name, tree, totals)

@@ -22,7 +22,7 @@ from safehold.ops.backup.capture import Capture
 from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.walk import Walker, WalkOptions
-from safehold.repo import adopt, condemned, seen, snapshots
+from safehold.repo import adopt, condemned, contents, seen, snapshots
 from safehold.repo.repository import Repository
 from safehold.repo.sessions import Session
 from safehold.repo.snapshots import Snapshot, Source, Statistics
@@ -74,6 +74,7 @@ class _Backup:
         self._paths = paths
         self._host = options.host or socket.gethostname()
         self._excluder = Excluder(options.excludes)
+        self._above: list[bytes] = []
         self._started_ns = repository.clock.now_ns()
         self._started = repository.clock.monotonic()
 
@@ -110,7 +111,10 @@ class _Backup:
             force=options.force,
         )
         walker = Walker(writer, capture, memory, walk_options, repository.report, ticker.tick)
-        tree, totals = roots.store(writer, roots.plan(self._paths), _source(walker, capture), _above(capture))
+        if trusted:
+            writer.assume(contents.split_ids(memory.above))
+        plan = roots.plan(self._paths)
+        tree, totals = roots.store(writer, plan, _source(walker, capture), _above(capture), self._above)
         counts = capture.counts
         statistics = Statistics(
             new=counts.new, changed=counts.changed, unchanged=counts.unchanged, read=ticker.read, errors=counts.errors
@@ -146,7 +150,7 @@ class _Backup:
         snapshot = msgspec.structs.replace(snapshot, previous=seen.load(repository.cache).last.get(slot, ""))
         name = snapshots.write(repository.seals, repository.store, writer.session, snapshot)
         session.require_alive()
-        memory.commit(name)
+        memory.commit(name, b"".join(self._above))
         seen.remember(repository.cache, [name], last=(slot, name))
         return Result(name, snapshot)
 
