@@ -171,7 +171,8 @@ def test_damage_is_reported_exactly_and_costs_no_more(world: World, kind: str, d
     DAMAGES[damage](world, kind, key)
     repository = world.fresh()
     report = check.check(repository, CheckOptions(read_data=100))
-    quiet = damage == "delete" and kind in ("session", "condemned", "key", "snapshot")
+    # Nothing tells a new machine of the last snapshot that it was there; the one before is named by it.
+    quiet = damage == "delete" and (kind in ("session", "condemned", "key") or key == f"snapshots/{world.second.id}")
     assert report.clean == quiet, report.findings
     if not quiet and damage != "delete":
         assert key in {finding.key for finding in report.damage}
@@ -275,7 +276,7 @@ def test_a_repair_that_dies_anywhere_is_finished_by_the_next(world: World) -> No
 def test_config_damage_is_a_clear_error(world: World) -> None:
     repository = world.house.open()
     good = world.good["config"]
-    for place in range(0, len(good), 7):
+    for place in range(0, len(good), 3):
         world.store.objects["config"] = good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :]
         with pytest.raises(SafeholdError):
             world.house.open()
@@ -290,6 +291,25 @@ def test_another_slot_opens_when_one_is_damaged(world: World) -> None:
         world.house.open(world.reader_key)
     assert world.read(world.second.id) == world.whole[world.second.id]
     assert key in {f.key for f in check.check(world.fresh()).damage}
+
+
+def test_a_lost_slot_costs_no_backup_that_was_made_with_it(world: World) -> None:
+    key = f"keys/{world.house.owner_key.slot_id.hex()}.slot"
+    world.store.objects[key] = b"gone"
+    warned: list[object] = []
+    reader = world.house.open(world.reader_key, cache=world.folder / "caches" / "orphan")
+    reader.report = warned.append
+    assert world.read(world.second.id, reader) == world.whole[world.second.id]
+    assert "signer-unknown" in {w.code for w in warned}
+    report = check.check(reader, CheckOptions(read_data=100))
+    assert {f.code for f in report.damage} == {
+        "key-damaged",
+        "signer-unknown",
+        "condemnation-damaged",
+        "session-damaged",
+    }
+    assert all(state.whole for state in report.snapshots)
+    assert not any(shard.trusted for shard in reader.index.shards)  # read from, and not built upon
 
 
 def test_a_snapshot_that_this_machine_has_seen_cannot_vanish(world: World) -> None:

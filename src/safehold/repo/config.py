@@ -9,6 +9,7 @@ import msgspec
 
 from safehold.codec import sealing
 from safehold.codec.chunker import ChunkerSizes
+from safehold.codec.sealing import REPOSITORY_ID_SIZE
 from safehold.core.errors import DamageError, FormatError, ObjectMissing, RepositoryMissing, RepositoryTooNew
 from safehold.repo.keys.keyring import Keyring
 from safehold.storage.store import Store
@@ -56,9 +57,12 @@ def read(store: Store) -> tuple[Config, bytes]:
         raise FormatError(f"The config of {store.location} is not a Safehold repository's: {error}.") from error
     _refuse_newer(store.location, clear)
     try:
-        return msgspec.json.decode(data.split(b"\n")[0], type=Config), data
+        found = msgspec.json.decode(data.split(b"\n")[0], type=Config)
+        if len(found.repository_id) != REPOSITORY_ID_SIZE:
+            raise ValueError("its id does not have 16 bytes")
     except (ValueError, RecursionError) as error:
         raise FormatError(f"The config of {store.location} cannot be read: {error}.") from error
+    return found, data
 
 
 def check(data: bytes, keyring: Keyring) -> None:

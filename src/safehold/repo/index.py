@@ -148,7 +148,7 @@ class Index:
                 except DamageError:
                     path.unlink()
         try:
-            opened = envelopes.unwrap(self._seals, "index", name, self._store.get(PREFIX + name))
+            opened = envelopes.unwrap(self._seals, "index", name, self._store.get(PREFIX + name), orphans=True)
             trusted = self._seals.trusts(opened.header.signer)
             return Shard(name, self._keep(name, opened.body, trusted=trusted), trusted=trusted)
         except ObjectMissing:

@@ -94,9 +94,12 @@ class Repository:
     def load_snapshots(self, wanted: list[str]) -> list[snapshots.Stored]:
         """These snapshots, oldest first.  A damaged one is reported and passed over."""
         self.require_reader()
-        return sorted(
-            snapshots.load_all(self.seals, self.store, wanted, self._damaged_snapshot), key=lambda s: (s.snapshot.time_ns, s.id)
-        )
+        found = list(snapshots.load_all(self.seals, self.store, wanted, self._damaged_snapshot))
+        for each in found:
+            if each.signer not in self.keyring.devices:
+                message = f"Snapshot {each.id[:8]} is signed by a key slot that is lost or damaged: nobody can say who made it."
+                self.report(Warn(code="signer-unknown", message=message, hint="Run `safehold check`."))
+        return sorted(found, key=lambda s: (s.snapshot.time_ns, s.id))
 
     def _compare_with_seen(self, names: list[str], removed: frozenset[str]) -> None:
         """Warn of snapshots that this machine has seen, that are gone, and that no owner removed."""

@@ -97,8 +97,11 @@ def names(store: Store) -> list[str]:
 
 
 def parse(seals: Seals, name: str, data: bytes) -> Stored:
-    """A stored snapshot.  Raises ``DamageError``, or ``NotPermitted`` for a writer."""
-    opened = envelopes.unwrap(seals, "snapshot", name, data)
+    """A stored snapshot.  Raises ``DamageError``, or ``NotPermitted`` for a writer.
+
+    One whose signer's key slot is lost is given, too: a damaged slot must not cost the backups that were made with it.
+    """
+    opened = envelopes.unwrap(seals, "snapshot", name, data, orphans=True)
     try:
         return Stored(name, msgspec.msgpack.decode(opened.body, type=Snapshot), opened.header.signer)
     except (ValueError, RecursionError) as error:

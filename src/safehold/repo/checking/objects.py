@@ -8,6 +8,7 @@ from safehold.core.errors import DamageError, NotPermitted, ObjectMissing, Store
 from safehold.core.events import Event, Warn
 from safehold.repo import condemned, config, envelopes, index, packs, seen, sessions, shards, snapshots
 from safehold.repo.checking.findings import NOTE, Findings
+from safehold.repo.keys.format import slot_key
 from safehold.repo.keys.survey import read_objects, sift
 from safehold.repo.repository import Repository
 from safehold.storage.store import Store
@@ -87,12 +88,14 @@ def check_shards(repository: Repository, findings: Findings) -> list[str]:
     for key, data in stored(repository.store, index.PREFIX, "index-damaged", findings):
         name = key.removeprefix(index.PREFIX)
         try:
-            body = envelopes.unwrap(repository.seals, "index", name, data).body
+            opened = envelopes.unwrap(repository.seals, "index", name, data, orphans=True)
+            body = opened.body
             shards.Shard(name, body, trusted=False)
         except DamageError as error:
             findings.add("index-damaged", key, error)
             continue
         good.append(name)
+        check_signer(repository, opened.header.signer, findings)
         if repository.index.doubt(name, body):
             findings.add("index-cache", key, "The copy in the local cache was damaged; it is fetched again.", NOTE)
     return good
@@ -104,13 +107,21 @@ def check_snapshots(repository: Repository, findings: Findings) -> list[snapshot
     for key, data in stored(repository.store, snapshots.PREFIX, "snapshot-damaged", findings):
         name = key.removeprefix(snapshots.PREFIX)
         try:
-            envelopes.authenticate(repository.seals, "snapshot", name, data)
+            header, _, _ = envelopes.authenticate(repository.seals, "snapshot", name, data, orphans=True)
+            check_signer(repository, header.signer, findings)
             good.append(snapshots.parse(repository.seals, name, data))
         except NotPermitted as error:
             findings.unseen(f"What snapshots hold was not checked: {error}")
         except DamageError as error:
             findings.add("snapshot-damaged", key, error)
     return good
+
+
+def check_signer(repository: Repository, signer: bytes, findings: Findings) -> None:
+    """One finding for each key slot that signed something and is lost."""
+    if signer not in repository.keyring.devices:
+        message = "What this key slot signed cannot be proven to be its own: the slot is lost or damaged, or somebody made it up."
+        findings.add("signer-unknown", slot_key(signer), message)
 
 
 def check_history(repository: Repository, found: list[snapshots.Stored], removals: frozenset[str], findings: Findings) -> None:

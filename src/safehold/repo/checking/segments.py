@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from safehold.core.errors import DamageError, NotPermitted, StoreError
 from safehold.repo import packs, segments
+from safehold.repo.keys.keyring import UnknownSigner
 from safehold.repo.packs import PackTail, SegmentRef
 from safehold.repo.seals import ID_SIZE, Seals, SessionRef
 from safehold.storage.store import Store
@@ -89,6 +90,8 @@ def footer_problems(seals: Seals, pack_id: bytes, tail: PackTail, claims: Sequen
     if tail.signer != COMPACTED:
         try:
             seals.verify("pack", tail.signer, tail.encoded, tail.signature)
+        except UnknownSigner:
+            pass  # a key slot is lost: that is told of the shards it signed, and the pack may be as good as ever
         except DamageError as error:
             problems.append(str(error))
     refs = {(ref.id, ref.offset, ref.length): tail.footer.sessions[ref.session] for ref in tail.footer.segments}
