@@ -235,6 +235,30 @@ def test_an_unproven_writer_hides_and_poisons_nothing(forger: Forger, tmp_path: 
     assert [f.code for f in report.damage] == ["chunk-forged"]
 
 
+def test_a_writer_cannot_send_readers_to_the_wrong_place(forger: Forger, tmp_path: Path) -> None:
+    names = [forger.chunk(DATA, bytes([n]) * 50) for n in range(8)]
+    key = forger.house.add_key("writer", "hijacked")
+    writer = forger.house.open(key, cache=tmp_path / "hijacked")
+    ref = writer.seals.new_session().ref
+    tail = msgspec.msgpack.encode(shards.Tail([ref]))
+    outside = [name + shards.PLACE.pack(9, 0, 7) for name in names[:4]]
+    elsewhere = [name + shards.PLACE.pack(0, 0, 7) for name in names[4:]]
+    segment = shards.SEGMENT.pack(bytes(16), 0, 0, 0, 10)
+    pack = shards.PACK.pack(bytes(32), 100, DATA)
+    writer.index.publish(shards.assemble(outside + elsewhere, [segment], [pack], tail))
+    repository = forger.house.open(cache=tmp_path / "fresh")
+    for number, name in enumerate(names):
+        assert repository.reader.length(name) == 50
+        assert repository.reader.read(DATA, name) == bytes([number]) * 50
+        assert repository.index.has(name)
+    forger.snapshot(forger.node(*[entry(b"%d" % n, content=name) for n, name in enumerate(names)]))
+    report = forger.report()
+    assert {f.code for f in report.damage} == {"index-wrong", "pack-missing"}
+    assert all(state.whole for state in report.snapshots)
+    repair.execute(repository, repair.plan(repository))
+    assert forger.report().clean
+
+
 def test_a_writers_keys_open_nothing_that_is_stored(tmp_path: Path) -> None:
     store = MemoryStore()
     house = Household(store, tmp_path / "cache")

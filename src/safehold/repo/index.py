@@ -10,10 +10,10 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safehold.core.errors import DamageError, ObjectMissing
+from safehold.core.errors import DamageError, FormatError, ObjectMissing, StoreError
 from safehold.core.events import Reporter, Warn, silent
 from safehold.repo import envelopes
 from safehold.repo.seals import Seals
@@ -44,21 +44,24 @@ class Index:
         return list(self._loaded().values())
 
     def find(self, name: bytes) -> ChunkPlace | None:
-        """Where a chunk lies, preferably not in a condemned pack."""
-        fallback = None
+        """Where a chunk lies: preferably not in a condemned pack, and by the word of a trusted device.
+
+        Else an unproven writer could make everybody look for everything in the wrong place.
+        """
+        fallback, worst = None, 4
         for shard in self._loaded().values():
-            for row in shard.rows(name):
-                place = shard.place(row)
-                if place.segment.pack not in self.avoid:
+            for place in _places(shard, name):
+                badness = (place.segment.pack in self.avoid) + 2 * (not shard.trusted)
+                if badness == 0:
                     return place
-                fallback = place
+                if badness < worst:
+                    fallback, worst = place, badness
         return fallback
 
     def find_all(self, name: bytes) -> Iterator[ChunkPlace]:
         """Every place of a chunk."""
         for shard in self._loaded().values():
-            for row in shard.rows(name):
-                yield shard.place(row)
+            yield from _places(shard, name)
 
     def has(self, name: bytes) -> bool:
         """Whether a new snapshot may refer to that chunk: it is stored, vouched for, and not condemned."""
@@ -153,7 +156,9 @@ class Index:
             return Shard(name, self._keep(name, opened.body, trusted=trusted), trusted=trusted)
         except ObjectMissing:
             return None  # replaced since it was listed
-        except DamageError as error:
+        except (DamageError, StoreError) as error:
+            if error.retryable:
+                raise
             self._report(Warn(code="index-damaged", message=str(error), hint="Run `safehold repair`: it rebuilds the index."))
             return None
 
@@ -179,6 +184,13 @@ class Index:
                     path.unlink(missing_ok=True)
         except OSError:
             return  # a cache that cannot be tidied is still a cache
+
+
+def _places(shard: Shard, name: bytes) -> Iterator[ChunkPlace]:
+    """Where a shard says that a chunk lies; rows that point nowhere are passed over."""
+    for row in shard.rows(name):
+        with suppress(FormatError):
+            yield shard.place(row)
 
 
 def _without_replaced(shards: dict[str, Shard]) -> dict[str, Shard]:

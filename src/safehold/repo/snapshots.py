@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from safehold.core.entries import Totals
-from safehold.core.errors import DamageError, FormatError, ObjectMissing
+from safehold.core.errors import DamageError, FormatError, StoreError
 from safehold.repo import envelopes
 from safehold.repo.seals import Seals, SessionKey
 from safehold.storage.store import Store
@@ -118,5 +118,7 @@ def load_all(seals: Seals, store: Store, wanted: Iterable[str], damaged: Callabl
     for name in wanted:
         try:
             yield load(seals, store, name)
-        except (DamageError, ObjectMissing) as error:
+        except (DamageError, StoreError) as error:
+            if error.retryable:
+                raise
             damaged(name, error)

@@ -9,6 +9,7 @@ from safehold.core.events import Event, Warn
 from safehold.repo import condemned, config, envelopes, index, packs, seen, sessions, shards, snapshots
 from safehold.repo.checking.findings import NOTE, Findings
 from safehold.repo.keys.format import slot_key
+from safehold.repo.keys.keyring import UnknownSigner
 from safehold.repo.keys.survey import read_objects, sift
 from safehold.repo.repository import Repository
 from safehold.storage.store import Store
@@ -67,6 +68,8 @@ def check_sessions(repository: Repository, findings: Findings) -> None:
             mark = sessions.parse(repository.seals, data)
             if sessions.key_of(mark) != key:
                 raise DamageError(f"{key} holds the mark of another session.")
+        except UnknownSigner:
+            check_signer(repository, _signer(key, data), findings)
         except DamageError as error:
             findings.add("session-damaged", key, error)
 
@@ -77,6 +80,8 @@ def check_condemned(repository: Repository, findings: Findings) -> list[condemne
     for key, data in stored(repository.store, condemned.PREFIX, "condemnation-damaged", findings):
         try:
             good.append(condemned.Stored(key, condemned.parse(repository.seals, key, data), 0))
+        except UnknownSigner:
+            check_signer(repository, _signer(key, data), findings)
         except DamageError as error:
             findings.add("condemnation-damaged", key, error)
     return good
@@ -122,6 +127,10 @@ def check_signer(repository: Repository, signer: bytes, findings: Findings) -> N
     if signer not in repository.keyring.devices:
         message = "What this key slot signed cannot be proven to be its own: the slot is lost or damaged, or somebody made it up."
         findings.add("signer-unknown", slot_key(signer), message)
+
+
+def _signer(key: str, data: bytes) -> bytes:
+    return envelopes.parse(key, envelopes.name_of(data), data)[0].signer
 
 
 def check_history(repository: Repository, found: list[snapshots.Stored], removals: frozenset[str], findings: Findings) -> None:
