@@ -19,5 +19,5 @@ class LocalZone(tzinfo):
         return None if moment is None else moment.replace(tzinfo=None).astimezone().tzname()
 
     def fromutc(self, moment: datetime) -> datetime:
-        local = datetime.fromtimestamp(calendar.timegm(moment.utctimetuple()))
+        local = datetime.fromtimestamp(calendar.timegm(moment.replace(tzinfo=None).timetuple()))
         return local.replace(microsecond=moment.microsecond, tzinfo=self)
