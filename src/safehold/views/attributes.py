@@ -21,6 +21,7 @@ BLOCK = 512
 """Unit of st_blocks."""
 FOLDER_SIZE = 4096
 """What most file systems say of a small folder; a snapshot does not keep it."""
+SIZE_MOST = 2**63 - 1
 
 Attributes = dict[str, int]
 
@@ -43,7 +44,7 @@ def of_node(node: Node, links: int) -> Attributes:
         "st_ctime": entry.ctime_ns,
     }
     if entry.more is not None and entry.more.device is not None:
-        found["st_rdev"] = os.makedev(*entry.more.device)
+        found["st_rdev"] = _device(*entry.more.device)
     return found
 
 
@@ -77,7 +78,15 @@ def _size(entry: Entry) -> int:
         return FOLDER_SIZE
     if entry.more is not None and entry.more.target is not None:
         return len(entry.more.target)
-    return max(0, entry.size)
+    return min(max(0, entry.size), SIZE_MOST)
+
+
+def _device(major: int, minor: int) -> int:
+    """Numbers that no device can have become 0: one odd entry must not spoil the listing of its folder."""
+    try:
+        return os.makedev(major, minor)
+    except (OverflowError, ValueError):
+        return 0
 
 
 def _blocks(entry: Entry) -> int:

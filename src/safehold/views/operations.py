@@ -27,6 +27,8 @@ FOLDERS_MOST = 20_000
 """So many folders are remembered by path; then the memory of them starts anew."""
 BLOCK = 4096
 NAME_MOST = 255
+NAME_LIMIT = 1024
+"""FUSE_NAME_MAX of Linux' fs/fuse."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -226,14 +228,22 @@ class Operations:
     def _lines(self, path: bytes, place: Inside | Shelf) -> Iterator[Line]:
         """The lines of a folder: itself, the one above, and what it holds."""
         yield b".", partial(self._attributes, path, place)
-        yield b"..", partial(self.attributes, path.rpartition(b"/")[0])
+        yield b"..", partial(self.attributes, path.rpartition(b"/")[0] or b"/")
         if isinstance(place, Inside):
-            for node in place.view.children(place.node):
+            for node in self._presentable(path, place):
                 yield node.entry.name, Inside(place.view, node).attributes
         else:
             for name, found in place.items():
                 below = Inside(found, found.root) if isinstance(found, SnapshotView) else found
                 yield name, partial(self._attributes, path.rstrip(b"/") + b"/" + name, below)
+
+    def _presentable(self, path: bytes, place: Inside) -> Iterator[Node]:
+        """What a folder in a snapshot holds, but for names that would make the kernel refuse all of the listing."""
+        for node in place.view.children(place.node):
+            if len(node.entry.name) <= NAME_LIMIT:
+                yield node
+            else:
+                self.trouble(path, ValueError(f"A name of {len(node.entry.name)} bytes is too long to be shown."))
 
     def _keep(self, thing: Listing | tuple[bytes, SeekableFile]) -> int:
         with self._lock:

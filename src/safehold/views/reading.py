@@ -15,6 +15,8 @@ from safehold.repo.repository import Repository
 
 CACHE_BYTES = 96 * 1024 * 1024
 """Checked chunks kept in memory, at least; what is being fetched comes on top."""
+SEGMENT_BYTES = 24 * 1024 * 1024
+"""Raw segments kept beside them: the neighbours of a small chunk."""
 AHEAD_THREADS = 4
 """Enough to hide a store's latency; on a local disk two already keep the decoder busy."""
 
@@ -25,7 +27,7 @@ class CachedReader(ChunkReader):
     def __init__(self, repository: Repository, cache_bytes: int = CACHE_BYTES) -> None:
         """Raises ``NotPermitted`` for a writer."""
         repository.require_reader()
-        super().__init__(repository.seals, repository.store, repository.index)
+        super().__init__(repository.seals, repository.store, repository.index, SEGMENT_BYTES)
         self._guard = threading.Lock()
         self._chunks: OrderedDict[tuple[int, bytes], Future[bytes]] = OrderedDict()
         self._held = 0

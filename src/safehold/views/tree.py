@@ -13,13 +13,13 @@ import msgspec
 from blake3 import blake3
 
 from safehold.core.entries import DIRECTORY, FILE, Entry
-from safehold.core.errors import DamageError, PathMissing
+from safehold.core.errors import DamageError, PathMissing, StoreError
 from safehold.repo import snapshots, trees
 from safehold.repo.repository import Repository
 from safehold.views.content import Content, Stretches, content_of
 from safehold.views.reading import CachedReader
 
-CACHED_ENTRIES = 200_000
+CACHED_ENTRIES = 100_000
 """Entries of directories kept decoded, about half a kilobyte each."""
 COUNTED_ENTRIES = 250_000
 """In snapshots of no more entries than this the names of hard-linked files are counted; that takes a second or two, once."""
@@ -130,10 +130,13 @@ class SnapshotView:
         link = node.entry.more.link if node.entry.more else None
         if link is None:
             return 1
-        with self._lock:
-            if self._links is None:
-                self._links = self._count_links()
-            return self._links.get(link, 2)
+        try:
+            with self._lock:
+                if self._links is None:
+                    self._links = self._count_links()
+                return self._links.get(link, 2)
+        except StoreError:
+            return 2  # they are counted when the store is there again
 
     def _node(self, folder: Node, entry: Entry) -> Node:
         link = entry.more.link if entry.more else None
