@@ -79,7 +79,7 @@ class Farm:
 
 
 def content_on_disk(folder: Path) -> dict[bytes, bytes]:
-    return {str(p.relative_to(folder)).encode(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {str(p.relative_to(folder)).encode(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink()}
 
 
 def content_of(repository: Repository, name: str, below: Path) -> dict[bytes, bytes]:
