@@ -69,7 +69,9 @@ class Farm:
         assert plan.empty, plan
         keys = [info.key for info in repository.store.list("")]
         assert not [key for key in keys if key.startswith("sessions/")]
-        assert not [item for item in repository.condemned() if item.condemned.packs or item.condemned.snapshots or item.condemned.act]
+        assert not [
+            item for item in repository.condemned() if item.condemned.packs or item.condemned.snapshots or item.condemned.act
+        ]
 
     def packed(self) -> int:
         return sum(info.size for info in self.store.list("packs/"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from prune_fixtures import DAY, EVERYTHING, Farm
+
 from safehold.core.errors import DamageError, DeletionRefused, NotPermitted, SafeholdError, SessionExpired, SnapshotMissing
 from safehold.ops import forget
 from safehold.repo import condemned, prune, sessions, shards, snapshots
@@ -190,7 +190,9 @@ def test_a_long_opened_repository_does_not_build_on_packs_that_are_gone(farm: Fa
     for n in range(20):
         farm.write(f"old/{n}", 30_000)
     back = farm.house.back_up(farm.source, repository=opened).id
-    farm.expected[back] = {str(p.relative_to(farm.source)).encode(): p.read_bytes() for p in farm.source.rglob("*") if p.is_file()}
+    farm.expected[back] = {
+        str(p.relative_to(farm.source)).encode(): p.read_bytes() for p in farm.source.rglob("*") if p.is_file()
+    }
     farm.check_all()
 
 
@@ -389,7 +391,9 @@ def test_what_a_writer_vouches_for_stays_its_word(farm: Farm, monkeypatch: pytes
         farm.write(f"w{n}", 9000)
         laptop = farm.house.open(key, cache=farm.base / "laptop")
         made = farm.house.back_up(farm.source, repository=laptop).id
-        farm.expected[made] = {str(p.relative_to(farm.source)).encode(): p.read_bytes() for p in farm.source.rglob("*") if p.is_file()}
+        farm.expected[made] = {
+            str(p.relative_to(farm.source)).encode(): p.read_bytes() for p in farm.source.rglob("*") if p.is_file()
+        }
         farm.clock.advance(60)
     farm.prune()
     owner = farm.open()
