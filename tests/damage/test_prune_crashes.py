@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from prune_fixtures import EVERYTHING, Farm, content_of
+
 from safehold.core.clock import ManualClock
 from safehold.ops import forget
 from safehold.ops.copy import copy_snapshots

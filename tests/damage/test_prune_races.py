@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from prune_fixtures import EVERYTHING, content_of, content_on_disk
+
 from safehold.core.errors import SafeholdError
 from safehold.ops import forget
 from safehold.repo import prune, snapshots

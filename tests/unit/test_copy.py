@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from prune_fixtures import EVERYTHING, Farm, content_of
+
 from safehold.core.errors import NotPermitted, SnapshotMissing, UsageError
 from safehold.ops import copy, forget
 from safehold.ops.copy import copy_snapshots
-from safehold.repo import prune, snapshots
+from safehold.repo import prune, snapshots, trees
+from safehold.repo.paged import PageMap
 from safehold.repo.repository import Repository
 from safehold.testing.builders import Household
 from safehold.testing.stores import FaultyStore, MemoryStore
@@ -54,7 +55,13 @@ def test_a_copy_is_equal(pair: Pair) -> None:
     pair.check(first, new)
     old, made = metadata(pair.farm.open(), first), metadata(pair.house.open(), new)
     assert made.original == f"{pair.farm.open().id.hex()}/{first}"
-    assert (made.time_ns, made.host, made.totals, made.source, made.tags) == (old.time_ns, old.host, old.totals, old.source, old.tags)
+    assert (made.time_ns, made.host, made.totals, made.source, made.tags) == (
+        old.time_ns,
+        old.host,
+        old.totals,
+        old.source,
+        old.tags,
+    )
     assert made.tree != old.tree
     assert not set(pair.farm.open().index.packs()) & set(pair.house.open().index.packs())
 
@@ -121,6 +128,32 @@ def test_long_chunk_lists(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     pair.farm.prune(EVERYTHING)
     pair.farm.check_all()
     pair.check(first, pair.copy(first).copied[first])
+
+
+def test_paged_files(pair: Pair) -> None:
+    pair.farm.write("disk.img", 5_000_000)
+    first = pair.farm.back_up()
+    pair.check(first, pair.copy(first).copied[first])
+    with (pair.farm.source / "disk.img").open("r+b") as file:
+        file.seek(2_000_000)
+        file.write(b"changed" * 5000)
+    second = pair.farm.back_up()
+    before = packed(pair.store)
+    result = pair.copy(second)
+    assert result.read < 100_000
+    assert packed(pair.store) - before < 100_000
+    pair.check(second, result.copied[second])
+    # The copy is a paged file in its own right: a backup of the same into the target finds its pages.
+    target = pair.house.open()
+    entry = trees.find(target.reader, metadata(target, result.copied[second]).tree, str(pair.farm.source / "disk.img").encode())
+    assert entry is not None and entry.more is not None
+    direct = pair.house.back_up(pair.farm.source)
+    other = trees.find(target.reader, direct.snapshot.tree, str(pair.farm.source / "disk.img").encode())
+    assert other is not None and other.more is not None
+    digests = [[block.digest for _, block in PageMap(target.reader, e).blocks()] for e in (entry, other)]
+    hashes = [[block.hashes for _, block in PageMap(target.reader, e).blocks()] for e in (entry, other)]
+    assert digests[0] == digests[1]
+    assert hashes[0] == hashes[1]
 
 
 def test_there_and_back_is_nothing(pair: Pair) -> None:

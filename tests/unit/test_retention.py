@@ -19,7 +19,9 @@ NOON = datetime(2026, 3, 15, 12, tzinfo=UTC)
 NOW_NS = int(NOON.timestamp()) * 10**9
 
 
-def snap(when: datetime, *, id: str = "", device: bytes = b"laptop", host: str = "h", paths: list[bytes] | None = None, **more: object) -> Stored:
+def snap(
+    when: datetime, *, id: str = "", device: bytes = b"laptop", host: str = "h", paths: list[bytes] | None = None, **more: object
+) -> Stored:
     time_ns = int(when.timestamp()) * 10**9
     snapshot = Snapshot(time_ns=time_ns, host=host, source=Source(paths=paths or [b"/home"]), tree=b"", totals=Totals(), **more)
     return Stored(id or f"{when:%Y%m%d%H%M}", snapshot, device)
@@ -59,7 +61,9 @@ def test_hours() -> None:
 
 
 def test_a_reason_for_each_rule_that_keeps_it() -> None:
-    decisions = apply(Policy(last=1, daily=2, within=Duration(days=1), tags=frozenset({"t"})), [snap(NOON, tags=["t", "u"])], NOW_NS, UTC)
+    decisions = apply(
+        Policy(last=1, daily=2, within=Duration(days=1), tags=frozenset({"t"})), [snap(NOON, tags=["t", "u"])], NOW_NS, UTC
+    )
     assert decisions[0].reasons == ("last", "daily", "within", "tag t")
 
 
@@ -104,7 +108,10 @@ def test_within_counts_from_the_newest_snapshot() -> None:
 
 
 def test_absurd_times_break_nothing() -> None:
-    odd = [Stored(str(t), Snapshot(time_ns=t, host="h", source=Source(), tree=b"", totals=Totals()), b"") for t in (-(2**63), 0, 2**63 - 1)]
+    odd = [
+        Stored(str(t), Snapshot(time_ns=t, host="h", source=Source(), tree=b"", totals=Totals()), b"")
+        for t in (-(2**63), 0, 2**63 - 1)
+    ]
     assert kept(Policy(yearly=9, hourly=2, within=Duration(years=9000)), odd)
 
 
@@ -147,7 +154,9 @@ POLICIES = st.builds(
 )
 HISTORIES = st.lists(
     st.builds(
-        lambda hours, incomplete, device: snap(NOON - timedelta(hours=hours), id=f"{hours}{device!r}", incomplete=incomplete, device=device),
+        lambda hours, incomplete, device: snap(
+            NOON - timedelta(hours=hours), id=f"{hours}{device!r}", incomplete=incomplete, device=device
+        ),
         st.integers(-50, 20000),
         st.booleans(),
         st.sampled_from([b"a", b"b"]),
