@@ -62,7 +62,7 @@ def pieces(reader: ChunkReader, entry: Entry) -> Iterator[Piece]:
 
 def map_ids(reader: ChunkReader, top: bytes) -> list[bytes]:
     """The ids of the list parts below a top map."""
-    return [name for name, _ in _rows(TOP_ROW, reader.read(MAP, top))]
+    return [name for name, _ in top_rows(reader, top)]
 
 
 def read(reader: ChunkReader, entry: Entry) -> Iterator[bytes]:
@@ -99,3 +99,8 @@ def _cut(chunks: Sequence[tuple[bytes, int]]) -> Iterator[list[tuple[bytes, int]
             part = []
     if part:
         yield part
+
+
+def top_rows(reader: ChunkReader, top: bytes) -> list[tuple[bytes, int]]:
+    """The rows of a top map: map id, bytes below it."""
+    return list(_rows(TOP_ROW, reader.read(MAP, top)))

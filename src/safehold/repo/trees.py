@@ -74,10 +74,11 @@ def part_ids(reader: ChunkReader, tree: bytes) -> list[bytes]:
 
 def find(reader: ChunkReader, tree: bytes, path: bytes) -> Entry | None:
     """The entry of a path below a tree; None for the tree itself.  Raises ``PathMissing``."""
-    entry = None
+    entry: Entry | None = None
     for name in [part for part in path.split(b"/") if part not in (b"", b".")]:
-        entry = next((e for e in read_node(reader, tree).entries if e.name == name), None)
-        if entry is None or (entry.kind != DIRECTORY and not path.rstrip(b"/").endswith(name)):
+        inside = entry is None or entry.kind == DIRECTORY
+        entry = next((e for e in read_node(reader, tree).entries if e.name == name), None) if inside else None
+        if entry is None:
             raise PathMissing(f"There is no {path.decode(errors='replace')} in that snapshot.", "`safehold ls` shows what is.")
         tree = entry.content
     return entry

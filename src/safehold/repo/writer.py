@@ -96,10 +96,23 @@ class ChunkWriter:
     def add(self, kind: int, data: bytes | memoryview, *, group: int = SMALL) -> bytes:
         """Store a chunk unless it is there already; its name.  ``group`` says what it may share a segment with."""
         name = blake3(data, key=self._naming[kind]).digest(ID_SIZE)
+        self.add_named(kind, name, data, group)
+        return name
+
+    def add_named(self, kind: int, name: bytes, data: bytes | memoryview, group: int) -> None:
+        """The same for data whose name the caller has just computed."""
         if name not in self._known and not self._index.has(name):
             self._known.add(name)
             self._append(kind, name, data, group)
-        return name
+
+    def name(self, kind: int, data: bytes | memoryview) -> bytes:
+        """The name that a chunk of these bytes has."""
+        return blake3(data, key=self._naming[kind]).digest(ID_SIZE)
+
+    @property
+    def page_key(self) -> bytes:
+        """The key of page hashes: the naming key of data chunks."""
+        return self._naming[DATA]
 
     def knows(self, name: bytes) -> bool:
         """Whether a chunk is stored, or about to be."""

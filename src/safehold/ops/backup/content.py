@@ -12,6 +12,7 @@ from safehold.core.entries import data_ranges
 from safehold.repo import contents
 from safehold.repo.seals import DATA
 from safehold.repo.writer import ALONE, ChunkWriter
+from safehold.sources.files.folders import read_at
 
 WINDOW = 8 * 1024 * 1024
 """Of a large file, so much is read at a time; no less than the most a chunk can have."""
@@ -126,7 +127,7 @@ def _reader(fd: int, size: int, holes: list[int]) -> Callable[[int], bytes]:
                 at, end = next(ranges, (0, 0))
                 if end == 0:
                     return b""
-            data = os.pread(fd, min(most, end - at), at)
+            data = read_at(fd, min(most, end - at), at)
             if data:
                 at += len(data)
                 return data

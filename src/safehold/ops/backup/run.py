@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -15,16 +14,16 @@ from blake3 import blake3
 from safehold import __version__
 from safehold.codec.chunker import Chunker
 from safehold.core.entries import Entry, Totals
-from safehold.core.errors import SessionExpired
 from safehold.core.events import Progress, Reporter
-from safehold.ops.backup import roots
-from safehold.ops.backup.capture import Capture
+from safehold.ops.backup import previous, roots
+from safehold.ops.backup.capture import Capture, Paging
 from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.memory import Memory
+from safehold.ops.backup.paged import PAGE, PagedWriter
+from safehold.ops.backup.record import Result, record, user_name
 from safehold.ops.backup.walk import Walker, WalkOptions
 from safehold.repo import snapshots
 from safehold.repo.repository import Repository
-from safehold.repo.sessions import Session
 from safehold.repo.snapshots import Snapshot, Source, Statistics
 from safehold.repo.writer import ChunkWriter, WriterOptions
 from safehold.sources.files.exclude import Excluder
@@ -44,27 +43,23 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     one_file_system: bool = False
     tags: list[str] = []
     parent: str = ""
-    """The id of the snapshot to recognise unchanged files by; empty: the last one of the same paths."""
+    """The id of the snapshot to recognise unchanged files by where this machine remembers nothing; empty: the newest one of
+    the same host and paths."""
     force: bool = False
+    paged: bool = False
+    """Store every large file by page, not only those whose names say that they change in place."""
+    page_size: int = 0
+    """Of paged files, in bytes: a power of two; 0: 16 KiB."""
     writer: WriterOptions = WriterOptions()
     host: str = ""
-
-
-class Result(msgspec.Struct, frozen=True):
-    """A finished backup."""
-
-    id: str
-    """Of the snapshot; empty after a dry run."""
-    snapshot: Snapshot
+    dry_run: bool = False
+    """The store is one that changes nothing; what is remembered of the paths stays as it is, too."""
 
 
 def back_up(repository: Repository, options: BackupOptions) -> Result:
     """Back up files and folders.  Raises ``SourceMissing`` before anything is written, ``StoreFull`` and other store errors."""
     paths = roots.resolve(options.paths)
-    try:
-        return _Backup(repository, options, paths).run()
-    except SessionExpired:
-        return _Backup(repository, options, paths).run()
+    return _Backup(repository, options, paths).run()
 
 
 class _Backup:
@@ -74,29 +69,24 @@ class _Backup:
         self._paths = paths
         self._host = options.host or socket.gethostname()
         self._excluder = Excluder(options.excludes)
-        self._started_ns = repository.clock.now_ns()
-        self._started = repository.clock.monotonic()
 
     def run(self) -> Result:
-        repository = self._repository
-        with repository.session("backup") as session, self._memory() as memory:
-            repository.condemned()
-            trusted = bool(memory.snapshot) and memory.snapshot in set(snapshots.names(repository.store))
-            writer = repository.writer(self._options.writer)
-            try:
-                snapshot = self._walk(writer, memory, trusted)
-                writer.finish()
-            except BaseException:
-                writer.abort()
-                raise
-            snapshot = self._with_added(snapshot, writer)
-            return self._commit(session, writer, memory, snapshot)
+        with self._memory() as memory:
+            result = record(self._repository, self._options.writer, lambda writer: self._walk(writer, memory))
+            if self._options.dry_run:
+                return msgspec.structs.replace(result, id="")
+            memory.commit(result.id)
+            return result
 
-    def _walk(self, writer: ChunkWriter, memory: Memory, trusted: bool) -> Snapshot:
+    def _walk(self, writer: ChunkWriter, memory: Memory) -> Snapshot:
         repository, options = self._repository, self._options
+        started_ns = repository.clock.now_ns()
+        trusted = bool(memory.snapshot) and memory.snapshot in set(snapshots.names(repository.store))
+        older = None if memory.snapshot else previous.parent(repository, options.parent, self._host, self._paths)
         ticker = _Ticker(repository.report, repository.clock.monotonic)
         content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), ticker.advance)
-        capture = Capture(writer, content, repository.report, trusted=trusted)
+        paging = Paging(PagedWriter(writer, memory, ticker.advance, trusted=trusted), options.page_size or PAGE, options.paged)
+        capture = Capture(writer, content, paging, repository.report, trusted=trusted)
         ticker.watch(capture)
         walk_options = WalkOptions(
             excluder=self._excluder,
@@ -104,46 +94,30 @@ class _Backup:
             one_file_system=options.one_file_system,
             skip=_own_folders(repository),
             trusted=trusted,
-            trusted_before=self._started_ns - RACY_NS,
+            trusted_before=started_ns - RACY_NS,
+            previous_before=older.time_ns - RACY_NS if older else 0,
             force=options.force,
         )
-        walker = Walker(writer, capture, memory, walk_options, repository.report, ticker.tick)
-        tree, totals = roots.store(writer, roots.plan(self._paths), _source(walker, capture), _above(capture))
+        walker = Walker(writer, capture, memory, walk_options, repository.report, ticker.tick, older)
+        source = _source(walker, capture, older)
+        tree, totals = roots.store(writer, roots.plan(self._paths), source, _above(capture))
         counts = capture.counts
         statistics = Statistics(
             new=counts.new, changed=counts.changed, unchanged=counts.unchanged, read=ticker.read, errors=counts.errors
         )
         return Snapshot(
-            time_ns=self._started_ns,
+            time_ns=started_ns,
             host=self._host,
-            user=_user(),
+            user=user_name(),
             source=Source(kind="files", paths=self._paths, excludes=options.excludes),
             tree=tree,
             totals=totals,
             tags=sorted(set(options.tags)),
             incomplete=counts.errors > 0,
             statistics=statistics,
-            parent=memory.snapshot if trusted else "",
+            parent=memory.snapshot if trusted else older.id if older else "",
             program=f"safehold {__version__}",
         )
-
-    def _with_added(self, snapshot: Snapshot, writer: ChunkWriter) -> Snapshot:
-        statistics = msgspec.structs.replace(
-            snapshot.statistics,
-            added_raw=writer.added.raw,
-            added_stored=writer.added.stored,
-            seconds=round(self._repository.clock.monotonic() - self._started, 3),
-        )
-        return msgspec.structs.replace(snapshot, statistics=statistics)
-
-    def _commit(self, session: Session, writer: ChunkWriter, memory: Memory, snapshot: Snapshot) -> Result:
-        """The snapshot is stored only while the session is known to be alive, and counts only if it still is afterwards."""
-        repository = self._repository
-        session.require_alive()
-        name = snapshots.write(repository.seals, repository.store, writer.session, snapshot)
-        session.require_alive()
-        memory.commit(name)
-        return Result(name, snapshot)
 
     @contextmanager
     def _memory(self) -> Iterator[Memory]:
@@ -184,10 +158,10 @@ class _Ticker:
             self._report(Progress(phase="backup", files=counts.files, bytes=counts.bytes, path=os.fsdecode(path)))
 
 
-def _source(walker: Walker, capture: Capture) -> Callable[[roots.Root, bytes], Entry | None]:
+def _source(walker: Walker, capture: Capture, older: previous.Parent | None) -> Callable[[roots.Root, bytes], Entry | None]:
     def store(root: roots.Root, name: bytes) -> Entry | None:
         if os.path.isdir(root.path) and not os.path.islink(root.path):
-            return walker.walk(root.path, name)
+            return walker.walk(root.path, name, older.tree(root.path) if older else None)
         folder = Folder.at(os.path.dirname(root.path))
         try:
             return capture.entry(folder, name, folder.look(name), None, 0)
@@ -214,10 +188,3 @@ def _own_folders(repository: Repository) -> frozenset[tuple[int, int]]:
             continue
         found.add((st.st_dev, st.st_ino))
     return frozenset(found)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
