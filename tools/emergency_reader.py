@@ -4,37 +4,34 @@
     python emergency_reader.py [--key-file FILE | --words-file FILE] REPOSITORY list
     python emergency_reader.py [--key-file FILE | --words-file FILE] REPOSITORY restore SNAPSHOT TARGET
 
-REPOSITORY is a folder (the one that holds ``config``).  SNAPSHOT is the beginning of an id that ``list`` shows, or ``latest``.
-TARGET must not exist, or be an empty folder; nothing outside it is ever written.  The passphrase is taken from the environment
-variable SAFEHOLD_PASSWORD, or asked for; the words file holds the 24 printed recovery words.  The exit status is 0 only if
-everything came back.
+REPOSITORY is the folder that holds ``config``; SNAPSHOT the beginning of an id that ``list`` shows, or ``latest``; TARGET a new
+or empty folder, and nothing outside it is written.  The passphrase is asked for, or taken from the environment variable
+SAFEHOLD_PASSWORD; the words file holds the 24 printed recovery words.  The exit status is 0 only if everything came back.
 
-It runs on Linux, macOS and the BSDs, and needs ``pip install cryptography`` (47 or newer) and one zstd: Python 3.14's own,
-``backports.zstd`` or ``zstandard``.  With ``blake3`` it also checks the name of every chunk (seals it always does).
+It needs Python 3.11 on Linux, macOS or a BSD, ``pip install cryptography`` (47 or newer), and one zstd: Python 3.14's own,
+``backports.zstd`` or ``zstandard``.  With ``blake3`` it also checks the name of every chunk (it always checks the seals).
 
-It was written from ``docs/format/`` alone, and each part names its page.  It doesn't need the index: it finds every chunk by the
-footers and tables of the packs.  Not restored: inode flags, creation times, Windows security descriptors.  Snapshots in the
-trash are listed like all others.
+It was written from ``docs/format/`` alone; each part names its page.  It needs no index: the packs say where every chunk lies.
+Owners are restored by number, as root; inode flags, creation times and Windows' security descriptors are not restored.
+Snapshots in the trash are listed like all others.
 """
 
 import argparse
 import base64
 import bisect
 import getpass
-import grp
 import hashlib
 import hmac
 import io
 import json
 import os
-import pwd
 import re
 import stat
 import struct
 import sys
+import time
 import unicodedata
 import zlib
-from datetime import datetime, timezone
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -56,32 +53,27 @@ try:
 except ImportError:
     blake3 = None
 
-DATA, TREE, MAP = 1, 2, 3  # segments.md: kinds of chunks
-FILE, FOLDER, SYMLINK = 0, 1, 2  # trees.md: kinds of entries, and those that mknod makes
+DATA, TREE, MAP = 1, 2, 3  # README.md: kinds of chunks
+FILE, FOLDER, SYMLINK, *_ = range(7)  # trees.md: kinds of entries; then those that mknod makes
 NODES = {3: stat.S_IFIFO, 4: stat.S_IFSOCK, 5: stat.S_IFCHR, 6: stat.S_IFBLK}
 
 
-class Damage(ValueError):
-    """Something stored is not what it should be."""
-
-
-BROKEN = (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, struct.error)
-BROKEN += (InvalidTag, InvalidSignature, zstd.ZstdError)
+BROKEN = (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, struct.error,
+          zstd.ZstdError, InvalidTag, InvalidSignature)  # fmt: skip
 """All that reading something damaged can raise: it is reported, and the rest goes on."""
 
 
 def require(condition, problem):
-    """Raise ``Damage`` unless ``condition``."""
+    """Raise ``ValueError`` unless ``condition``."""
     if not condition:
-        raise Damage(problem)
+        raise ValueError(problem)
 
 
 def msgpack(data):  # README.md, "Conventions"
     """The one value that ``data`` is the msgpack encoding of."""
-    fixed = dict(zip(range(0xCA, 0xD4), (">f", ">d", ">B", ">H", ">I", ">Q", ">b", ">h", ">i", ">q")))
-    sized = {0xC4: (bytes, 1), 0xC5: (bytes, 2), 0xC6: (bytes, 4), 0xD9: (str, 1), 0xDA: (str, 2), 0xDB: (str, 4)}
-    sized.update({0xDC: (list, 2), 0xDD: (list, 4), 0xDE: (dict, 2), 0xDF: (dict, 4)})
-    stream = io.BytesIO(data)
+    numbers, stream = "fdBHIQbhiq", io.BytesIO(data)  # struct's letters for the types 0xca to 0xd3
+    sized = {0xC4: (bytes, 1), 0xC5: (bytes, 2), 0xC6: (bytes, 4), 0xD9: (str, 1), 0xDA: (str, 2), 0xDB: (str, 4),
+             0xDC: (list, 2), 0xDD: (list, 4), 0xDE: (dict, 2), 0xDF: (dict, 4)}  # fmt: skip
 
     def take(count):
         require(stream.tell() + count <= len(data), "a structure is cut off")
@@ -93,13 +85,12 @@ def msgpack(data):  # README.md, "Conventions"
             return tag if tag < 0x80 else tag - 0x100
         if tag in (0xC0, 0xC2, 0xC3):
             return {0xC0: None, 0xC2: False, 0xC3: True}[tag]
-        if tag in fixed:
-            return struct.unpack(fixed[tag], take(struct.calcsize(fixed[tag])))[0]
+        if 0xCA <= tag <= 0xD3:
+            return struct.unpack(">" + numbers[tag - 0xCA], take(struct.calcsize(numbers[tag - 0xCA])))[0]
         if tag < 0xC0:
             kind, count = (str, tag & 0x1F) if tag >= 0xA0 else ((dict, list)[tag >> 4 & 1], tag & 0x0F)
         else:
-            kind, width = sized[tag]
-            count = int.from_bytes(take(width), "big")
+            kind, count = sized[tag][0], int.from_bytes(take(sized[tag][1]), "big")
         if kind is dict:
             return {value(): value() for _ in range(count)}
         return [value() for _ in range(count)] if kind is list else bytes(take(count)) if kind is bytes else take(count).decode()
@@ -165,10 +156,9 @@ def secret_of_key_file(text):  # keys.md, "Key file"
 
 
 class Keys:  # keys.md
-    """What an opened slot gives: the repository's secrets, and everybody's public keys."""
+    """What an opened slot gives.  ``method``: passphrase, keyfile, recovery; ``secret``: text, (slot id, secret), or secret."""
 
     def __init__(self, folder, repository_id, method, secret):
-        """``method``: passphrase, keyfile or recovery; ``secret``: the text, (slot id, secret), or the secret."""
         self.repository_id, self.sessions = repository_id, {}
         objects = list(attempts(sorted((folder / "keys").iterdir()), self.read))
         slots = [body for kind, body, _, _ in objects if kind == "slot"]
@@ -256,7 +246,7 @@ class Repository:
         line, _, signature = (self.folder / "config").read_bytes().partition(b"\n")
         config = json.loads(line)
         known = config["version"] == 1 and config["requires"] == []
-        require(known, f"the repository has format {config['version']} with {config['requires']}, which this program does not know")
+        require(known, f"format {config['version']} with {config['requires']} is unknown to this program")
         self.id = bytes.fromhex(config["id"])
         self.keys = Keys(self.folder, self.id, method, secret)
         self.keys.verify(self.keys.admin, "config", line, bytes.fromhex(signature.decode().strip()))
@@ -318,7 +308,7 @@ class Repository:
                 return data
             except BROKEN as error:
                 problem = f"chunk {name.hex()}: {error!r}"
-        raise Damage(problem)
+        raise ValueError(problem)
 
     def segment(self, kind, number):  # segments.md
         """The raw bytes of a segment that should be of this kind; the last few are kept."""
@@ -334,47 +324,69 @@ class Repository:
             self.opened[kind, number] = raw
         return self.opened[kind, number]
 
-    def node(self, tree):  # trees.md
-        """Entries, owners and groups of a folder."""
-        entries, owners, groups, parts = msgpack(self.chunk(TREE, tree))[:4]
-        for part in parts:
-            entries += msgpack(self.chunk(TREE, part))[0]
-        names = [b"", *(entry[0] for entry in entries)]
-        bad = any(a >= b or b in (b".", b"..") or b"/" in b or b"\0" in b for a, b in zip(names, names[1:]))
-        require(not bad, "a folder holds names that are not allowed")
-        return entries, owners, groups
+    def entries(self, tree):  # trees.md
+        """The entries of a folder."""
+        entries, _, _, parts = msgpack(self.chunk(TREE, tree))[:4]
+        entries += [entry for part in parts for entry in msgpack(self.chunk(TREE, part))[0]]
+        before = b""
+        for name in (entry[0] for entry in entries):
+            allowed = before < name not in (b".", b"..") and b"/" not in name and b"\0" not in name
+            require(allowed, f"a folder holds the name {name!r}, which is not allowed there")
+            before = name
+        return entries
 
     def content(self, entry, more):  # contents.md
-        """The content of a file, chunk after chunk."""
+        """Offset and bytes of each piece of a file; what lies between them is zeros."""
+        if more.get("p"):
+            yield from self.pages(more["m"])
+            return
         names = [entry[9][at : at + 24] for at in range(0, len(entry[9]), 24)]
         if "m" in more:
             parts = [part for part, _ in struct.iter_unpack("<24sQ", self.chunk(MAP, more["m"]))]
             names = (name for part in parts for name, _ in struct.iter_unpack("<24sI", self.chunk(MAP, part)))
-        return (self.chunk(DATA, name) for name in names)
+        edges = [0]
+        for offset, length in zip(more.get("h", [])[::2], more.get("h", [])[1::2], strict=True):
+            edges += [offset, offset + length]
+        require(edges == sorted(edges), "its holes are out of order")
+        data, chunks = b"", (self.chunk(DATA, name) for name in names)
+        for at, end in zip(edges[::2], [*edges[1::2], entry[7]], strict=True):
+            while at < end:
+                data = data or next(chunks, b"")
+                require(data, "it has less content than its size says")
+                yield at, data[: end - at]
+                at, data = at + len(data[: end - at]), data[end - at :]
+        require(not data and next(chunks, None) is None, "it has more content than its size says")
+
+    def pages(self, top):  # paged.md
+        """Offset and bytes of each piece of a paged file."""
+        at = 0
+        for group, length in struct.iter_unpack("<24sQ", self.chunk(MAP, top)):
+            for number, (_, _, extents) in enumerate(msgpack(self.chunk(MAP, group))):
+                for offset, name, begin, size in extents:
+                    yield at + (number << 20) + offset, self.chunk(DATA, name)[begin : begin + size]
+            at += length
 
 
-class Restore:  # trees.md, contents.md
+class Restore:  # trees.md
     """Brings back a snapshot.  Every step is one name below an open folder, so that no link that lies there leads elsewhere."""
 
     def __init__(self, repository, target):
         self.repository, self.target, self.links, self.problems, self.is_root = repository, target, {}, 0, os.geteuid() == 0
 
-    def folder(self, fd, path, tree):
-        """Fill the open, empty folder ``fd``, which lies at ``path`` below the target."""
-        entries, owners, groups = self.repository.node(tree)
-        for entry in entries:
-            place = os.path.join(path, entry[0])
-            self.attempt(place, lambda: self.entry(fd, place, entry, entry[10] or {}, owners, groups))  # noqa: B023
-
-    def attempt(self, path, action):
+    def attempt(self, path, action, *arguments, **options):
         """Do it; what fails is reported and counted."""
         try:
-            action()
+            action(*arguments, **options)
         except BROKEN as error:
             self.problems += 1
             print(f"Not as it was: {os.fsdecode(path)!r}: {error!r}", file=sys.stderr)
 
-    def entry(self, fd, path, entry, more, owners, groups):
+    def folder(self, fd, path, tree):
+        """Fill the open, empty folder ``fd``, which lies at ``path`` below the target."""
+        for entry in self.repository.entries(tree):
+            self.attempt(os.path.join(path, entry[0]), self.entry, fd, os.path.join(path, entry[0]), entry, entry[10] or {})
+
+    def entry(self, fd, path, entry, more):
         """Bring back one entry into the folder ``fd``."""
         name, kind, mode, uid, gid, mtime = entry[:6]
         link = (kind, *more["l"]) if "l" in more and kind != FOLDER else None
@@ -384,21 +396,18 @@ class Restore:  # trees.md, contents.md
         if link:
             self.links[link] = path
         if kind == FOLDER:
-            self.attempt(path, lambda: self.folder(own, path, entry[9]))
+            self.attempt(path, self.folder, own, path, entry[9])
         elif kind == FILE:
-            self.attempt(path, lambda: self.fill(own, entry, more))
-        here = {"dir_fd": fd, "follow_symlinks": False}
+            self.attempt(path, self.fill, own, entry, more)
         if self.is_root:
-            self.attempt(path, lambda: os.chown(name, number(pwd.getpwnam, owners, uid), number(grp.getgrnam, groups, gid), **here))
+            self.attempt(path, os.chown, name, uid, gid, dir_fd=fd, follow_symlinks=False)
         for key, value in more.get("x", {}).items():
-            where = own if own is not None else b"/proc/self/fd/%d/%b" % (fd, name)
-            self.attempt(path, lambda: os.setxattr(where, key, value, follow_symlinks=own is not None))  # noqa: B023
-        if kind != SYMLINK:  # set-id bits would mean another owner's where the owner could not be restored
-            self.attempt(path, lambda: os.chmod(name, mode & (0o7777 if self.is_root else 0o1777), dir_fd=fd))
-        self.attempt(path, lambda: os.utime(name, ns=(mtime, mtime), **here))
-        if own is not None:
-            os.close(own)
-        return None
+            where = b"/proc/self/fd/%d/%b" % (fd, name) if own is None else own
+            self.attempt(path, os.setxattr, where, key, value, follow_symlinks=own is not None)
+        if kind != SYMLINK:  # without set-id bits where the owner could not be restored
+            self.attempt(path, os.chmod, name, mode & (0o7777 if self.is_root else 0o1777), dir_fd=fd)
+        self.attempt(path, os.utime, name, ns=(mtime, mtime), dir_fd=fd, follow_symlinks=False)
+        return own is not None and os.close(own)
 
     def make(self, fd, name, kind, more):
         """Make what the entry is, new and empty; a descriptor of it if it is a file or a folder."""
@@ -411,70 +420,49 @@ class Restore:  # trees.md, contents.md
             return os.symlink(more["t"], name, dir_fd=fd)
         return os.mknod(name, 0o600 | NODES[kind], os.makedev(*more.get("d", (0, 0))), dir_fd=fd)
 
-    def fill(self, fd, entry, more):  # contents.md, "Holes"
-        """Write the content of a file between its holes."""
-        edges = [0]
-        for offset, length in zip(more.get("h", [])[::2], more.get("h", [])[1::2]):
-            edges += offset, offset + length
-        edges.append(entry[7])
-        require(edges == sorted(edges), "its holes are not in order")
+    def fill(self, fd, entry, more):
+        """Write the content of a file; what is not written stays a hole."""
         os.ftruncate(fd, entry[7])
-        ranges, at, end = iter(zip(edges[::2], edges[1::2])), 0, 0
-        for chunk in self.repository.content(entry, more):
-            while chunk:
-                while at == end:
-                    at, end = next(ranges, (0, -1))
-                require(end >= 0, "it has more content than its size says")
-                written = os.pwrite(fd, chunk[: end - at], at)
-                at, chunk = at + written, chunk[written:]
-        require(at == end and all(start == stop for start, stop in ranges), "it has less content than its size says")
-
-
-def number(look_up, names, given):
-    """The number of the user or group that had that name, here; the old number where there is no such name."""
-    try:
-        return look_up(names[given])[2]
-    except (KeyError, ValueError):
-        return given
-
-
-def credential(options):
-    """Method and secret."""
-    if options.key_file:
-        return "keyfile", secret_of_key_file(Path(options.key_file).read_text("utf-8-sig"))
-    if options.words_file:
-        return "recovery", secret_of_words(Path(options.words_file).read_text("utf-8-sig"))
-    return "passphrase", os.environ.get("SAFEHOLD_PASSWORD") or getpass.getpass("Passphrase: ")
+        for at, data in self.repository.content(entry, more):
+            require(at + len(data) <= entry[7], "its content passes its end")
+            while data:
+                written = os.pwrite(fd, data, at)
+                at, data = at + written, data[written:]
 
 
 def main():
     """The command line.  Exit status: 0 all is well, 1 something did not come back."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("--key-file", "--words-file"):
+    for name in ("--key-file", "--words-file", "repository"):
         parser.add_argument(name)
-    parser.add_argument("repository")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list")
     restore = commands.add_parser("restore")
     restore.add_argument("snapshot")
     restore.add_argument("target")
     options = parser.parse_args()
-    repository = Repository(options.repository, *credential(options))
+    if options.key_file:
+        method, secret = "keyfile", secret_of_key_file(Path(options.key_file).read_text("utf-8-sig"))
+    elif options.words_file:
+        method, secret = "recovery", secret_of_words(Path(options.words_file).read_text("utf-8-sig"))
+    else:
+        method, secret = "passphrase", os.environ.get("SAFEHOLD_PASSWORD") or getpass.getpass("Passphrase: ")
+    repository = Repository(options.repository, method, secret)
     snapshots = repository.snapshots()
     if options.command == "list":
         for name, found in snapshots:
-            time = datetime.fromtimestamp(found["time_ns"] / 1e9, timezone.utc).isoformat(" ", "seconds")
-            paths = ", ".join(repr(os.fsdecode(path)) for path in found["source"].get("paths", []))
-            print(name, time, repr(found["host"]), paths, "incomplete" if found.get("incomplete") else "")
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(found["time_ns"] // 10**9))
+            print(name, when, repr(found["host"]), *found["source"].get("paths", []), "incomplete" * found.get("incomplete", 0))
         return 0
-    wanted = snapshots[-1:] if options.snapshot == "latest" else [each for each in snapshots if each[0].startswith(options.snapshot)]
+    wanted = [found for name, found in snapshots if name.startswith(options.snapshot)]
+    wanted = [snapshots[-1][1]] if options.snapshot == "latest" else wanted
     require(len(wanted) == 1, f"{len(wanted)} snapshots are called {options.snapshot}")
     os.makedirs(options.target, 0o700, exist_ok=True)
     require(not os.listdir(options.target), "the target is not empty")
     repository.survey()
     target = os.open(options.target, os.O_RDONLY | os.O_DIRECTORY)
     restore = Restore(repository, target)
-    restore.attempt(b"", lambda: restore.folder(target, b"", wanted[0][1]["tree"]))
+    restore.attempt(b"", restore.folder, target, b"", wanted[0]["tree"])
     print(f"{restore.problems} problems." if restore.problems else "Everything came back.")
     return 1 if restore.problems else 0
 
@@ -485,5 +473,5 @@ WORDS = "eNpNWGuCrKwO3JKEFaGickTwgLTjrP5WBft899dM+wh5VCoVBze6JCFK9JKb/Uj1NtvLNmn
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (Damage, OSError) as error:
-        sys.exit(f"Error: {error}")
+    except (InvalidSignature, KeyError, OSError, ValueError) as error:
+        sys.exit(f"Error: {error!r}")

@@ -96,7 +96,8 @@ def describe_source() -> dict[str, Record]:
 
 def _one(path: Path) -> Record:
     st = path.lstat()
-    return {"kind": "directory", "uid": st.st_uid, "gid": st.st_gid, "mtime_ns": st.st_mtime_ns, "mode": st.st_mode & 0o7777, "xattrs": {}}
+    owner = {"uid": st.st_uid, "gid": st.st_gid}
+    return {"kind": "directory", **owner, "mtime_ns": st.st_mtime_ns, "mode": st.st_mode & 0o7777, "xattrs": {}}
 
 
 def _shifted(record: Record) -> Record:
@@ -140,6 +141,16 @@ def put(name: str | bytes, data: bytes, mode: int = 0o644, owner: tuple[int, int
     return path
 
 
+def put_image(data: bytes) -> None:
+    """A disk image that is a hole wherever a whole MiB is zeros."""
+    put("disk.img", b"")
+    with open(SOURCE / "disk.img", "r+b") as file:
+        for at in range(0, len(data), 1 << 20):
+            if data[at : at + (1 << 20)].strip(b"\0"):
+                os.pwrite(file.fileno(), data[at : at + (1 << 20)], at)
+        os.fsync(file.fileno())
+
+
 def settle() -> None:
     """Fixed times for everything, each another, with odd nanoseconds."""
     for number, (here, folders, files) in enumerate(sorted(os.walk(os.fsencode(SOURCE)), reverse=True)):
@@ -160,7 +171,7 @@ def fill_home() -> None:
     put("empty", b"")
     put("runs", b"#!/bin/sh\n", 0o6755)
     put(b"caf\xe9 \xff\x01.txt", b"not UTF-8\n")
-    put("Müllers Kuchen 🎂.txt", "Zucker\n".encode())
+    put("Müllers Kuchen 🎂.txt", b"Zucker\n")
     put("-rf", b"a name like an option\n")
     put("new\nline", b"a name of two lines\n")
     put("a/b/c/d/deep.txt", text("deep", 300))
@@ -242,6 +253,23 @@ def listed(golden: Golden) -> None:
     golden.back_up()
 
 
+def paged(golden: Golden) -> None:
+    """A disk image that changes in place: blocks of zeros, blocks with other pages in them, a short last block; it grows."""
+    image = bytearray(text("image", 3 << 20)) + bytes(3 << 20) + text("end", 700_001)
+    put_image(bytes(image))
+    put("small.img", b"too small to be paged")
+    settle()
+    golden.back_up()
+    for place in (5, 70_000, 1 << 20, (6 << 20) + 700_000):
+        image[place : place + 1] = b"!"
+    put_image(bytes(image))
+    settle()
+    golden.back_up()
+    put_image(bytes(image) + text("more", 100_000))
+    settle()
+    golden.back_up()
+
+
 def split(golden: Golden) -> None:
     """A folder of so many names that its node is split (they are one file, so that the archive is small)."""
     first = put("many/0000", b"x")
@@ -258,6 +286,7 @@ SMALL_CHUNKS = ChunkerSizes((1024, 2048, 8192), (2048, 4096, 8192), 65536)
 REPOSITORIES: dict[str, tuple[Callable[[Golden], None], dict[str, Any]]] = {
     "family": (family, {}),
     "listed": (listed, {"chunks": SMALL_CHUNKS, "pad": True}),
+    "paged": (paged, {}),
     "split": (split, {}),
 }
 

@@ -91,20 +91,19 @@ def test_it_restores_only_into_an_empty_folder(unpacked: dict[str, Path], tmp_pa
     assert os.listdir(tmp_path) == ["here"]
 
 
-def test_what_is_damaged_is_said_and_the_rest_comes_back(tmp_path: Path) -> None:
+def test_what_is_damaged_is_said_and_the_rest_comes_back(unpacked: dict[str, Path], tmp_path: Path) -> None:
     repository = unpack("listed", tmp_path)
-    data_packs = [path for path in repository.glob("packs/*/*") if path.read_bytes()[8] == DATA]
-    for path in data_packs:
-        body = bytearray(path.read_bytes())
-        body[100] ^= 1
-        path.write_bytes(body)
-    first = next(iter(manifest("listed")["snapshots"]))
-    done = run(repository, "restore", first, tmp_path / "target", passphrase=manifest("listed")["credentials"]["passphrase"])
+    oldest = by_time("listed", unpacked, tmp_path / "cache")[0]
+    path = max(repository.glob("packs/*/*"), key=lambda path: path.stat().st_size)  # all of it is the oldest snapshot's
+    body = bytearray(path.read_bytes())
+    body[100] ^= 1
+    path.write_bytes(body)
+    done = run(repository, "restore", oldest, tmp_path / "target", passphrase=manifest("listed")["credentials"]["passphrase"])
     assert done.returncode == 1
-    assert "Not as it was" in done.stderr
-    found, expected = describe(tmp_path / "target"), manifest("listed")["snapshots"][first]
+    found, expected = describe(tmp_path / "target"), manifest("listed")["snapshots"][oldest]
     assert set(found) == set(expected)
-    assert [path for path in found if found[path] == expected[path] and found[path]["kind"] == "file"]
+    (damaged,) = [path for path in found if found[path] != expected[path]]
+    assert f"Not as it was: {damaged!r}" in done.stderr
 
 
 # Repositories made by somebody who means harm.
@@ -140,7 +139,12 @@ def evil(repository: Repository, outside: bytes) -> dict[str, list[Node]]:
         "twice": [Node([entry(b"a", SYMLINK, more=link), entry(b"a", DIRECTORY, inner)])],
         "twice in parts": [Node([entry(b"a", SYMLINK, more=link)]), Node([entry(b"a", DIRECTORY, inner)])],
         "link of a folder": [
-            Node([entry(b"a", SYMLINK, more=More(target=outside, link=(1, 1))), entry(b"b", DIRECTORY, inner, more=More(link=(1, 1)))])
+            Node(
+                [
+                    entry(b"a", SYMLINK, more=More(target=outside, link=(1, 1))),
+                    entry(b"b", DIRECTORY, inner, more=More(link=(1, 1))),
+                ]
+            )
         ],
         "beyond": [Node([entry(b"new", FILE, content, 3), file])],
     }

@@ -14,10 +14,10 @@ from goldens import FOLDER, IDS, NAMES, SNAPSHOTS, SUMS, manifest, unpack
 from safehold.codec.keyfile import KeyFile
 from safehold.codec.passphrase import Passphrase
 from safehold.codec.recovery import RecoveryKey
-from safehold.core.entries import DIRECTORY, FILE, KIND_NAMES, SYMLINK, Entry, data_ranges
+from safehold.core.entries import DIRECTORY, FILE, KIND_NAMES, SYMLINK, Entry
 from safehold.core.errors import NotPermitted, WrongKey
 from safehold.core.events import Event
-from safehold.repo import contents, trees
+from safehold.repo import contents, files, paged, trees
 from safehold.repo.keys.unlock import Credential
 from safehold.repo.repository import Repository, open_repository
 from safehold.storage.local import LocalStore
@@ -82,7 +82,7 @@ def _record(repository: Repository, entry: Entry) -> Record:
     record: Record = {"kind": KIND_NAMES[entry.kind], "uid": entry.uid, "gid": entry.gid, "mtime_ns": entry.mtime_ns}
     if entry.kind == FILE:
         holes = (more.holes if more else None) or []
-        record |= {"size": entry.size, "sha256": _sha256(repository, entry, holes), "holes": holes}
+        record |= {"size": entry.size, "sha256": _sha256(repository, entry), "holes": holes}
     if entry.kind == SYMLINK:
         assert more is not None and more.target is not None
         record["target"] = os.fsdecode(more.target)
@@ -94,24 +94,11 @@ def _record(repository: Repository, entry: Entry) -> Record:
     return record
 
 
-def _sha256(repository: Repository, entry: Entry, holes: list[int]) -> str:
-    content = b"".join(contents.read(repository.reader, entry))
+def _sha256(repository: Repository, entry: Entry) -> str:
     digest = hashlib.sha256()
-    at = taken = 0
-    for start, end in data_ranges(entry.size, holes):
-        _zeros(digest, start - at)
-        digest.update(content[taken : taken + end - start])
-        taken, at = taken + end - start, end
-    _zeros(digest, entry.size - at)
-    assert taken == len(content)
+    for data in files.stream(files.open_file(repository.reader, entry)):
+        digest.update(data)
     return digest.hexdigest()
-
-
-def _zeros(digest: hashlib._Hash, count: int) -> None:
-    block = bytes(1 << 20)
-    while count > 0:
-        digest.update(block[: min(count, len(block))])
-        count -= len(block)
 
 
 def test_nothing_changed_is_missing_or_unused() -> None:
@@ -164,13 +151,18 @@ def test_a_removed_key_is_refused(opened: Opened) -> None:
         opened.open("family", "removed")
 
 
-def test_the_large_file_has_a_chunk_list_and_the_large_folder_is_split(opened: Opened) -> None:
-    for name, path in (("listed", b"golden/listed.txt"), ("split", b"golden/many")):
+def test_the_goldens_hold_what_they_are_for(opened: Opened) -> None:
+    for name, path in (("listed", b"golden/listed.txt"), ("paged", b"golden/disk.img"), ("split", b"golden/many")):
         repository = opened.open(name)
         entry = trees.find(repository.reader, repository.visible_snapshots()[-1].snapshot.tree, path)
         assert entry is not None
         if name == "listed":
             assert entry.more is not None and entry.more.map is not None
             assert len(list(contents.pieces(repository.reader, entry))) > contents.DIRECT
+        elif name == "paged":
+            assert entry.more is not None and entry.more.paged
+            blocks = [block for _, block in paged.PageMap(repository.reader, entry).blocks()]
+            assert min(len(block.extents) for block in blocks) == 0
+            assert max(len(block.extents) for block in blocks) > 1
         else:
             assert len(trees.part_ids(repository.reader, entry.content)) > 2
