@@ -173,7 +173,7 @@ def _at_terminal() -> bool:
     if sys.stdin is not None and sys.stdin.isatty():
         return True
     try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        os.close(os.open("/dev/tty", os.O_RDWR))
     except OSError:
         return False
     return True

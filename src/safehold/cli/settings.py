@@ -97,13 +97,13 @@ class _Checked:
 
     def _line(self, table: str, key: str) -> int:
         """Where a key stands: tomllib does not say.  The table's own line if the key is written in some rare way."""
-        here, at = "", 1
+        here, at = "", 0
         for number, line in enumerate(self._lines, 1):
             heading = re.fullmatch(r"\s*\[\s*(.*?)\s*\]\s*(#.*)?", line)
             if heading:
                 here = re.sub(r"[\s\"']", "", heading[1])
             if here == table or (not table and heading and here.split(".")[0] == key):
-                at = at if at > 1 else number
+                at = at or number
                 if re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line) or (heading and not table):
                     return number
-        return at
+        return at or 1

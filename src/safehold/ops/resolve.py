@@ -74,7 +74,7 @@ def stored_path(path: str) -> bytes:
 
 def moment_ns(text: str, now_ns: int, *, day_ends: bool = True) -> int:
     """A time in words, local unless it says otherwise; a day means its end, or its start.  Raises ``SnapshotMissing``."""
-    now = datetime.fromtimestamp(now_ns // 1_000_000_000).astimezone()
+    now = datetime.fromtimestamp(now_ns // 1_000_000_000).astimezone().replace(microsecond=now_ns // 1000 % 1_000_000)
     try:
         found, is_day = _moment(text.strip().lower(), now)
     except (ValueError, OverflowError) as error:

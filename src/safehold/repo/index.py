@@ -33,6 +33,9 @@ class Index:
         self._report = report
         self._lock = threading.Lock()
         self._shards: dict[str, Shard] | None = None
+        self._stale = False
+        self.superseded: frozenset[str] = frozenset()
+        """Names of stored shards that others replace: what a prune was about to delete."""
         self.avoid: frozenset[bytes] = frozenset()
         """Ids of condemned packs: still read from, never built upon."""
 
@@ -69,15 +72,21 @@ class Index:
 
     def add(self, name: str, body: bytes, *, trusted: bool = True) -> Shard:
         """Take in a shard that was just written."""
-        shard = Shard(name, self._keep(name, body), trusted=trusted)
-        self._loaded()[name] = shard
+        signer = self._seals.keyring.slot_id
+        shard = Shard(name, self._keep(name, body, signer), trusted=trusted, signer=signer)
+        self._shards = {**self._loaded(), name: shard}
         return shard
+
+    def list_again(self) -> None:
+        """Before the next look-up, list the shards again."""
+        self._stale = True
 
     def refresh(self) -> bool:
         """List the shards again; True if there are others than before."""
         before = set(self._shards or ())
         with self._lock:
             self._shards = self._load(self._shards or {})
+            self._stale = False
         return set(self._shards) != before
 
     def packs(self) -> dict[bytes, tuple[int, int]]:
@@ -85,45 +94,66 @@ class Index:
         return {pack: (size, kind) for shard in self.shards for pack, size, kind in shard.packs()}
 
     def _loaded(self) -> dict[str, Shard]:
-        if self._shards is None:
+        if self._shards is None or self._stale:
             with self._lock:
-                if self._shards is None:
-                    self._shards = self._load({})
+                if self._shards is None or self._stale:
+                    self._shards = self._load(self._shards or {})
+                    self._stale = False
         return self._shards
 
     def _load(self, known: dict[str, Shard]) -> dict[str, Shard]:
         names = sorted(info.key.removeprefix(PREFIX) for info in self._store.list(PREFIX))
+        cached = self._cached()
         shards = {}
         for name in names:
-            shard = known.get(name) or self._open(name)
+            shard = known.get(name) or self._open(name, cached.get(name))
             if shard is not None:
                 shards[name] = shard
         self._drop_stale(shards)
-        return _without_replaced(shards)
+        return self._without_replaced(shards)
 
-    def _open(self, name: str) -> Shard | None:
+    def _cached(self) -> dict[str, Path]:
+        """The files of the cache, named NAME.SIGNER, by name."""
+        try:
+            return {path.stem: path for path in self._cache.iterdir() if path.name.count(".") == 1}
+        except OSError:
+            return {}
+
+    def _open(self, name: str, cached: Path | None) -> Shard | None:
         """A shard from the cache, or from the store; a damaged one is reported and passed over."""
-        for suffix, trusted in ((".t", True), (".u", False)):
-            path = self._cache / (name + suffix)
-            if path.exists():
-                try:
-                    return Shard(name, _mapped(path), trusted=trusted)
-                except DamageError:
-                    path.unlink()
+        if cached is not None:
+            try:
+                return self._shard(name, _mapped(cached), bytes.fromhex(cached.suffix[1:]))
+            except (DamageError, OSError, ValueError):
+                cached.unlink(missing_ok=True)
         try:
             opened = envelopes.unwrap(self._seals, "index", name, self._store.get(PREFIX + name))
-            trusted = self._seals.trusts(opened.header.signer)
-            return Shard(name, self._keep(name, opened.body, trusted=trusted), trusted=trusted)
+            signer = opened.header.signer
+            return self._shard(name, self._keep(name, opened.body, signer), signer)
         except ObjectMissing:
             return None  # replaced since it was listed
         except DamageError as error:
             self._report(Warn(code="index-damaged", message=str(error), hint="Run `safehold repair`: it rebuilds the index."))
             return None
 
-    def _keep(self, name: str, body: bytes, *, trusted: bool = True) -> bytes | memoryview:
-        """Keep an opened shard in the cache; without one (a full disk, no folder) it stays in memory."""
-        path = self._cache / (name + (".t" if trusted else ".u"))
-        partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    def _shard(self, name: str, body: bytes | memoryview, signer: bytes) -> Shard:
+        """What a prune took over from a device's shards is trusted as that device is; only an owner's or reader's word counts."""
+        shard = Shard(name, body, trusted=self._seals.trusts(signer), signer=signer)
+        if shard.tail.voucher:
+            shard.trusted = self._seals.is_proven(signer) and self._seals.trusts(shard.tail.voucher)
+        return shard
+
+    def _without_replaced(self, shards: dict[str, Shard]) -> dict[str, Shard]:
+        """A shard that another one replaces is not asked, even while it is still stored.  A writer may not say so."""
+        proven = [shard for shard in shards.values() if self._seals.is_proven(shard.signer)]
+        replaced = {name for shard in proven for name in shard.tail.replaces}
+        self.superseded = frozenset(replaced & shards.keys())
+        return {name: shard for name, shard in shards.items() if name not in replaced}
+
+    def _keep(self, name: str, body: bytes, signer: bytes) -> bytes | memoryview:
+        """Put an opened shard into the cache; where that fails, it stays in memory."""
+        path = self._cache / f"{name}.{signer.hex()}"
+        partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
         try:
             self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
@@ -142,12 +172,6 @@ class Index:
                     path.unlink(missing_ok=True)
         except OSError:
             return  # a cache that cannot be tidied is still a cache
-
-
-def _without_replaced(shards: dict[str, Shard]) -> dict[str, Shard]:
-    """A shard that another one replaces is not asked, even while it is still stored."""
-    replaced = {name for shard in shards.values() for name in shard.tail.replaces}
-    return {name: shard for name, shard in shards.items() if name not in replaced}
 
 
 def _mapped(path: Path) -> memoryview:

@@ -81,9 +81,7 @@ def test_every_kind_and_attribute_round_trip(disk: Path) -> None:
     assert (target / "all hole").stat().st_blocks == 0
     assert (target / "plain").stat().st_ino == (target / "folder/second name").stat().st_ino
     assert os.getxattr(target / "link", "trusted.of.link", follow_symlinks=False) == b"link"
-    assert os.getxattr(target / "program", "security.capability") == os.getxattr(
-        source / "program", "security.capability"
-    )
+    assert os.getxattr(target / "program", "security.capability") == os.getxattr(source / "program", "security.capability")
     assert stat.S_IMODE((target / "program").stat().st_mode) == 0o6751
     again = restore(tree, target)
     assert (again.counts.created, again.counts.changed, again.counts.failed, again.counts.written) == (0, 0, 0, 0)

@@ -73,9 +73,7 @@ def test_the_same_name_twice_cannot_lead_through_a_symlink(tmp_path: Path) -> No
     restore([(link, None), (_entry(b"x", DIRECTORY), [(_entry(b"file"), b"")])], target)
     assert list(outside.iterdir()) == []
     assert (target / "x/file").exists()
-    restore(
-        [(_entry(b"y", DIRECTORY), [(_entry(b"file"), b"")]), (link, None), (_entry(b"x"), b"")], target, delete=True
-    )
+    restore([(_entry(b"y", DIRECTORY), [(_entry(b"file"), b"")]), (link, None), (_entry(b"x"), b"")], target, delete=True)
     assert list(outside.iterdir()) == []
 
 

@@ -28,9 +28,7 @@ def test_parts_outside_holes_are_exactly_the_rest(steps: list[int], piece: int, 
     pieces = [(offset, min(piece, size - offset)) for offset in range(0, size, piece)]
     parts = list(outside(pieces, hole_pairs(holes, size)))
     written = [place for offset, length in parts for place in range(offset, offset + length)]
-    empty = {
-        place for start, length in zip(holes[::2], holes[1::2], strict=True) for place in range(start, start + length)
-    }
+    empty = {place for start, length in zip(holes[::2], holes[1::2], strict=True) for place in range(start, start + length)}
     assert written == [place for place in range(size) if place not in empty]
     assert all(length > 0 for _, length in parts)
 
@@ -42,9 +40,9 @@ def test_lists_of_holes_that_overlap_are_damage(holes: list[int]) -> None:
 
 
 def test_names() -> None:
-    assert [refusal(name) == "" for name in (b"a", b"...", b"\xff", b"a\\b", b"", b".", b"..", b"a/", b"\0")] == [
-        True
-    ] * 4 + [False] * 5
+    assert [refusal(name) == "" for name in (b"a", b"...", b"\xff", b"a\\b", b"", b".", b"..", b"a/", b"\0")] == [True] * 4 + [
+        False
+    ] * 5
     refused = ["con", "NUL.txt", "COM1", "a:b", "a\\b", "dot.", "space ", "lpt9.log.old", "tab\t", "*"]
     assert all(windows_refusal(name) for name in refused)
     assert not any(windows_refusal(name) for name in ("console", "a.b", ".hidden", "com10", "é"))

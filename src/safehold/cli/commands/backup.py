@@ -69,12 +69,13 @@ def options(call: Call) -> BackupOptions:
     from safehold.core.errors import UsageError
     from safehold.ops.backup.run import BackupOptions
     from safehold.repo.writer import WriterOptions
-    from safehold.sources.files.exclude import read_patterns
+    from safehold.sources.files.exclude import Excluder, read_patterns
 
     values = call.values
     excludes = list(values.exclude)
     for name in values.exclude_file:
         excludes += read_patterns(name)
+    Excluder(excludes)  # so that a wrong one shows before anybody is asked for a passphrase
     if values.level is not None and not 1 <= values.level <= 19:
         raise UsageError("--level is a number from 1 to 19.", "3 is what is used without it.")
     check_tags(values.tag)

@@ -36,7 +36,7 @@ class _Amount(TextColumn):
 class Bar:
     """A live line on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -45,7 +45,7 @@ class Bar:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[path]}", style="dim"),
-            console=Console(stderr=True, highlight=False),
+            console=console or Console(stderr=True, highlight=False),
             transient=True,
             speed_estimate_period=10.0,
         )
@@ -58,7 +58,7 @@ class Bar:
             self._phase = event.phase
             self._progress.reset(self._task, description=event.phase, total=None)
         path = escape(words.printable(event.path)[-40:])
-        total = event.total_bytes or None
+        total = max(event.total_bytes, event.bytes) if event.total_bytes else None  # totals may be those of last time
         self._progress.update(self._task, completed=event.bytes, total=total, files=event.files, path=path)
 
     def above(self, line: str) -> None:

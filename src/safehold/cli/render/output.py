@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from safehold.cli.render import jsonlines, words
 from safehold.cli.render.words import printable
 from safehold.core.events import Event, Note, Progress, Warn
+
+PATIENCE_SECONDS = 0.5
+"""Work that is done sooner shows no progress, and does not pay for the means to."""
 
 
 class Live(Protocol):
@@ -27,25 +31,28 @@ class Live(Protocol):
 class Output:
     """Results go to standard output, all else to standard error.  Events may come from any thread."""
 
-    def __init__(self, *, as_json: bool, quiet: bool, live: Callable[[], Live]) -> None:
+    def __init__(self, *, as_json: bool, quiet: bool, monotonic: Callable[[], float], live: Callable[[], Live]) -> None:
         """``live`` makes what shows progress, when there is some."""
         self.as_json = as_json
         self.quiet = quiet
+        self._monotonic = monotonic
+        self._patient_until = monotonic() + PATIENCE_SECONDS
         self._make_live = live
         self._live: Live | None = None
+        self._lock = threading.RLock()
 
     def report(self, event: Event) -> None:
         """Show an event.  This is the reporter of every operation."""
         if self.quiet and not isinstance(event, Warn):
             return
-        if self.as_json:
-            self._stderr(jsonlines.event_line(event))
-        elif isinstance(event, Progress):
-            self._live = self._live or self._make_live()
-            self._live.progress(event)
-        else:
-            line = sentence(event)
-            self._live.above(line) if self._live else self._stderr(line)
+        with self._lock:
+            if self.as_json:
+                self._stderr(jsonlines.event_line(event))
+            elif isinstance(event, Progress):
+                self._progress(event)
+            else:
+                line = sentence(event)
+                self._live.above(line) if self._live else self._stderr(line)
 
     def result(self, text: str, value: Mapping[str, object] | None = None) -> None:
         """A line of the result; with ``--json`` the value instead, if there is one."""
@@ -62,9 +69,16 @@ class Output:
 
     def settle(self) -> None:
         """End a progress display."""
-        if self._live is not None:
-            self._live.close()
-            self._live = None
+        with self._lock:
+            if self._live is not None:
+                self._live.close()
+                self._live = None
+
+    def _progress(self, event: Progress) -> None:
+        if self._live is None and self._monotonic() < self._patient_until:
+            return
+        self._live = self._live or self._make_live()
+        self._live.progress(event)
 
     def _stderr(self, line: str) -> None:
         sys.stderr.write(line + "\n")
@@ -94,4 +108,4 @@ def choose(*, as_json: bool, quiet: bool, monotonic: Callable[[], float]) -> Out
 
         return Lines(monotonic)
 
-    return Output(as_json=as_json, quiet=quiet, live=live)
+    return Output(as_json=as_json, quiet=quiet, monotonic=monotonic, live=live)

@@ -98,13 +98,14 @@ class Capture:
         if old is not None and old.ctime_ns < trusted_before and unchanged(old, st) and self._stored(old):
             counts.unchanged += 1
             return old
+        entry = self._linked(folder, name, st) if st.st_nlink > 1 else self._read(folder, name, st)
         if old is None or old.kind != FILE:
             counts.new += 1
+        elif unchanged(old, st) and _same_content(old, entry):
+            counts.unchanged += 1  # it was read only to be sure
         else:
             counts.changed += 1
-        if st.st_nlink > 1:
-            return self._linked(folder, name, st)
-        return self._read(folder, name, st)
+        return entry
 
     def _stored(self, old: Entry) -> bool:
         """Whether the content of an old entry can be relied on."""
@@ -189,6 +190,11 @@ def unchanged(old: Entry, st: os.stat_result) -> bool:
         and old.ctime_ns == st.st_ctime_ns
         and old.inode == st.st_ino
     )
+
+
+def _same_content(old: Entry, new: Entry) -> bool:
+    maps = (old.more.map if old.more else None, new.more.map if new.more else None)
+    return old.content == new.content and maps[0] == maps[1]
 
 
 def _may_be_sparse(st: os.stat_result) -> bool:

@@ -56,6 +56,8 @@ class Memory:
         self._db = _open(path)
         self.snapshot = self._state("snapshot")
         """The snapshot that the rows mirror; empty if none."""
+        self.totals = self._totals()
+        """Of that snapshot: what the next backup will find, more or less."""
 
     def row_key(self, path: bytes) -> bytes:
         """The key of a folder's row."""
@@ -112,10 +114,16 @@ class Memory:
         """Drop rows of folders that are gone."""
         self._db.executemany("DELETE FROM folders WHERE key = ?", ((key,) for key in keys))
 
-    def commit(self, snapshot: str) -> None:
+    def commit(self, snapshot: str, totals: Totals) -> None:
         """The rows now mirror ``snapshot``."""
+        self._db.execute("INSERT OR REPLACE INTO state VALUES ('totals', ?)", (msgspec.json.encode(totals).decode(),))
         self._db.execute("INSERT OR REPLACE INTO state VALUES ('snapshot', ?)", (snapshot,))
         self._db.execute("COMMIT")
+
+    def reset(self) -> None:
+        """Drop what was not committed, and begin again."""
+        self._db.execute("ROLLBACK")
+        self._db.execute("BEGIN IMMEDIATE")
 
     def close(self) -> None:
         """Drop what was not committed."""
@@ -127,6 +135,12 @@ class Memory:
 
     def _unseal(self, sealed: bytes, key: bytes) -> bytes:
         return compression.unpack(sealing.aead_open(self._key, sealed[:12], sealed[12:], key), NODE_LIMIT)
+
+    def _totals(self) -> Totals:
+        try:
+            return msgspec.json.decode(self._state("totals"), type=Totals)
+        except msgspec.MsgspecError:
+            return Totals()
 
     def _state(self, name: str) -> str:
         row = self._db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()

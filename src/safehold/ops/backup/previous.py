@@ -16,6 +16,7 @@ class Parent:
     def __init__(self, repository: Repository, stored: Stored) -> None:
         self.id = stored.id
         self.time_ns = stored.snapshot.time_ns
+        self.totals = stored.snapshot.totals
         self._reader = repository.reader
         self._root = stored.snapshot.tree
 

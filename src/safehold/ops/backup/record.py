@@ -53,9 +53,7 @@ def _record(repository: Repository, options: WriterOptions, build: Callable[[Chu
             raise
         seconds = round(repository.clock.monotonic() - started, 3)
         snapshot = _with_added(snapshot, writer, seconds)
-        session.require_alive()
-        name = snapshots.write(repository.seals, repository.store, writer.session, snapshot)
-        session.require_alive()  # the fence: only now is it known that nothing was deleted meanwhile
+        name = snapshots.commit(session, repository.seals, repository.store, writer.session, snapshot)
         return Result(name, snapshot)
 
 

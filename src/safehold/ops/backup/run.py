@@ -22,7 +22,6 @@ from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.paged import PAGE, PagedWriter
 from safehold.ops.backup.record import Result, record, user_name
 from safehold.ops.backup.walk import Walker, WalkOptions
-from safehold.repo import snapshots
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Snapshot, Source, Statistics
 from safehold.repo.writer import ChunkWriter, WriterOptions
@@ -75,15 +74,17 @@ class _Backup:
             result = record(self._repository, self._options.writer, lambda writer: self._walk(writer, memory))
             if self._options.dry_run:
                 return msgspec.structs.replace(result, id="")
-            memory.commit(result.id)
+            memory.commit(result.id, result.snapshot.totals)
             return result
 
     def _walk(self, writer: ChunkWriter, memory: Memory) -> Snapshot:
         repository, options = self._repository, self._options
         started_ns = repository.clock.now_ns()
-        trusted = bool(memory.snapshot) and memory.snapshot in set(snapshots.names(repository.store))
+        memory.reset()
+        # Not one in the trash: a prune that condemned before this session's mark may be about to remove it.
+        trusted = bool(memory.snapshot) and memory.snapshot in set(repository.snapshot_names())
         older = None if memory.snapshot else previous.parent(repository, options.parent, self._host, self._paths)
-        ticker = _Ticker(repository.report, repository.clock.monotonic)
+        ticker = _Ticker(repository.report, repository.clock.monotonic, older.totals if older else memory.totals)
         content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), ticker.advance)
         paging = Paging(PagedWriter(writer, memory, ticker.advance, trusted=trusted), options.page_size or PAGE, options.paged)
         capture = Capture(writer, content, paging, repository.report, trusted=trusted)
@@ -135,13 +136,14 @@ class _Backup:
 class _Ticker:
     """Turns counts into progress events, a few a second."""
 
-    def __init__(self, report: Reporter, monotonic: Callable[[], float]) -> None:
+    def __init__(self, report: Reporter, monotonic: Callable[[], float], expected: Totals) -> None:
+        """``expected``: the totals of last time."""
         self.read = 0
         self._report = report
         self._monotonic = monotonic
         self._next = 0.0
         self._capture: Capture | None = None
-        self._path = ""
+        self._expected = expected
 
     def watch(self, capture: Capture) -> None:
         self._capture = capture
@@ -155,7 +157,16 @@ class _Ticker:
         if now >= self._next and self._capture is not None:
             self._next = now + TICK_SECONDS
             counts = self._capture.counts
-            self._report(Progress(phase="backup", files=counts.files, bytes=counts.bytes, path=os.fsdecode(path)))
+            self._report(
+                Progress(
+                    phase="backup",
+                    files=counts.files,
+                    bytes=counts.bytes,
+                    total_files=self._expected.files,
+                    total_bytes=self._expected.bytes,
+                    path=os.fsdecode(path),
+                )
+            )
 
 
 def _source(walker: Walker, capture: Capture, older: previous.Parent | None) -> Callable[[roots.Root, bytes], Entry | None]:
