@@ -190,6 +190,7 @@ def fill_home() -> None:
     os.chmod(SOURCE / "sticky", 0o3777)
     os.setxattr(SOURCE / "notes.txt", "user.comment", b"\x00\xffbytes")
     os.setxattr(SOURCE / "notes.txt", "user.empty", b"")
+    os.setxattr(SOURCE / "notes.txt", b"user.no UTF-8: \xff", b"x")
     os.setxattr(SOURCE / "a/b", "user.folder", b"yes")
     os.setxattr(SOURCE / "medium.txt", "system.posix_acl_access", acl())
     sparse()
