@@ -26,6 +26,7 @@ import io
 import json
 import os
 import re
+import resource
 import stat
 import struct
 import sys
@@ -460,6 +461,8 @@ def main():
     os.makedirs(options.target, 0o700, exist_ok=True)
     require(not os.listdir(options.target), "the target is not empty")
     repository.survey()
+    sys.setrecursionlimit(50_000)  # a folder in a folder costs four calls, and an open file
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     target = os.open(options.target, os.O_RDONLY | os.O_DIRECTORY)
     restore = Restore(repository, target)
     restore.attempt(b"", restore.folder, target, b"", wanted[0]["tree"])

@@ -272,7 +272,8 @@ def paged(golden: Golden) -> None:
 
 
 def split(golden: Golden) -> None:
-    """A folder of so many names that its node is split (they are one file, so that the archive is small)."""
+    """A folder of so many names that its node is split (they are one file, so that the archive is small), and a deep one."""
+    put("deep/" + "d/" * 400 + "bottom", b"the bottom")
     first = put("many/0000", b"x")
     for number in range(1, 9000):
         os.link(first, os.fsencode(SOURCE / f"many/{number:04x}"))
