@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from safehold.codec import compression
 from safehold.core.errors import DamageError, NotPermitted
-from safehold.repo import condemned, config, contents, envelopes, packs, segments, sessions, shards, snapshots, trees
+from safehold.repo import condemned, config, contents, envelopes, packs, paged, segments, sessions, shards, snapshots, trees
+from safehold.repo.reader import ChunkReader
 from safehold.repo.repository import Repository
 from safehold.repo.seals import DATA
 from safehold.testing.builders import Household
@@ -66,13 +67,24 @@ def read_shard(repo: Repository, data: bytes) -> None:
         shard.place(row)
 
 
+class Holding(ChunkReader):
+    """Every chunk has these bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, kind: int, name: bytes) -> bytes:
+        return self._data
+
+
 PARSERS: dict[str, Callable[[Repository, bytes], object]] = {
     "pack": parse_pack,
     "config": parse_config,
     "shard": read_shard,
     "node": lambda repo, data: trees.decode_node(data),
-    "top map": lambda repo, data: contents.map_rows(data),
-    "map part": lambda repo, data: contents.part_rows(data),
+    "top map": lambda repo, data: contents.top_rows(Holding(data), bytes(24)),
+    "map part": lambda repo, data: contents.part_rows(Holding(data), bytes(24)),
+    "group map": lambda repo, data: paged.decode_group(data),
     "payload": lambda repo, data: compression.unpack(data, 1 << 20),
     "envelope": lambda repo, data: envelopes.unwrap(repo.seals, "index", envelopes.name_of(data), data),
     "snapshot": lambda repo, data: snapshots.parse(repo.seals, envelopes.name_of(data), data),
@@ -158,6 +170,8 @@ def specimen(samples: Samples, parser: str) -> bytes:
     if parser == "node":
         tree = repo.visible_snapshots()[0].snapshot.tree
         return repo.reader.read(2, tree)
+    if parser == "group map":
+        return paged.encode_group([paged.Block(bytes(24), bytes(24), [paged.Extent(0, bytes(24), 0, 5)])])
     if parser == "table":
         return segments.seal_table(repo.seals, DATA, bytes(16), [(bytes(24), 5)])
     if parser == "payload":

@@ -346,12 +346,3 @@ def test_contents_of_a_listed_file(forger: Forger) -> None:
     key = next(k for k, data in forger.store.objects.items() if k.startswith("packs/") and data[8] == DATA)
     del forger.store.objects[key]
     assert [[lost.path for lost in f.files] for f in forger.report().damage] == [[b"/many"]]
-
-
-def test_what_a_page_map_refers_to_is_said_not_to_be_checked(forger: Forger) -> None:
-    top = forger.chunk(3, b"a page map, which is not made of rows")
-    gone = entry(b"gone", more=More(map=b"\1" * 24, paged=4096))
-    forger.snapshot(forger.node(entry(b"disk", more=More(map=top, paged=4096)), gone))
-    report = forger.report()
-    assert [[lost.path for lost in f.files] for f in report.damage] == [[b"/gone"]]
-    assert report.unchecked == ["What the page maps of paged files refer to was not checked."]

@@ -102,9 +102,7 @@ def test_every_flipped_byte_of_other_objects_is_ignored_with_a_warning(full: Wor
             store = KeyStore()
             store.objects = {key: good[:place] + bytes([good[place] ^ 0x40]) + good[place + 1 :]}
             warnings: list[object] = []
-            found = sift(
-                read_objects(store, REPOSITORY, warnings.append), REPOSITORY, full.owner.admin_public, warnings.append
-            )
+            found = sift(read_objects(store, REPOSITORY, warnings.append), REPOSITORY, full.owner.admin_public, warnings.append)
             assert not found.epochs and not found.retired
             assert [warning.code for warning in warnings] == ["key-object-ignored"]
 
@@ -193,9 +191,7 @@ def test_a_lowered_or_raised_derivation_is_refused(full: World, change: dict[str
         world.open(Passphrase("secret"))
 
 
-def test_a_forbidden_derivation_does_not_hide_a_mistyped_passphrase(
-    full: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forbidden_derivation_does_not_hide_a_mistyped_passphrase(full: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world = copy_of(full)
     monkeypatch.setattr(Passphrase, "stretched", lambda self, salt, cost: check_cost(cost) or self.text.encode() * 32)
     add_slot(world.store, world.owner, "reader", Passphrase("a"), "real", clock=world.clock)

@@ -145,4 +145,3 @@ def test_the_same_process_goes_on_too(tmp_path: Path, source: Path) -> None:
     result = house.back_up(source, repository=repository)
     assert result.snapshot.statistics.added_raw == 0
     assert check.check(repository, CheckOptions(read_data=100)).findings == []
-

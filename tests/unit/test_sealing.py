@@ -36,9 +36,7 @@ def rfc9180_key(private: bytes, enc: bytes, info: bytes, aead_id: int, key_size:
     own = X25519PrivateKey.from_private_bytes(private)
     kem = b"KEM\x00\x20"
     secret = own.exchange(X25519PublicKey.from_public_bytes(enc))
-    shared = _expand(
-        kem, _extract(kem, b"", b"eae_prk", secret), b"shared_secret", enc + own.public_key().public_bytes_raw(), 32
-    )
+    shared = _expand(kem, _extract(kem, b"", b"eae_prk", secret), b"shared_secret", enc + own.public_key().public_bytes_raw(), 32)
     suite = b"HPKE\x00\x20\x00\x01" + aead_id.to_bytes(2, "big")
     context = b"\0" + _extract(suite, b"", b"psk_id_hash", b"") + _extract(suite, b"", b"info_hash", info)
     secret = _extract(suite, shared, b"secret", b"")

@@ -2,7 +2,8 @@
 
 Two sets of sizes.  Small files are cut finely, because their chunks are compressed together and so cost next to nothing:
 over Linux 6.1 and then 6.12, an average of 8 KiB stores 344 MB where whole files would store 379 MB.  Large files are cut
-into pieces of about 1 MiB, each a segment of its own, so that the index stays small.
+into pieces of about 1 MiB, each a segment of its own, so that the index stays small.  The sizes are parameters of a repository:
+``docs/format/config.md``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
-from pyfastcdc import FastCDC
+from pyfastcdc import Chunk, FastCDC
 
 
 class ChunkerSizes(msgspec.Struct, array_like=True, frozen=True):
@@ -38,15 +39,13 @@ class Chunker:
         self._fine = _fastcdc(sizes.fine, number)
         self._coarse = _fastcdc(sizes.coarse, number)
 
-    def fine(self, data: bytes | memoryview) -> Iterator[memoryview]:
-        """The chunks of a small file, in order."""
-        for piece in self._fine.cut_buf(data):
-            yield piece.data
+    def fine(self, data: bytes | memoryview) -> Iterator[Chunk]:
+        """The chunks of a small file, in order; ``data`` of each is a view."""
+        return self._fine.cut_buf(data)
 
-    def coarse(self, data: bytes | memoryview) -> Iterator[memoryview]:
+    def coarse(self, data: bytes | memoryview) -> Iterator[Chunk]:
         """The chunks of a stretch of a large file, in order; the last one ends where ``data`` ends, not at a cut point."""
-        for piece in self._coarse.cut_buf(data):
-            yield piece.data
+        return self._coarse.cut_buf(data)
 
 
 def _fastcdc(sizes: tuple[int, int, int], seed: int) -> FastCDC:

@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from safehold.core.errors import WrongKey
@@ -74,6 +73,8 @@ def _check(secret: bytes) -> bytes:
 @cache
 def word_list() -> Sequence[str]:
     """The 2048 words, sorted."""
+    from importlib import resources  # not needed to open a repository
+
     return tuple(resources.files(__package__).joinpath("bip39-english.txt").read_text("ascii").split())
 
 

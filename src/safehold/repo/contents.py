@@ -67,17 +67,12 @@ def pieces(reader: ChunkReader, entry: Entry) -> Iterator[Piece]:
 
 def map_ids(reader: ChunkReader, top: bytes) -> list[bytes]:
     """The ids of the list parts below a top map."""
-    return map_rows(reader.read(MAP, top))
+    return [name for name, _ in top_rows(reader, top)]
 
 
-def map_rows(data: bytes) -> list[bytes]:
-    """The ids of the list parts that a top map names.  Raises ``FormatError``."""
-    return [name for name, _ in _rows(TOP_ROW, data)]
-
-
-def part_rows(data: bytes) -> list[bytes]:
-    """The chunks that a list part names.  Raises ``FormatError``."""
-    return [name for name, _ in _rows(ROW, data)]
+def part_rows(reader: ChunkReader, part: bytes) -> list[tuple[bytes, int]]:
+    """The rows of a list part: chunk id, length."""
+    return list(_rows(ROW, reader.read(MAP, part)))
 
 
 def read(reader: ChunkReader, entry: Entry) -> Iterator[bytes]:
@@ -96,7 +91,7 @@ def _listed(reader: ChunkReader, entry: Entry) -> Iterator[tuple[bytes, int]]:
             yield name, reader.length(name)
         return
     for part in map_ids(reader, entry.more.map):
-        yield from _rows(ROW, reader.read(MAP, part))
+        yield from part_rows(reader, part)
 
 
 def _rows(row: struct.Struct, data: bytes) -> Iterator[tuple[bytes, int]]:
@@ -114,3 +109,8 @@ def _cut(chunks: Sequence[tuple[bytes, int]]) -> Iterator[list[tuple[bytes, int]
             part = []
     if part:
         yield part
+
+
+def top_rows(reader: ChunkReader, top: bytes) -> list[tuple[bytes, int]]:
+    """The rows of a top map: map id, bytes below it."""
+    return list(_rows(TOP_ROW, reader.read(MAP, top)))

@@ -1,4 +1,4 @@
-"""The index of a repository: every shard, and which packs are to be avoided.
+"""The index of a repository: every shard, and which packs are to be avoided.  ``docs/format/index.md``.
 
 Shards are fetched once, opened, and kept as files in the local cache, mapped into memory.  They are loaded only when the
 first chunk is asked for: a backup that finds nothing changed never opens one.
@@ -35,6 +35,9 @@ class Index:
         self._lock = threading.Lock()
         self._shards: dict[str, Shard] | None = None
         self._before_use: Callable[[], object] | None = None
+        self._stale = False
+        self.superseded: frozenset[str] = frozenset()
+        """Names of stored shards that others replace: what a prune was about to delete."""
         self.avoid: frozenset[bytes] = frozenset()
         """Ids of condemned packs: still read from, never built upon."""
 
@@ -72,60 +75,59 @@ class Index:
                         return True
         return False
 
-    def add(self, name: str, body: bytes, *, trusted: bool = True) -> Shard:
-        """Take in a shard that was just written."""
-        shard = Shard(name, self._keep(name, body), trusted=trusted)
-        self._loaded()[name] = shard
-        return shard
-
     def publish(self, body: bytes) -> str:
         """Store a shard, durably, and take it in; its name."""
         data = envelopes.wrap(self._seals, "index", body)
         name = envelopes.name_of(data)
         self._store.put(PREFIX + name, data)
-        self.add(name, body)
+        signer = self._seals.keyring.slot_id
+        self._shards = {**self._loaded(), name: self._shard(name, self._keep(name, body, signer), signer)}
         return name
 
     @contextmanager
     def supposing(self, shard: Shard) -> Iterator[None]:
-        """Within it, chunks are found by a shard, too, that is stored nowhere."""
-        loaded = self._loaded()
-        loaded[shard.name] = shard
+        """Within it, chunks are found by a shard, too, that is stored nowhere.  Until the index is listed again."""
+        self._shards = {**self._loaded(), shard.name: shard}
         try:
             yield
         finally:
-            loaded.pop(shard.name, None)
+            self._shards = {name: each for name, each in self._loaded().items() if name != shard.name}
 
     def before_use(self, prepare: Callable[[], object]) -> None:
         """Have ``prepare`` called once, when the next chunk is looked up: never, if none is."""
         self._before_use = prepare
+
+    def list_again(self) -> None:
+        """Before the next look-up, list the shards again."""
+        self._stale = True
 
     def refresh(self) -> bool:
         """List the shards again; True if there are others than before."""
         before = set(self._shards or ())
         with self._lock:
             self._shards = self._load(self._shards or {})
+            self._stale = False
         return set(self._shards) != before
 
-    def doubt(self, name: str, body: bytes) -> bool:
+    def doubt(self, name: str, body: bytes, signer: bytes) -> bool:
         """Compare the local copy of a shard with what the store has; one that differs is dropped.  True if so."""
-        dropped = False
-        for path in (self._cache / (name + suffix) for suffix in (".t", ".u")):
-            if path.exists() and path.read_bytes() != body:
-                path.unlink()
-                (self._shards or {}).pop(name, None)
-                dropped = True
-        return dropped
+        path = self._cached().get(name)
+        if path is None or (path.suffix == f".{signer.hex()}" and path.read_bytes() == body):
+            return False
+        path.unlink()
+        self._shards = {key: shard for key, shard in (self._shards or {}).items() if key != name}
+        return True
 
     def packs(self) -> dict[bytes, tuple[int, int]]:
         """Every indexed pack: id -> (size, kind)."""
         return {pack: (size, kind) for shard in self.shards for pack, size, kind in shard.packs()}
 
     def _loaded(self) -> dict[str, Shard]:
-        if self._shards is None:
+        if self._shards is None or self._stale:
             with self._lock:
-                if self._shards is None:
-                    self._shards = self._load({})
+                if self._shards is None or self._stale:
+                    self._shards = self._load(self._shards or {})
+                    self._stale = False
         if self._before_use is not None:
             prepare, self._before_use = self._before_use, None
             prepare()
@@ -133,27 +135,33 @@ class Index:
 
     def _load(self, known: dict[str, Shard]) -> dict[str, Shard]:
         names = sorted(info.key.removeprefix(PREFIX) for info in self._store.list(PREFIX))
+        cached = self._cached()
         shards = {}
         for name in names:
-            shard = known.get(name) or self._open(name)
+            shard = known.get(name) or self._open(name, cached.get(name))
             if shard is not None:
                 shards[name] = shard
         self._drop_stale(shards)
-        return _without_replaced(shards)
+        return self._without_replaced(shards)
 
-    def _open(self, name: str) -> Shard | None:
+    def _cached(self) -> dict[str, Path]:
+        """The files of the cache, named NAME.SIGNER, by name."""
+        try:
+            return {path.stem: path for path in self._cache.iterdir() if path.name.count(".") == 1}
+        except OSError:
+            return {}
+
+    def _open(self, name: str, cached: Path | None) -> Shard | None:
         """A shard from the cache, or from the store; a damaged one is reported and passed over."""
-        for suffix, trusted in ((".t", True), (".u", False)):
-            path = self._cache / (name + suffix)
-            if path.exists():
-                try:
-                    return Shard(name, _mapped(path), trusted=trusted)
-                except DamageError:
-                    path.unlink()
+        if cached is not None:
+            try:
+                return self._shard(name, _mapped(cached), bytes.fromhex(cached.suffix[1:]))
+            except (DamageError, OSError, ValueError):
+                cached.unlink(missing_ok=True)
         try:
             opened = envelopes.unwrap(self._seals, "index", name, self._store.get(PREFIX + name), orphans=True)
-            trusted = self._seals.trusts(opened.header.signer)
-            return Shard(name, self._keep(name, opened.body, trusted=trusted), trusted=trusted)
+            signer = opened.header.signer
+            return self._shard(name, self._keep(name, opened.body, signer), signer)
         except ObjectMissing:
             return None  # replaced since it was listed
         except (DamageError, StoreError) as error:
@@ -162,10 +170,24 @@ class Index:
             self._report(Warn(code="index-damaged", message=str(error), hint="Run `safehold repair`: it rebuilds the index."))
             return None
 
-    def _keep(self, name: str, body: bytes, *, trusted: bool = True) -> bytes | memoryview:
-        """Keep an opened shard in the cache; without one (a full disk, no folder) it stays in memory."""
-        path = self._cache / (name + (".t" if trusted else ".u"))
-        partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    def _shard(self, name: str, body: bytes | memoryview, signer: bytes) -> Shard:
+        """What a prune took over from a device's shards is trusted as that device is; only an owner's or reader's word counts."""
+        shard = Shard(name, body, trusted=self._seals.trusts(signer), signer=signer)
+        if shard.tail.voucher:
+            shard.trusted = self._seals.is_proven(signer) and self._seals.trusts(shard.tail.voucher)
+        return shard
+
+    def _without_replaced(self, shards: dict[str, Shard]) -> dict[str, Shard]:
+        """A shard that another one replaces is not asked, even while it is still stored.  A writer may not say so."""
+        proven = [shard for shard in shards.values() if self._seals.is_proven(shard.signer)]
+        replaced = {name for shard in proven for name in shard.tail.replaces}
+        self.superseded = frozenset(replaced & shards.keys())
+        return {name: shard for name, shard in shards.items() if name not in replaced}
+
+    def _keep(self, name: str, body: bytes, signer: bytes) -> bytes | memoryview:
+        """Put an opened shard into the cache; where that fails, it stays in memory."""
+        path = self._cache / f"{name}.{signer.hex()}"
+        partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
         try:
             self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
@@ -191,15 +213,6 @@ def _places(shard: Shard, name: bytes) -> Iterator[ChunkPlace]:
     for row in shard.rows(name):
         with suppress(FormatError):
             yield shard.place(row)
-
-
-def _without_replaced(shards: dict[str, Shard]) -> dict[str, Shard]:
-    """A shard that another one replaces is not asked, even while it is still stored.
-
-    An unproven writer's word does not count: it could hide every other shard.
-    """
-    replaced = {name for shard in shards.values() if shard.trusted for name in shard.tail.replaces}
-    return {name: shard for name, shard in shards.items() if name not in replaced}
 
 
 def _mapped(path: Path) -> memoryview:

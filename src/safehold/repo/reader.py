@@ -43,6 +43,10 @@ class ChunkReader:
                 raise
             return self._read_elsewhere(kind, name, place, error)
 
+    def name(self, kind: int, data: bytes) -> bytes:
+        """The name that a chunk of these bytes has."""
+        return blake3(data, key=self._seals.naming[kind]).digest(ID_SIZE)
+
     def length(self, name: bytes) -> int:
         """The length of a chunk, from the index alone.  Raises ``DamageError`` when it isn't there."""
         place = self._index.find(name) or self._find_again(0, name)
@@ -65,7 +69,7 @@ class ChunkReader:
             raise DamageError(f"Chunk {name.hex()[:8]} is not the {KIND_NAMES[kind]} it should be.")
         raw = self.segment(place.segment)
         data = raw[place.offset : place.offset + place.length]
-        if blake3(data, key=self._seals.naming[kind]).digest(ID_SIZE) != name:
+        if self.name(kind, data) != name:
             raise DamageError(f"Chunk {name.hex()[:8]} in pack {place.segment.pack.hex()[:8]} is not what was stored.")
         return data
 

@@ -178,13 +178,20 @@ def execute(repository: Repository, plan: RepairPlan) -> RepairResult:
         records = list(_salvaged(repository, plan))
         shards = _index(repository, plan, records)
         session.require_alive()
-        made = twins.make(repository, plan.inspection.snapshots, plan.walk, plan.twins)
-        if plan.hurt or plan.gone:
-            marks = condemned.Condemned(time_ns=repository.clock.now_ns(), distrust=plan.hurt, removed=plan.gone)
-            condemned.write(repository.seals, repository.store, marks)
+        made = twins.make(repository, session, plan.inspection.snapshots, plan.walk, plan.twins)
+        _declare(repository, plan)
         moved = list(_quarantine(repository, plan))
         repository.index.refresh()
     return RepairResult(len(records), shards, made, moved)
+
+
+def _declare(repository: Repository, plan: RepairPlan) -> None:
+    """Tell every machine what is hurt, and what is gone: apart, since a prune gathers the records of what is gone."""
+    now_ns = repository.clock.now_ns()
+    if plan.hurt:
+        condemned.write(repository.seals, repository.store, condemned.Condemned(time_ns=now_ns, distrust=plan.hurt))
+    if plan.gone:
+        condemned.write(repository.seals, repository.store, condemned.Condemned(time_ns=now_ns, removed=plan.gone))
 
 
 def _salvaged(repository: Repository, plan: RepairPlan) -> Iterator[PackRecord]:

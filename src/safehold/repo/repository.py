@@ -72,6 +72,8 @@ class Repository:
         """What is condemned just now; packs among it are avoided by the index from here on."""
         stored = condemned.load_all(self.seals, self.store, self.report)
         self.index.avoid = condemned.packs(stored)
+        # What was condemned once may be gone, condemnation and all: shards listed before now do not count any more.
+        self.index.list_again()
         return stored
 
     def writer(self, options: WriterOptions | None = None) -> ChunkWriter:

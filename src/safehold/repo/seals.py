@@ -1,4 +1,4 @@
-"""What the opened keys let this program do: name, seal and open, sign and check.
+"""What the opened keys let this program do: name, seal and open, sign and check.  ``docs/format/README.md``.
 
 Everything else asks this one object, so that which key serves what can be read in one place:
 
@@ -107,5 +107,9 @@ class Seals:
 
     def trusts(self, slot_id: bytes) -> bool:
         """Whether chunks this device vouches for may be built upon: its own, and those of proven readers and owners."""
+        return slot_id == self.keyring.slot_id or self.is_proven(slot_id)
+
+    def is_proven(self, slot_id: bytes) -> bool:
+        """Whether this device is a reader's or an owner's, which may also say that an index shard replaces others."""
         device = self.keyring.devices.get(slot_id)
-        return slot_id == self.keyring.slot_id or (device is not None and device.role != "writer")
+        return device is not None and device.role != "writer"

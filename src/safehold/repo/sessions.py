@@ -30,6 +30,9 @@ RENEW_SECONDS = 600.0
 EXPIRY_SECONDS = 24 * 3600.0
 """A mark that was not renewed for so long, by the store's own clock where it has one, has no live session behind it."""
 
+OVERLAPPING = frozenset({"backup", "copy"})
+"""Operations that read what is condemned when they begin, and keep to it.  Beside any other nothing is deleted."""
+
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """What a session says of itself."""
@@ -56,6 +59,16 @@ class SeenMark(msgspec.Struct, frozen=True):
     """None where it cannot be opened: then nothing is known, and it is taken for alive until it expires."""
     modified_ns: int
 
+    @property
+    def session(self) -> str:
+        """The session's id in hex."""
+        return self.key.removeprefix(PREFIX).partition("/")[0]
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a prune may delete beside it what was condemned before it began."""
+        return self.mark is not None and self.mark.operation in OVERLAPPING
+
 
 class Session:
     """A running session's own mark.  Use as a context manager: it is renewed in the background and removed at the end."""
@@ -65,6 +78,8 @@ class Session:
         self._store = store
         self._mark = _own_mark(seals.random(16), operation, clock.now_ns())
         self._key = ""
+        self._given_up = False
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._renew_forever, name="session-mark", daemon=True)
 
@@ -81,22 +96,38 @@ class Session:
         self._stop.set()
         self._thread.join()
         try:
-            self._store.delete(self._key)
+            for key in self._stored():
+                self._store.delete(key)
         except SafeholdError:
             return  # a store that refuses to delete: the mark expires
 
     def renew(self) -> None:
-        """Put the next mark, then remove the one before."""
-        before = self._key
-        self._put(msgspec.structs.replace(self._mark, beat=self._mark.beat + 1))
-        self._store.delete(before)
+        """Put the next mark, then remove the one before.  Raises ``SessionExpired``."""
+        with self._lock:
+            self._require_alive()
+            before = self._key
+            self._put(msgspec.structs.replace(self._mark, beat=self._mark.beat + 1))
+            if before not in self._stored():
+                # Given up between the look and the new mark: a prune may be deleting already, so this must not revive it.
+                self._given_up = True
+                self._store.delete(self._key)
+                self._require_alive()
+            self._store.delete(before)
 
     def require_alive(self) -> None:
         """Raise ``SessionExpired`` if a prune has given this session up."""
-        if not any(True for _ in self._store.list(f"{PREFIX}{self.id.hex()}/")):
+        with self._lock:
+            self._require_alive()
+
+    def _require_alive(self) -> None:
+        if self._given_up or not self._stored():
+            self._given_up = True
             raise SessionExpired(
-                "This backup was taken for dead by a prune, since it was silent for too long.", "It is run again from the start."
+                "This session was taken for dead by a prune, since it was silent for too long.", "It is run again from the start."
             )
+
+    def _stored(self) -> list[str]:
+        return [info.key for info in self._store.list(f"{PREFIX}{self.id.hex()}/")]
 
     def _put(self, mark: Mark) -> None:
         self._mark = mark
@@ -106,26 +137,46 @@ class Session:
     def _renew_forever(self) -> None:
         while not self._stop.wait(RENEW_SECONDS):
             try:
-                self.require_alive()
                 self.renew()
             except SafeholdError:
                 continue  # tried again at the next beat; the fence at commit decides
 
 
 def seen(seals: Seals, store: Store) -> list[SeenMark]:
-    """Every mark in the store, the newest of each session."""
-    newest: dict[str, SeenMark] = {}
-    for info in store.list(PREFIX):
-        session = info.key.removeprefix(PREFIX).partition("/")[0]
+    """Every mark in the store, the newest of each session.  No running session is missed, also while it renews its mark."""
+    # One listing may pass by both the old and the new mark of a session that is just renewing; two in a row cannot,
+    # since renewals are minutes apart.
+    names = {info.key.removeprefix(PREFIX).partition("/")[0] for _ in range(2) for info in store.list(PREFIX)}
+    marks = (_newest(seals, store, name) for name in sorted(names))
+    return [mark for mark in marks if mark is not None]
+
+
+def _newest(seals: Seals, store: Store, name: str) -> SeenMark | None:
+    """The newest mark of a session, or None once it has ended."""
+    for _ in range(2):
+        found = [info for _ in range(2) for info in store.list(f"{PREFIX}{name}/")]
+        if not found:
+            return None
+        info = max(found, key=lambda info: (info.modified_ns, len(info.key), info.key))
         try:
-            found = SeenMark(info.key, parse(seals, store.get(info.key)), info.modified_ns)
+            return SeenMark(info.key, parse(seals, store.get(info.key)), info.modified_ns)
         except ObjectMissing:
-            continue  # ended, or renewed, since it was listed
+            continue  # renewed, or ended, since it was listed
         except DamageError:
-            found = SeenMark(info.key, None, info.modified_ns)
-        if session not in newest or found.modified_ns >= newest[session].modified_ns:
-            newest[session] = found
-    return list(newest.values())
+            break
+    return SeenMark(info.key, None, info.modified_ns)
+
+
+def running(session: Session, seals: Seals, store: Store) -> list[SeenMark]:
+    """The live sessions beside one's own.  Dead ones are dismissed first: from here on they cannot commit any more."""
+    name = session.id.hex()
+    # The time of our own mark: by the clock of the store, which stamps the others too.
+    reference = max((info.modified_ns for info in store.list(f"{PREFIX}{name}/")), default=0)
+    for found in seen(seals, store):
+        if found.session != name and is_dead(found, reference):
+            store.delete(found.key)
+    # Again: one that put a new mark just before its old one was deleted is alive.
+    return [found for found in seen(seals, store) if found.session != name]
 
 
 def is_dead(found: SeenMark, reference_ns: int) -> bool:

@@ -42,9 +42,11 @@ class Tail(msgspec.Struct, array_like=True, frozen=True):
 
     sessions: list[SessionRef]
     replaces: list[str] = []
-    """Names of older shards whose every living entry is in this one."""
+    """Names of older shards whose every living entry is in this one, or in others that were stored before it."""
     verified: bool = False
     """A reader opened every chunk listed here, so that a writer's word is no longer all there is."""
+    voucher: bytes = b""
+    """Slot id of the device whose word the entries rest on, where a prune took them over from its shards."""
 
 
 class SegmentPlace(msgspec.Struct, frozen=True, gc=False):
@@ -110,8 +112,9 @@ def _rows(segment: int, chunks: Iterable[tuple[bytes, int]]) -> Iterator[bytes]:
 class Shard:
     """A shard over a buffer (bytes, or a mapped file).  Read-only; safe to use from several threads."""
 
-    def __init__(self, name: str, buffer: bytes | memoryview, *, trusted: bool) -> None:
-        """``trusted``: chunks listed here may be built upon (``Seals.trusts`` of the signer; its own word is no proof)."""
+    def __init__(self, name: str, buffer: bytes | memoryview, *, trusted: bool, signer: bytes = b"") -> None:
+        """``trusted``: chunks listed here may be built upon (``Seals.trusts`` of whose word they rest on; its own word that
+        they are ``verified`` is no proof)."""
         view = memoryview(buffer)
         self.name = name
         if len(view) < HEADER.size:
@@ -130,6 +133,7 @@ class Shard:
         self.rests, self.places, self.segment_rows, self.pack_rows = parts[1:5]
         self.tail = self._decode_tail(parts[5])
         self.trusted = trusted
+        self.signer = signer
         self._segment_places: dict[int, SegmentPlace] = {}
 
     def packs(self) -> list[tuple[bytes, int, int]]:

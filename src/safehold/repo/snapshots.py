@@ -8,13 +8,15 @@ be taken back until a prune finds the mark older than the trash period.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 import msgspec
 
 from safehold.core.entries import Totals
-from safehold.core.errors import DamageError, FormatError, StoreError
+from safehold.core.errors import DamageError, FormatError, SafeholdError, SessionExpired, StoreError
 from safehold.repo import envelopes
 from safehold.repo.seals import Seals, SessionKey
+from safehold.repo.sessions import Session
 from safehold.storage.store import Store
 
 PREFIX = "snapshots/"
@@ -88,6 +90,22 @@ def write(seals: Seals, store: Store, session: SessionKey, snapshot: Snapshot) -
     data = envelopes.wrap(seals, "snapshot", msgspec.msgpack.encode(snapshot), session)
     name = envelopes.name_of(data)
     store.put(PREFIX + name, data)
+    return name
+
+
+def commit(session: Session, seals: Seals, store: Store, key: SessionKey, snapshot: Snapshot) -> str:
+    """Commit a snapshot of a session that is known to be alive before and after.  Raises ``SessionExpired``.
+
+    One that was given up in between takes its snapshot back: the prune may not have seen it.
+    """
+    session.require_alive()
+    name = write(seals, store, key, snapshot)
+    try:
+        session.require_alive()
+    except SessionExpired:
+        with suppress(SafeholdError):
+            store.delete(PREFIX + name)
+        raise
     return name
 
 

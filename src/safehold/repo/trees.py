@@ -48,21 +48,24 @@ def decode_node(data: bytes) -> Node:
         node = _decoder.decode(data)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"A directory node cannot be read: {error}.") from error
-    before = b""
-    for entry in node.entries:
-        name = entry.name
-        if name <= before or name in _FORBIDDEN or b"/" in name or b"\0" in name:
-            raise FormatError(f"A directory node holds the name {name!r}, which is not allowed there.")
-        before = name
+    _check_names(node.entries)
     return node
 
 
 def read_node(reader: ChunkReader, tree: bytes) -> Node:
     """A whole node, its parts put together.  Raises ``DamageError``."""
     node = decode_node(reader.read(TREE, tree))
+    return joined(node, [decode_node(reader.read(TREE, part)) for part in node.parts])
+
+
+def joined(node: Node, parts: list[Node]) -> Node:
+    """A node with the entries of its parts.  Raises ``FormatError``."""
     if not node.parts:
         return node
-    entries = [entry for part in node.parts for entry in decode_node(reader.read(TREE, part)).entries]
+    if any(part.parts for part in parts):
+        raise FormatError("A part of a directory node is itself split, which is not allowed.")
+    entries = [*node.entries, *(entry for part in parts for entry in part.entries)]
+    _check_names(entries)  # over all parts: no name may come twice
     return Node(entries, node.owners, node.groups)
 
 
@@ -73,10 +76,11 @@ def part_ids(reader: ChunkReader, tree: bytes) -> list[bytes]:
 
 def find(reader: ChunkReader, tree: bytes, path: bytes) -> Entry | None:
     """The entry of a path below a tree; None for the tree itself.  Raises ``PathMissing``."""
-    entry = None
+    entry: Entry | None = None
     for name in [part for part in path.split(b"/") if part not in (b"", b".")]:
-        entry = next((e for e in read_node(reader, tree).entries if e.name == name), None)
-        if entry is None or (entry.kind != DIRECTORY and not path.rstrip(b"/").endswith(name)):
+        inside = entry is None or entry.kind == DIRECTORY
+        entry = next((e for e in read_node(reader, tree).entries if e.name == name), None) if inside else None
+        if entry is None:
             raise PathMissing(f"There is no {path.decode(errors='replace')} in that snapshot.", "`safehold ls` shows what is.")
         tree = entry.content
     return entry
@@ -98,6 +102,15 @@ def total(entries: list[Entry]) -> Totals:
         else:
             others += 1
     return Totals(files, directories, others, size)
+
+
+def _check_names(entries: list[Entry]) -> None:
+    before = b""
+    for entry in entries:
+        name = entry.name
+        if name <= before or name in _FORBIDDEN or b"/" in name or b"\0" in name:
+            raise FormatError(f"A directory node holds the name {name!r}, which is not allowed there.")
+        before = name
 
 
 def _split(entries: list[Entry]) -> Iterator[list[Entry]]:

@@ -14,14 +14,18 @@ from safehold.repo.checking.walk import TreeWalk
 from safehold.repo.reader import ChunkReader
 from safehold.repo.repository import Repository
 from safehold.repo.seals import TREE
+from safehold.repo.sessions import Session
 from safehold.repo.snapshots import MOST_LOST, REPAIRED, Stored
 from safehold.repo.writer import ChunkWriter
 
 Mended = tuple[bytes, Totals]
 
 
-def make(repository: Repository, found: Sequence[Stored], walk: TreeWalk | None, names: list[str]) -> list[str]:
-    """Store a twin of each of these snapshots; their ids.  The index must not list lost chunks any more."""
+def make(repository: Repository, session: Session, found: Sequence[Stored], walk: TreeWalk | None, names: list[str]) -> list[str]:
+    """Store a twin of each of these snapshots; their ids.  The index must not list lost chunks any more.
+
+    Raises ``SessionExpired``.
+    """
     if not names or walk is None:
         return []
     writer = repository.writer()
@@ -33,7 +37,7 @@ def make(repository: Repository, found: Sequence[Stored], walk: TreeWalk | None,
     except BaseException:
         writer.abort()
         raise
-    return [snapshots.write(repository.seals, repository.store, writer.session, each) for each in made]
+    return [snapshots.commit(session, repository.seals, repository.store, writer.session, each) for each in made]
 
 
 def _twin(stored: Stored, walk: TreeWalk, mended: Mended) -> snapshots.Snapshot:
@@ -88,14 +92,15 @@ class _Mender:
 
     def _readable(self, tree: bytes) -> Node:
         """As much of a node as can be read: without parts that are lost; empty if all of it is."""
+        node = self._node(tree)
+        parts = [part for part in map(self._node, node.parts) if part.entries]
         try:
-            node = trees.decode_node(self._reader.read(TREE, tree))
+            return trees.joined(node, parts)
         except DamageError:
-            return Node([])
-        entries = list(node.entries)
-        for part in node.parts:
-            try:
-                entries += trees.decode_node(self._reader.read(TREE, part)).entries
-            except DamageError:
-                continue  # told as lost by the walk
-        return Node(entries, node.owners, node.groups)
+            return Node([])  # refused by the walk as well
+
+    def _node(self, name: bytes) -> Node:
+        try:
+            return trees.decode_node(self._reader.read(TREE, name))
+        except DamageError:
+            return Node([])  # told as lost by the walk

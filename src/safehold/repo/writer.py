@@ -93,17 +93,41 @@ class ChunkWriter:
         self._records: list[PackRecord] = []
         self._unindexed = 0
 
-    def add(self, kind: int, data: bytes | memoryview, *, group: int = SMALL) -> bytes:
+    def add(self, kind: int, data: bytes | memoryview, group: int = SMALL) -> bytes:
         """Store a chunk unless it is there already; its name.  ``group`` says what it may share a segment with."""
-        name = blake3(data, key=self._naming[kind]).digest(ID_SIZE)
-        if name not in self._known and not self._index.has(name):
-            self._known.add(name)
-            self._append(kind, name, data, group)
+        name: bytes = blake3(data, key=self._naming[kind]).digest(ID_SIZE)
+        self.add_named(kind, name, data, group)
         return name
 
     def assume(self, names: Iterable[bytes]) -> None:
         """These chunks are known to be stored, so the index need not be asked for them."""
         self._known.update(names)
+
+    def add_named(self, kind: int, name: bytes, data: bytes | memoryview, group: int) -> None:
+        """The same for data whose name the caller has just computed."""
+        if name in self._known or self._index.has(name):
+            return
+        self._known.add(name)
+        if group == ALONE:
+            self._start(kind, [name], [data])
+            return
+        gathering = self._gathering.get((kind, group))
+        if gathering is None:
+            gathering = self._gathering[kind, group] = _Gathering()
+        gathering.names.append(name)
+        gathering.pieces.append(data)
+        gathering.size += len(data)
+        if gathering.size >= SEGMENT_TARGET:
+            self._submit(kind, group)
+
+    def name(self, kind: int, data: bytes | memoryview) -> bytes:
+        """The name that a chunk of these bytes has."""
+        return blake3(data, key=self._naming[kind]).digest(ID_SIZE)
+
+    @property
+    def page_key(self) -> bytes:
+        """The key of page hashes: the naming key of data chunks."""
+        return self._naming[DATA]
 
     def knows(self, name: bytes) -> bool:
         """Whether a chunk is stored, or about to be."""
@@ -133,21 +157,6 @@ class ChunkWriter:
             self._commit(self._open.pop(kind))
         self._write_index()
 
-    def _append(self, kind: int, name: bytes, data: bytes | memoryview, group: int) -> None:
-        self.added.chunks += 1
-        self.added.raw += len(data)
-        if group == ALONE:
-            self._start(kind, [name], [data])
-            return
-        gathering = self._gathering.get((kind, group))
-        if gathering is None:
-            gathering = self._gathering[kind, group] = _Gathering()
-        gathering.names.append(name)
-        gathering.pieces.append(data)
-        gathering.size += len(data)
-        if gathering.size >= SEGMENT_TARGET:
-            self._submit(kind, group)
-
     def _submit(self, kind: int, group: int) -> None:
         gathering = self._gathering.pop((kind, group), None)
         if gathering is not None:
@@ -155,6 +164,8 @@ class ChunkWriter:
 
     def _start(self, kind: int, names: list[bytes], pieces: list[bytes | memoryview]) -> None:
         self._check()
+        self.added.chunks += len(names)
+        self.added.raw += sum(map(len, pieces))
         self._room.acquire()
         self._pool.submit(self._guarded, self._process, kind, names, pieces)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from safehold.codec.keyfile import KeyFile
 from safehold.core.clock import Clock
 from safehold.core.events import Reporter, silent
-from safehold.ops.backup.run import BackupOptions, Result, back_up
+from safehold.ops.backup.record import Result
+from safehold.ops.backup.run import BackupOptions, back_up
 from safehold.repo import config, repository
 from safehold.repo.keys.admin import add_slot
 from safehold.repo.keys.format import Role
@@ -32,7 +33,7 @@ class Household:
         self._clock = made.clock
 
     def open(self, key: KeyFile | None = None, *, store: Store | None = None, cache: Path | None = None) -> Repository:
-        """The repository, opened with the owner's key or another; perhaps through another store, or on another machine."""
+        """The repository, opened with the owner's key or another; perhaps through another store, or with another cache."""
         return repository.open_repository(
             store or self.store, key or self.owner_key, cache or self.cache, clock=self.clock, report=self.report
         )

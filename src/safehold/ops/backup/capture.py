@@ -7,13 +7,14 @@ import stat
 
 import msgspec
 
-from safehold.core.entries import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, SYMLINK, Entry, More, Totals
+from safehold.core.entries import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, SYMLINK, Entry, More, Totals, attributes
 from safehold.core.events import Reporter, Warn
 from safehold.ops.backup.content import Content, ContentWriter
+from safehold.ops.backup.paged import LEAST, PAGE, PagedWriter, is_paged
 from safehold.repo import contents
 from safehold.repo.writer import ChunkWriter
 from safehold.sources.files import metadata
-from safehold.sources.files.folders import Folder, Vanished, kind_of, same_file
+from safehold.sources.files.folders import Folder, Vanished, device_numbers, kind_of, same_file
 
 ATTEMPTS = 3
 """A file that changes while it is read is read so many times before what was read last is taken."""
@@ -34,12 +35,33 @@ class Counts(msgspec.Struct):
     bytes: int = 0
 
 
+class Paging(msgspec.Struct, frozen=True):
+    """Which files are stored by page."""
+
+    writer: PagedWriter
+    page: int = PAGE
+    every: bool = False
+    """All files that are large enough, not only those whose names say that they change in place."""
+
+    def wants(self, name: bytes, size: int) -> bool:
+        return is_paged(name, size) or (self.every and size >= LEAST)
+
+
 class Capture:
     """Makes entries.  Belongs to one thread."""
 
-    def __init__(self, writer: ChunkWriter, content: ContentWriter, report: Reporter, *, trusted: bool) -> None:
+    def __init__(
+        self,
+        writer: ChunkWriter,
+        content: ContentWriter,
+        paging: Paging,
+        report: Reporter,
+        *,
+        trusted: bool,
+    ) -> None:
         """``trusted``: what old entries refer to is known to be stored."""
         self.counts = Counts()
+        self._paging = paging
         self._writer = writer
         self._content = content
         self._report = report
@@ -60,9 +82,9 @@ class Capture:
 
     def folder(self, folder: Folder, name: bytes, st: os.stat_result, tree: bytes, totals: Totals) -> Entry:
         """The entry of an open folder whose tree is stored.  Raises ``OSError``."""
-        xattrs = metadata.read_xattrs(folder.fd)
+        xattrs = folder.file_xattrs(b"", folder.fd)
         flags = metadata.read_flags(folder.fd, st.st_dev)
-        more = More(totals=totals, xattrs=xattrs, flags=flags, birth_ns=metadata.read_birth(st))
+        more = More(totals=totals, attributes=attributes(xattrs), flags=flags, birth_ns=metadata.read_birth(st))
         return _entry(name, DIRECTORY, st, 0, tree, more)
 
     def plain_folder(self, name: bytes, st: os.stat_result, tree: bytes, totals: Totals) -> Entry:
@@ -76,13 +98,14 @@ class Capture:
         if old is not None and old.ctime_ns < trusted_before and unchanged(old, st) and self._stored(old):
             counts.unchanged += 1
             return old
+        entry = self._linked(folder, name, st) if st.st_nlink > 1 else self._read(folder, name, st)
         if old is None or old.kind != FILE:
             counts.new += 1
+        elif unchanged(old, st) and _same_content(old, entry):
+            counts.unchanged += 1  # it was read only to be sure
         else:
             counts.changed += 1
-        if st.st_nlink > 1:
-            return self._linked(folder, name, st)
-        return self._read(folder, name, st)
+        return entry
 
     def _stored(self, old: Entry) -> bool:
         """Whether the content of an old entry can be relied on."""
@@ -107,8 +130,8 @@ class Capture:
                 if st.st_size >= self._content.large and not stat.S_ISREG(os.fstat(fd).st_mode):
                     raise Vanished  # something else by now, whose end might never come
                 holes = metadata.holes(fd, st.st_size) if _may_be_sparse(st) else []
-                content = self._content.store(fd, st.st_size, holes)
-                more = self._more(fd, st, content, holes)
+                content, page = self._store(fd, folder, name, st, holes)
+                more = self._more(folder, name, fd, st, content, holes, page)
                 now = os.fstat(fd)
             finally:
                 os.close(fd)
@@ -125,25 +148,43 @@ class Capture:
                 hint="Back up a snapshot of the file system, or stop the program that writes it.",
             )
         )
-        size = content.size + sum(holes[1::2])
+        size = content.size if page else content.size + sum(holes[1::2])
         return _entry(name, FILE, st, size, content.ids, more)
 
-    def _more(self, fd: int, st: os.stat_result, content: Content, holes: list[int]) -> More | None:
-        xattrs = metadata.read_xattrs(fd)
+    def _store(self, fd: int, folder: Folder, name: bytes, st: os.stat_result, holes: list[int]) -> tuple[Content, int]:
+        """Store the content of an open file; with it the page size, or 0."""
+        paging = self._paging
+        if not paging.wants(name, st.st_size):
+            return self._content.store(fd, st.st_size, holes), 0
+        stored = paging.writer.store(fd, folder.path + b"/" + name, st.st_size, paging.page, holes)
+        return Content(b"", stored.map, stored.size), paging.page
+
+    def _more(
+        self, folder: Folder, name: bytes, fd: int, st: os.stat_result, content: Content, holes: list[int], page: int
+    ) -> More | None:
+        xattrs = folder.file_xattrs(name, fd)
         flags = metadata.read_flags(fd, st.st_dev)
         birth = metadata.read_birth(st)
         link = (st.st_dev, st.st_ino) if st.st_nlink > 1 else None
         if not (xattrs or flags or birth or link or holes or content.map):
             return None
-        return More(xattrs=xattrs, flags=flags, birth_ns=birth, link=link, holes=holes or None, map=content.map)
+        return More(
+            attributes=attributes(xattrs),
+            flags=flags,
+            birth_ns=birth,
+            link=link,
+            holes=holes or None,
+            map=content.map,
+            paged=page,
+        )
 
     def _special(self, folder: Folder, name: bytes, st: os.stat_result) -> Entry:
         kind = kind_of(st.st_mode)
         more = More(
             target=folder.link_target(name) if kind == SYMLINK else None,
-            device=(os.major(st.st_rdev), os.minor(st.st_rdev)) if kind in (CHAR_DEVICE, BLOCK_DEVICE) else None,
+            device=device_numbers(st) if kind in (CHAR_DEVICE, BLOCK_DEVICE) else None,
             link=(st.st_dev, st.st_ino) if st.st_nlink > 1 else None,
-            xattrs=folder.xattrs(name),
+            attributes=attributes(folder.xattrs(name)),
         )
         return _entry(name, kind, st, 0, b"", more)
 
@@ -157,6 +198,11 @@ def unchanged(old: Entry, st: os.stat_result) -> bool:
         and old.ctime_ns == st.st_ctime_ns
         and old.inode == st.st_ino
     )
+
+
+def _same_content(old: Entry, new: Entry) -> bool:
+    maps = (old.more.map if old.more else None, new.more.map if new.more else None)
+    return old.content == new.content and maps[0] == maps[1]
 
 
 def _may_be_sparse(st: os.stat_result) -> bool:

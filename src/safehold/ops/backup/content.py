@@ -12,6 +12,7 @@ from safehold.core.entries import data_ranges
 from safehold.repo import contents
 from safehold.repo.seals import DATA
 from safehold.repo.writer import ALONE, ChunkWriter
+from safehold.sources.files.folders import read_at
 
 WINDOW = 8 * 1024 * 1024
 """Of a large file, so much is read at a time; no less than the most a chunk can have."""
@@ -41,22 +42,18 @@ class ContentWriter:
         if size >= self.large or holes:
             return self.store_stream(_reader(fd, size, holes or []))
         data = os.read(fd, size + 1)
-        while len(data) < size:
-            more = os.read(fd, size + 1 - len(data))
-            if not more:
-                break
-            data += more
-        if len(data) > size:
-            return self._store_grown(fd, data)
-        return self.store_small(data)
+        if len(data) == size:
+            return self.store_small(data)
+        return self.store_stream(_after(data, fd))  # it has changed since it was looked at: to its end, wherever that is
 
     def store_small(self, data: bytes) -> Content:
         """The content of a file below the size that counts as large."""
-        self._advance(len(data))
-        if len(data) <= self._least:
-            return Content(self._writer.add(DATA, data) if data else b"", None, len(data))
-        names = [self._writer.add(DATA, bytes(piece)) for piece in self._chunker.fine(data)]
-        return Content(b"".join(names), None, len(data))
+        size = len(data)
+        self._advance(size)
+        if size <= self._least:
+            return Content(self._writer.add(DATA, data) if data else b"", None, size)
+        add = self._writer.add
+        return Content(b"".join([add(DATA, piece.data) for piece in self._chunker.fine(data)]), None, size)
 
     def store_stream(self, read: Callable[[int], bytes]) -> Content:
         """Content of any length from ``read(most)``, which gives b"" at its end.  Short content is stored as a small file."""
@@ -75,9 +72,9 @@ class ContentWriter:
     def _cut(self, buffer: bytes, chunks: list[tuple[bytes, int]], ended: bool) -> bytes:
         """Store the chunks of a stretch; what is left over, because its end may not be a cut point."""
         pieces = list(self._chunker.coarse(buffer))
-        keep = 0 if ended or len(pieces) == 1 else len(pieces[-1])
+        keep = 0 if ended or len(pieces) == 1 else pieces[-1].length
         for piece in pieces[:-1] if keep else pieces:
-            chunks.append((self._writer.add(DATA, bytes(piece), group=ALONE), len(piece)))
+            chunks.append((self._writer.add(DATA, piece.data, ALONE), piece.length))
         self._advance(len(buffer) - keep)
         return buffer[len(buffer) - keep :] if keep else b""
 
@@ -87,18 +84,19 @@ class ContentWriter:
             return Content(b"".join(name for name, _ in chunks), None, size)
         return Content(b"", contents.write_list(self._writer, chunks), size)
 
-    def _store_grown(self, fd: int, head: bytes) -> Content:
-        """A file that has become longer since it was looked at: what was read, then the rest."""
-        pending = head
 
-        def read(most: int) -> bytes:
-            nonlocal pending
-            if pending:
-                data, pending = pending[:most], pending[most:]
-                return data
-            return os.read(fd, most)
+def _after(head: bytes, fd: int) -> Callable[[int], bytes]:
+    """Reads what was read already, then the rest of an open file."""
+    pending = head
 
-        return self.store_stream(read)
+    def read(most: int) -> bytes:
+        nonlocal pending
+        if pending:
+            data, pending = pending[:most], pending[most:]
+            return data
+        return os.read(fd, most)
+
+    return read
 
 
 def _fill(read: Callable[[int], bytes], wanted: int) -> bytes:
@@ -126,7 +124,7 @@ def _reader(fd: int, size: int, holes: list[int]) -> Callable[[int], bytes]:
                 at, end = next(ranges, (0, 0))
                 if end == 0:
                     return b""
-            data = os.pread(fd, min(most, end - at), at)
+            data = read_at(fd, min(most, end - at), at)
             if data:
                 at += len(data)
                 return data

@@ -27,6 +27,9 @@ CREATE TABLE IF NOT EXISTS folders (
     key BLOB PRIMARY KEY, fingerprint BLOB NOT NULL, tree BLOB NOT NULL, totals BLOB NOT NULL,
     trusted_before INTEGER NOT NULL, node BLOB NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pages (
+    key BLOB NOT NULL, number INTEGER NOT NULL, map BLOB NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (key, number)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 VERSION = "1"
@@ -55,6 +58,8 @@ class Memory:
         """The snapshot that the rows mirror; empty if none."""
         self.above = bytes.fromhex(self._state("above"))
         """Ids of the trees of the folders above what was backed up, in a row."""
+        self.totals = self._totals()
+        """Of that snapshot: what the next backup will find, more or less."""
 
     def row_key(self, path: bytes) -> bytes:
         """The key of a folder's row."""
@@ -73,16 +78,36 @@ class Memory:
         if row is None:
             return None
         try:
-            sealed = row[0]
-            packed = sealing.aead_open(self._key, sealed[:12], sealed[12:], key)
-            return decode_node(compression.unpack(packed, NODE_LIMIT))
+            return decode_node(self._unseal(row[0], key))
         except DamageError:
             return None
 
+    def pages(self, key: bytes, number: int, group_map: bytes) -> bytes | None:
+        """What is remembered of a group of a paged file whose group map has that id."""
+        row = self._db.execute(
+            "SELECT sealed FROM pages WHERE key = ? AND number = ? AND map = ?", (key, number, group_map)
+        ).fetchone()
+        try:
+            return self._unseal(row[0], key) if row else None
+        except DamageError:
+            return None
+
+    def page_maps(self, key: bytes) -> list[bytes]:
+        """The ids of the group maps of a paged file, in order."""
+        rows = self._db.execute("SELECT map FROM pages WHERE key = ? ORDER BY number", (key,))
+        return [row[0] for row in rows]
+
+    def put_pages(self, key: bytes, number: int, group_map: bytes, data: bytes) -> None:
+        """Remember a group of a paged file, once ``commit`` is called."""
+        self._db.execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?)", (key, number, group_map, self._seal(data, key)))
+
+    def cut_pages(self, key: bytes, groups: int) -> None:
+        """Drop what is remembered of a paged file beyond that many groups."""
+        self._db.execute("DELETE FROM pages WHERE key = ? AND number >= ?", (key, groups))
+
     def put(self, key: bytes, remembered: Remembered, node: Node) -> None:
         """Remember a folder, once ``commit`` is called."""
-        nonce = self._random(12)
-        sealed = nonce + sealing.aead_seal(self._key, nonce, compression.pack(encode_node(node), 1), key)
+        sealed = self._seal(encode_node(node), key)
         totals = msgspec.msgpack.encode(remembered.totals)
         row = (key, remembered.fingerprint, remembered.tree, totals, remembered.trusted_before, sealed)
         self._db.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?, ?, ?, ?)", row)
@@ -91,15 +116,34 @@ class Memory:
         """Drop rows of folders that are gone."""
         self._db.executemany("DELETE FROM folders WHERE key = ?", ((key,) for key in keys))
 
-    def commit(self, snapshot: str, above: bytes = b"") -> None:
+    def commit(self, snapshot: str, totals: Totals, above: bytes) -> None:
         """The rows now mirror ``snapshot``; ``above``: tree ids of the folders above, in a row."""
+        self._db.execute("INSERT OR REPLACE INTO state VALUES ('totals', ?)", (msgspec.json.encode(totals).decode(),))
         self._db.execute("INSERT OR REPLACE INTO state VALUES ('above', ?)", (above.hex(),))
         self._db.execute("INSERT OR REPLACE INTO state VALUES ('snapshot', ?)", (snapshot,))
         self._db.execute("COMMIT")
 
+    def reset(self) -> None:
+        """Drop what was not committed, and begin again."""
+        self._db.execute("ROLLBACK")
+        self._db.execute("BEGIN IMMEDIATE")
+
     def close(self) -> None:
         """Drop what was not committed."""
         self._db.close()
+
+    def _seal(self, data: bytes, key: bytes) -> bytes:
+        nonce = self._random(12)
+        return nonce + sealing.aead_seal(self._key, nonce, compression.pack(data, 1), key)
+
+    def _unseal(self, sealed: bytes, key: bytes) -> bytes:
+        return compression.unpack(sealing.aead_open(self._key, sealed[:12], sealed[12:], key), NODE_LIMIT)
+
+    def _totals(self) -> Totals:
+        try:
+            return msgspec.json.decode(self._state("totals"), type=Totals)
+        except msgspec.MsgspecError:
+            return Totals()
 
     def _state(self, name: str) -> str:
         row = self._db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -15,16 +14,16 @@ from blake3 import blake3
 from safehold import __version__
 from safehold.codec.chunker import Chunker
 from safehold.core.entries import Entry, Totals
-from safehold.core.errors import SessionExpired
 from safehold.core.events import Progress, Reporter
-from safehold.ops.backup import roots
-from safehold.ops.backup.capture import Capture
+from safehold.ops.backup import previous, roots
+from safehold.ops.backup.capture import Capture, Paging
 from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.memory import Memory
+from safehold.ops.backup.paged import PAGE, PagedWriter
+from safehold.ops.backup.record import Result, record, user_name
 from safehold.ops.backup.walk import Walker, WalkOptions
-from safehold.repo import adopt, condemned, contents, seen, snapshots
+from safehold.repo import condemned, contents
 from safehold.repo.repository import Repository
-from safehold.repo.sessions import Session
 from safehold.repo.snapshots import Snapshot, Source, Statistics
 from safehold.repo.writer import ChunkWriter, WriterOptions
 from safehold.sources.files.exclude import Excluder
@@ -44,27 +43,23 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
     one_file_system: bool = False
     tags: list[str] = []
     parent: str = ""
-    """The id of the snapshot to recognise unchanged files by; empty: the last one of the same paths."""
+    """The id of the snapshot to recognise unchanged files by where this machine remembers nothing; empty: the newest one of
+    the same host and paths."""
     force: bool = False
+    paged: bool = False
+    """Store every large file by page, not only those whose names say that they change in place."""
+    page_size: int = 0
+    """Of paged files, in bytes: a power of two; 0: 16 KiB."""
     writer: WriterOptions = WriterOptions()
     host: str = ""
-
-
-class Result(msgspec.Struct, frozen=True):
-    """A finished backup."""
-
-    id: str
-    """Of the snapshot; empty after a dry run."""
-    snapshot: Snapshot
+    dry_run: bool = False
+    """The store is one that changes nothing; what is remembered of the paths stays as it is, too."""
 
 
 def back_up(repository: Repository, options: BackupOptions) -> Result:
     """Back up files and folders.  Raises ``SourceMissing`` before anything is written, ``StoreFull`` and other store errors."""
     paths = roots.resolve(options.paths)
-    try:
-        return _Backup(repository, options, paths).run()
-    except SessionExpired:
-        return _Backup(repository, options, paths).run()
+    return _Backup(repository, options, paths).run()
 
 
 class _Backup:
@@ -75,31 +70,26 @@ class _Backup:
         self._host = options.host or socket.gethostname()
         self._excluder = Excluder(options.excludes)
         self._above: list[bytes] = []
-        self._started_ns = repository.clock.now_ns()
-        self._started = repository.clock.monotonic()
 
     def run(self) -> Result:
-        repository = self._repository
-        with repository.session("backup") as session, self._memory() as memory:
-            hurt = condemned.distrusted(repository.condemned())
-            known = set(snapshots.names(repository.store)) - hurt
-            trusted = bool(memory.snapshot) and memory.snapshot in known
-            repository.index.before_use(lambda: adopt.adopt(repository))
-            writer = repository.writer(self._options.writer)
-            try:
-                snapshot = self._walk(writer, memory, trusted)
-                writer.finish()
-            except BaseException:
-                writer.abort()
-                raise
-            snapshot = self._with_added(snapshot, writer)
-            return self._commit(session, writer, memory, snapshot)
+        options = self._options
+        with self._memory() as memory:
+            result = record(self._repository, options.writer, lambda w: self._walk(w, memory), remember=not options.dry_run)
+            if options.dry_run:
+                return msgspec.structs.replace(result, id="")
+            memory.commit(result.id, result.snapshot.totals, b"".join(self._above))
+            return result
 
-    def _walk(self, writer: ChunkWriter, memory: Memory, trusted: bool) -> Snapshot:
+    def _walk(self, writer: ChunkWriter, memory: Memory) -> Snapshot:
         repository, options = self._repository, self._options
-        ticker = _Ticker(repository.report, repository.clock.monotonic)
+        started_ns = repository.clock.now_ns()
+        memory.reset()
+        trusted = self._is_trusted(memory.snapshot)
+        older = None if memory.snapshot else previous.parent(repository, options.parent, self._host, self._paths)
+        ticker = _Ticker(repository.report, repository.clock.monotonic, older.totals if older else memory.totals)
         content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), ticker.advance)
-        capture = Capture(writer, content, repository.report, trusted=trusted)
+        paging = Paging(PagedWriter(writer, memory, ticker.advance, trusted=trusted), options.page_size or PAGE, options.paged)
+        capture = Capture(writer, content, paging, repository.report, trusted=trusted)
         ticker.watch(capture)
         walk_options = WalkOptions(
             excluder=self._excluder,
@@ -107,52 +97,42 @@ class _Backup:
             one_file_system=options.one_file_system,
             skip=_own_folders(repository),
             trusted=trusted,
-            trusted_before=self._started_ns - RACY_NS,
+            trusted_before=started_ns - RACY_NS,
+            previous_before=older.time_ns - RACY_NS if older else 0,
             force=options.force,
         )
-        walker = Walker(writer, capture, memory, walk_options, repository.report, ticker.tick)
+        walker = Walker(writer, capture, memory, walk_options, repository.report, ticker.tick, older)
+        source = _source(walker, capture, older)
+        self._above = []
         if trusted:
             writer.assume(contents.split_ids(memory.above))
-        plan = roots.plan(self._paths)
-        tree, totals = roots.store(writer, plan, _source(walker, capture), _above(capture), self._above)
+        tree, totals = roots.store(writer, roots.plan(self._paths), source, _above(capture), self._above)
         counts = capture.counts
         statistics = Statistics(
             new=counts.new, changed=counts.changed, unchanged=counts.unchanged, read=ticker.read, errors=counts.errors
         )
         return Snapshot(
-            time_ns=self._started_ns,
+            time_ns=started_ns,
             host=self._host,
-            user=_user(),
+            user=user_name(),
             source=Source(kind="files", paths=self._paths, excludes=options.excludes),
             tree=tree,
             totals=totals,
             tags=sorted(set(options.tags)),
             incomplete=counts.errors > 0,
             statistics=statistics,
-            parent=memory.snapshot if trusted else "",
+            parent=memory.snapshot if trusted else older.id if older else "",
             program=f"safehold {__version__}",
         )
 
-    def _with_added(self, snapshot: Snapshot, writer: ChunkWriter) -> Snapshot:
-        statistics = msgspec.structs.replace(
-            snapshot.statistics,
-            added_raw=writer.added.raw,
-            added_stored=writer.added.stored,
-            seconds=round(self._repository.clock.monotonic() - self._started, 3),
-        )
-        return msgspec.structs.replace(snapshot, statistics=statistics)
+    def _is_trusted(self, name: str) -> bool:
+        """Whether all that the snapshot of that name refers to is stored, and stays so.
 
-    def _commit(self, session: Session, writer: ChunkWriter, memory: Memory, snapshot: Snapshot) -> Result:
-        """The snapshot is stored only while the session is known to be alive, and counts only if it still is afterwards."""
+        Not one in the trash: a prune that condemned before this session's mark may be about to remove it; nor one that a
+        repair found hurt.
+        """
         repository = self._repository
-        session.require_alive()
-        slot = repository.keyring.slot_id.hex()
-        snapshot = msgspec.structs.replace(snapshot, previous=seen.load(repository.cache).last.get(slot, ""))
-        name = snapshots.write(repository.seals, repository.store, writer.session, snapshot)
-        session.require_alive()
-        memory.commit(name, b"".join(self._above))
-        seen.remember(repository.cache, [name], last=(slot, name))
-        return Result(name, snapshot)
+        return name in repository.snapshot_names() and name not in condemned.distrusted(repository.condemned())
 
     @contextmanager
     def _memory(self) -> Iterator[Memory]:
@@ -170,13 +150,14 @@ class _Backup:
 class _Ticker:
     """Turns counts into progress events, a few a second."""
 
-    def __init__(self, report: Reporter, monotonic: Callable[[], float]) -> None:
+    def __init__(self, report: Reporter, monotonic: Callable[[], float], expected: Totals) -> None:
+        """``expected``: the totals of last time."""
         self.read = 0
         self._report = report
         self._monotonic = monotonic
         self._next = 0.0
         self._capture: Capture | None = None
-        self._path = ""
+        self._expected = expected
 
     def watch(self, capture: Capture) -> None:
         self._capture = capture
@@ -190,13 +171,22 @@ class _Ticker:
         if now >= self._next and self._capture is not None:
             self._next = now + TICK_SECONDS
             counts = self._capture.counts
-            self._report(Progress(phase="backup", files=counts.files, bytes=counts.bytes, path=os.fsdecode(path)))
+            self._report(
+                Progress(
+                    phase="backup",
+                    files=counts.files,
+                    bytes=counts.bytes,
+                    total_files=self._expected.files,
+                    total_bytes=self._expected.bytes,
+                    path=os.fsdecode(path),
+                )
+            )
 
 
-def _source(walker: Walker, capture: Capture) -> Callable[[roots.Root, bytes], Entry | None]:
+def _source(walker: Walker, capture: Capture, older: previous.Parent | None) -> Callable[[roots.Root, bytes], Entry | None]:
     def store(root: roots.Root, name: bytes) -> Entry | None:
         if os.path.isdir(root.path) and not os.path.islink(root.path):
-            return walker.walk(root.path, name)
+            return walker.walk(root.path, name, older.tree(root.path) if older else None)
         folder = Folder.at(os.path.dirname(root.path))
         try:
             return capture.entry(folder, name, folder.look(name), None, 0)
@@ -223,10 +213,3 @@ def _own_folders(repository: Repository) -> frozenset[tuple[int, int]]:
             continue
         found.add((st.st_dev, st.st_ino))
     return frozenset(found)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""

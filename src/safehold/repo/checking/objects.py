@@ -101,7 +101,7 @@ def check_shards(repository: Repository, findings: Findings) -> list[str]:
             continue
         good.append(name)
         check_signer(repository, opened.header.signer, findings)
-        if repository.index.doubt(name, body):
+        if repository.index.doubt(name, body, opened.header.signer):
             findings.add("index-cache", key, "The copy in the local cache was damaged; it is fetched again.", NOTE)
     return good
 

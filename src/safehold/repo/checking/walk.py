@@ -12,11 +12,14 @@ import msgspec
 
 from safehold.core.entries import DIRECTORY, FILE, Entry, Node
 from safehold.core.errors import DamageError, FormatError
-from safehold.repo import contents, packs, trees
+from safehold.repo import files, packs, trees
 from safehold.repo.catalog import Catalog
 from safehold.repo.checking.findings import NO_INDEX, Findings
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA, ID_SIZE, MAP, TREE
+
+BATCH = 16_384
+"""Chunks of one file that are looked up together."""
 
 Causes = tuple[str, ...]
 """Keys of damaged objects, ``NO_INDEX`` among them for chunks that no index lists."""
@@ -95,8 +98,8 @@ class TreeWalk:
     def _enter(self, tree: bytes, stack: list[_Frame]) -> None:
         self.trees += 1
         hurt = Hurt()
-        entries = list(self._entries(tree, hurt))
-        self._files([e for e in entries if e.kind == FILE], hurt)
+        entries = self._entries(tree, hurt)
+        self._look_up([e for e in entries if e.kind == FILE], hurt)
         folders = [(e.name, e.content) for e in entries if e.kind == DIRECTORY]
         self._open.add(tree)
         stack.append(_Frame(tree, hurt, self._unknown([below for _, below in folders]), folders))
@@ -121,15 +124,17 @@ class TreeWalk:
         odd = [tree for tree in below if len(tree) != ID_SIZE]
         return odd + [tree for tree, done in zip(sound, known, strict=True) if not done and tree not in self.hurt]
 
-    def _entries(self, tree: bytes, hurt: Hurt) -> Iterator[Entry]:
+    def _entries(self, tree: bytes, hurt: Hurt) -> list[Entry]:
         """The entries of a tree, of as many of its parts as can be read."""
-        node = None
         node = self._node(tree, hurt)
-        if node is not None:
-            yield from node.entries
-            for part in node.parts:
-                below = self._node(part, hurt)
-                yield from below.entries if below is not None else ()
+        if node is None:
+            return []
+        parts = [self._node(part, hurt) for part in node.parts]
+        try:
+            return trees.joined(node, [part for part in parts if part is not None]).entries
+        except DamageError as error:
+            hurt.lost += (self._refuse(TREE, tree, error),)
+            return []
 
     def _node(self, name: bytes, hurt: Hurt) -> Node | None:
         try:
@@ -143,14 +148,14 @@ class TreeWalk:
             hurt.lost += (self._refuse(TREE, name, error),)
             return None
 
-    def _files(self, files: list[Entry], hurt: Hurt) -> None:
+    def _look_up(self, entries: list[Entry], hurt: Hurt) -> None:
         """Look up what the files of one folder consist of, all at once; one by one only if something is missing."""
-        plain = [entry for entry in files if entry.more is None or entry.more.map is None]
+        plain = [entry for entry in entries if entry.more is None or entry.more.map is None]
         listed = b"".join([entry.content for entry in plain])
         if any(len(entry.content) % ID_SIZE for entry in plain) or (self._catalog.find(listed, DATA) < 0).any():
             for entry in plain:
                 self._note(hurt, entry, self._missing(entry.content))
-        for entry in files:
+        for entry in entries:
             if entry.more is not None and entry.more.map is not None:
                 self._note(hurt, entry, self._map_missing(entry, entry.more.map))
 
@@ -158,43 +163,48 @@ class TreeWalk:
         if causes:
             hurt.files[entry.name] = causes
 
-    def _missing(self, names: bytes) -> Causes:
+    def _missing(self, names: bytes, kind: int = DATA) -> Causes:
         if len(names) % ID_SIZE:
             return (self._blame(NO_INDEX, "A file does not list whole chunk ids."),)
-        rows = self._catalog.find(names, DATA)
+        rows = self._catalog.find(names, kind)
         lost = [names[at * ID_SIZE :][:ID_SIZE] for at in (rows < 0).nonzero()[0]]
-        return tuple(dict.fromkeys(cause for name in lost for cause in self._causes(DATA, name, None)))
+        return tuple(dict.fromkeys(cause for name in lost for cause in self._causes(kind, name, None)))
 
     def _map_missing(self, entry: Entry, top: bytes) -> Causes:
         """Why a file with a chunk list cannot be restored whole."""
         row = self._catalog.find_one(top, MAP) if len(top) == ID_SIZE else -1
         if row >= 0 and self._catalog.whole[row]:
             return ()
-        causes = self._listed_missing(top) if not entry.more or not entry.more.paged else self._page_map_missing(top)
+        causes = self._referred_missing(entry)
         if not causes:
             self._catalog.whole[row] = True
         return tuple(dict.fromkeys(causes))
 
-    def _page_map_missing(self, top: bytes) -> Causes:
-        """Of a paged file the map itself is looked at, and not what it refers to."""
-        self._findings.unseen("What the page maps of paged files refer to was not checked.")
-        try:
-            self._read(MAP, top)
-        except DamageError as error:
-            return self._causes(MAP, top, error)
-        return ()
-
-    def _listed_missing(self, top: bytes) -> Causes:
+    def _referred_missing(self, entry: Entry) -> Causes:
+        """Look up all that the maps of a file name, whichever sort they are of."""
         causes: Causes = ()
-        name = top
+        waiting = {DATA: bytearray(), MAP: bytearray()}
+        last = b""
         try:
-            for name in contents.map_rows(self._read(MAP, top)):
-                causes += self._missing(b"".join(contents.part_rows(self._read(MAP, name))))
-        except _Unread as error:
-            causes += self._causes(MAP, name, error)
+            for kind, name in files.references(self._reader, entry):
+                last = name if kind == MAP else last
+                waiting[kind] += name
+                if len(waiting[kind]) >= BATCH * ID_SIZE:
+                    causes += self._missing(bytes(waiting[kind]), kind)
+                    waiting[kind].clear()
         except DamageError as error:
-            causes += (self._refuse(MAP, name, error),)
+            causes += self._map_causes(last, error)
+        for kind, names in waiting.items():
+            causes += self._missing(bytes(names), kind)
         return causes
+
+    def _map_causes(self, name: bytes, error: DamageError) -> Causes:
+        """Why a map is of no use: it cannot be read, or it can and makes no sense."""
+        try:
+            self._read(MAP, name)
+        except _Unread as unread:
+            return self._causes(MAP, name, unread)
+        return (self._refuse(MAP, name, error),)
 
     def _read(self, kind: int, name: bytes) -> bytes:
         if len(name) != ID_SIZE:

@@ -71,9 +71,7 @@ class _Attempt:
         if not any(isinstance(item.body, SlotBody) for item in objects):
             hint = "They are damaged or deleted; bring the objects below keys/ back from another copy of the store."
             return DamageError("The repository has no usable key slot.", hint)
-        return WrongKey(
-            "No key slot of this repository opens with that key.", "Check what you typed, or use another key."
-        )
+        return WrongKey("No key slot of this repository opens with that key.", "Check what you typed, or use another key.")
 
 
 def open_keyring(

@@ -49,18 +49,28 @@ class Vanished(Exception):
 
 if sys.platform != "win32":
 
+    def read_at(fd: int, length: int, offset: int) -> bytes:
+        """Up to ``length`` bytes from ``offset`` of an open file."""
+        return os.pread(fd, length, offset)
+
+    def device_numbers(st: os.stat_result) -> tuple[int, int] | None:
+        """Major and minor number of a device node."""
+        return os.major(st.st_rdev), os.minor(st.st_rdev)
+
     class Folder:
         """An open folder (POSIX)."""
 
-        __slots__ = ("fd",)
+        __slots__ = ("fd", "path")
 
-        def __init__(self, fd: int) -> None:
+        def __init__(self, fd: int, path: bytes) -> None:
             self.fd = fd
+            self.path = path
+            """How it was reached; may be longer than the system takes."""
 
         @classmethod
         def at(cls, path: bytes) -> Folder:
             """Open a folder by its path; a symlink is followed."""
-            return cls(os.open(path, _FOLDER & ~os.O_NOFOLLOW))
+            return cls(os.open(path, _FOLDER & ~os.O_NOFOLLOW), path)
 
         def rows(self) -> tuple[list[Row], list[tuple[bytes, OSError]]]:
             """Every name with its lstat, sorted by name; and the names that could not be looked at."""
@@ -81,13 +91,13 @@ if sys.platform != "win32":
         def folder(self, name: bytes) -> Folder:
             """Open a folder in this one.  Raises ``Vanished``, ``OSError``."""
             try:
-                return Folder(os.open(name, _FOLDER, dir_fd=self.fd))
+                return Folder(os.open(name, _FOLDER, dir_fd=self.fd), self.path + b"/" + name)
             except (FileNotFoundError, NotADirectoryError) as error:
                 raise Vanished from error
 
         def parent(self) -> Folder:
             """Open the folder that this one lies in."""
-            return Folder(os.open(b"..", _FOLDER, dir_fd=self.fd))
+            return Folder(os.open(b"..", _FOLDER, dir_fd=self.fd), self.path.rpartition(b"/")[0])
 
         def open_file(self, name: bytes) -> int:
             """Open a file for reading, without touching its access time if we may.  Raises ``Vanished``, ``OSError``."""
@@ -124,6 +134,10 @@ if sys.platform != "win32":
                 return None
             return metadata.read_xattrs(b"/proc/self/fd/%d/%b" % (self.fd, name), False)
 
+        def file_xattrs(self, name: bytes, fd: int) -> dict[str, bytes] | None:
+            """Extended attributes of an open file in this folder; with an empty name, of the folder itself."""
+            return metadata.read_xattrs(fd)
+
         def stat(self) -> os.stat_result:
             return os.fstat(self.fd)
 
@@ -134,13 +148,23 @@ if sys.platform != "win32":
 
 else:
 
+    def read_at(fd: int, length: int, offset: int) -> bytes:
+        """Up to ``length`` bytes from ``offset`` of an open file."""
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, length)
+
+    def device_numbers(st: os.stat_result) -> tuple[int, int] | None:
+        """There are no device nodes here."""
+        return None
+
     class Folder:
         """A folder by its path (Windows)."""
 
-        __slots__ = ("fd", "path")
+        __slots__ = ("_where", "fd", "path")
 
         def __init__(self, path: str) -> None:
-            self.path = path
+            self._where = path
+            self.path = os.fsencode(path)
             self.fd = 0
 
         @classmethod
@@ -152,7 +176,7 @@ else:
             """Every name with its lstat, sorted by name; and the names that could not be looked at."""
             rows: list[Row] = []
             failed: list[tuple[bytes, OSError]] = []
-            for text in os.listdir(self.path):
+            for text in os.listdir(self._where):
                 name = os.fsencode(text)
                 try:
                     rows.append((name, os.lstat(self._path(name))))  # scandir's stat lacks inode and link count here
@@ -169,7 +193,7 @@ else:
 
         def parent(self) -> Folder:
             """The folder that this one lies in."""
-            return Folder(os.path.dirname(self.path))
+            return Folder(os.path.dirname(self._where))
 
         def open_file(self, name: bytes) -> int:
             """Open a file for reading.  Raises ``Vanished``, ``OSError``."""
@@ -196,14 +220,18 @@ else:
             """Alternate data streams are read with the file; nothing else has any."""
             return None
 
+        def file_xattrs(self, name: bytes, fd: int) -> dict[str, bytes] | None:
+            """Alternate data streams of a file in this folder; with an empty name, of the folder itself."""
+            return metadata.read_xattrs(os.fsencode(self._path(name) if name else self._where))
+
         def stat(self) -> os.stat_result:
-            return os.lstat(self.path)
+            return os.lstat(self._where)
 
         def close(self) -> None:
             """Nothing is held open."""
 
         def _path(self, name: bytes) -> str:
-            return os.path.join(self.path, os.fsdecode(name))
+            return os.path.join(self._where, os.fsdecode(name))
 
 
 def _name_of(row: Row) -> bytes:

@@ -9,12 +9,7 @@ from __future__ import annotations
 import sys
 from functools import cache
 
-if sys.platform == "win32":
-    from safehold.sources.files import _windows as system
-elif sys.platform == "darwin":
-    from safehold.sources.files import _darwin as system
-else:
-    from safehold.sources.files import _linux as system
+from safehold.sources.files.system import system
 
 if sys.platform != "win32":
     import grp

@@ -1,0 +1,22 @@
+"""The program's entry.  What is imported here is paid for by every call, so nothing is."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    words = sys.argv[1:]
+    if words in (["--version"], ["-V"]):
+        from safehold import __version__
+
+        print(f"safehold {__version__}")
+        return
+    from safehold.cli.main import run
+
+    sys.exit(run(words))
+
+
+if __name__ == "__main__":
+    main()

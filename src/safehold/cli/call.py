@@ -1,0 +1,143 @@
+"""One call of a command: its values, and by them the repository, the key, the cache and the output."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safehold.cli import credentials, settings
+from safehold.cli.render import output
+from safehold.cli.settings import Named, Settings
+from safehold.core.clock import SystemClock
+from safehold.core.errors import RepositoryMissing, UsageError
+
+if TYPE_CHECKING:
+    from safehold.repo.keys.unlock import Credential
+    from safehold.repo.repository import Repository
+    from safehold.storage.store import Store
+
+CACHE_TAG = (
+    b"Signature: 8a477f597d28d172789f06886806bc55\n# Safehold's cache; it can be deleted.\n# https://bford.info/cachedir/\n"
+)
+
+
+class Call:
+    """What a command is given.  Use as a context manager: it closes what was opened."""
+
+    def __init__(self, values: argparse.Namespace, environ: Mapping[str, str]) -> None:
+        self.values = values
+        self.environ = environ
+        self.clock = SystemClock()
+        self.out = output.choose(as_json=values.json, quiet=values.quiet, monotonic=self.clock.monotonic)
+        self._opened: list[Store] = []
+
+    def __enter__(self) -> Call:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.out.settle()
+        for store in self._opened:
+            store.close()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The configuration.  Raises ``ConfigError``."""
+        named = self.values.config or self.environ.get("SAFEHOLD_CONFIG", "")
+        if named:
+            return settings.load(Path(named).expanduser(), required=True)
+        import platformdirs
+
+        return settings.load(Path(platformdirs.user_config_dir("safehold", False)) / "config.toml", required=False)
+
+    @cached_property
+    def place(self) -> Named:
+        """Which repository is meant.  Raises ``UsageError`` if none is."""
+        wanted = self.values.repository or self.environ.get("SAFEHOLD_REPO") or self.settings.default
+        if not wanted:
+            raise UsageError(
+                "No repository was named.", "Use --repo REPO, SAFEHOLD_REPO, or `repository = ...` in the configuration file."
+            )
+        return self.named(wanted)
+
+    def named(self, wanted: str) -> Named:
+        """A repository by its name in the configuration, or by its place."""
+        return self.settings.repositories.get(wanted) or Named(location=wanted)
+
+    @cached_property
+    def cache(self) -> Path:
+        """The folder of the local cache; made, and marked as one."""
+        chosen = self.environ.get("SAFEHOLD_CACHE_DIR") or self.settings.cache_dir
+        if not chosen:
+            import platformdirs
+
+            chosen = platformdirs.user_cache_dir("safehold", False)
+        folder = Path(chosen).expanduser()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            tag = folder / "CACHEDIR.TAG"
+            if not tag.exists():
+                tag.write_bytes(CACHE_TAG)
+        except OSError as error:
+            raise UsageError(
+                f"The cache folder {folder} cannot be used: {error.strerror}.", "Set SAFEHOLD_CACHE_DIR to a folder of yours."
+            ) from error
+        return folder
+
+    def store(self, place: Named, *, create: bool = False) -> Store:
+        """The store of a repository, closed at the end.  Raises ``StoreUnreachable``, ``RepositoryMissing``, ``UsageError``."""
+        from safehold.core.errors import StoreUnreachable
+        from safehold.storage.open import open_store
+
+        try:
+            store = open_store(place.location, create)
+        except StoreUnreachable as error:
+            parent = Path(place.location).expanduser().parent
+            if not parent.is_dir():
+                raise
+            raise RepositoryMissing(
+                f"There is no repository at {place.location}.", "`safehold init` makes one; if it is on a drive, is it mounted?"
+            ) from error
+        self._opened.append(store)
+        return store
+
+    def credential(self, place: Named | None = None, *, new: bool = False) -> Credential:
+        """What opens the repository.  Raises ``UsageError``, ``WrongKey``."""
+        values = self.values
+        given = credentials.Given(values.password_file, values.key_file, values.recovery)
+        return credentials.find(given, self.environ, place or self.place, new=new)
+
+    def repository(self, wrap: Callable[[Store], Store] = lambda store: store) -> Repository:
+        """The repository, opened, its store perhaps wrapped.
+
+        Raises ``RepositoryMissing``, ``RepositoryTooNew``, ``WrongKey``, ``StoreUnreachable``.
+        """
+        from safehold.repo import config
+        from safehold.repo.repository import open_repository
+
+        store = wrap(self.store(self.place))
+        config.read(store)  # before anybody is asked for a passphrase
+        return open_repository(store, self.credential(), self.cache, clock=self.clock, report=self.out.report)
+
+    def other_repository(self, wanted: str, password_file: str, key_file: str) -> Repository:
+        """A second repository, by place or name.
+
+        Its key is given by options, by variables that begin with SAFEHOLD_TO_, or in the configuration; else the passphrase of
+        the first one is tried, where that was given and not typed.
+        """
+        from safehold.repo import config
+        from safehold.repo.repository import open_repository
+
+        place = self.named(wanted)
+        store = self.store(place)
+        config.read(store)
+        prefix = "SAFEHOLD_TO_"
+        environ = {f"SAFEHOLD_{name.removeprefix(prefix)}": v for name, v in self.environ.items() if name.startswith(prefix)}
+        given = credentials.Given(password_file, key_file)
+        if given == credentials.Given() and not environ and not (place.password_file or place.password_command or place.key_file):
+            given = credentials.Given(self.values.password_file)
+            environ = {name: value for name, value in self.environ.items() if name.startswith("SAFEHOLD_PASSWORD")}
+        credential = credentials.find(given, environ, place)
+        return open_repository(store, credential, self.cache, clock=self.clock, report=self.out.report)

@@ -1,0 +1,71 @@
+"""Every command: its words, what it is for, and the module that is imported when it is called (and not before)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """One command of the program."""
+
+    words: str
+    group: str
+    summary: str
+
+    @property
+    def module(self) -> str:
+        """Where it is defined: see ``safehold.cli.commands``."""
+        return "safehold.cli.commands." + self.words.replace(" ", "_").replace("-", "_")
+
+
+BACK_UP = "Back up"
+LOOK = "Look"
+RESTORE = "Restore"
+TIDY = "Keep tidy"
+CHECK = "Check"
+KEYS = "Keys"
+STORES = "Stores"
+
+COMMANDS = (
+    Command("init", BACK_UP, "Make a repository"),
+    Command("backup", BACK_UP, "Back up files and folders"),
+    Command("snapshots", LOOK, "List the backups there are"),
+    Command("ls", LOOK, "List what a snapshot holds"),
+    Command("cat", LOOK, "Write a file of a snapshot to standard output"),
+    Command("find", LOOK, "Find files by name in all snapshots"),
+    Command("diff", LOOK, "Show what changed between two snapshots"),
+    Command("stats", LOOK, "Show how much is stored, and what it would be without Safehold"),
+    Command("restore", RESTORE, "Bring back a snapshot, or a part of it, into a folder"),
+    Command("forget", TIDY, "Put snapshots into the trash, by name or by a policy"),
+    Command("undelete", TIDY, "Take snapshots out of the trash"),
+    Command("prune", TIDY, "Free the space of what nothing needs any more"),
+    Command("copy", TIDY, "Copy snapshots into another repository"),
+    Command("tag add", TIDY, "Give a snapshot tags"),
+    Command("tag remove", TIDY, "Take tags from a snapshot"),
+    Command("check", CHECK, "Prove that everything is stored as it was"),
+    Command("repair", CHECK, "Put right what can be put right after damage"),
+    Command("key list", KEYS, "List who can open the repository"),
+    Command("key add", KEYS, "Add a passphrase or key file"),
+    Command("key remove", KEYS, "Remove a key"),
+    Command("key rotate", KEYS, "Make a new read key for all backups from now on"),
+    Command("key recovery", KEYS, "Make a recovery key to print: words and a QR code"),
+    Command("key writer", KEYS, "Make a key file for a machine that may add backups and read none"),
+    Command("store validate", STORES, "Check that a place keeps what it is given, as a repository needs"),
+)
+BY_WORDS = {command.words: command for command in COMMANDS}
+FAMILIES = {words.split()[0] for words in BY_WORDS if " " in words}
+"""First words that need a second one."""
+
+
+def grouped(commands: Iterable[Command] = COMMANDS) -> dict[str, list[Command]]:
+    """The commands under their groups, in order."""
+    groups: dict[str, list[Command]] = {}
+    for command in commands:
+        groups.setdefault(command.group, []).append(command)
+    return groups
+
+
+def family(first: str) -> list[Command]:
+    """The commands that begin with this word."""
+    return [command for command in COMMANDS if command.words.split()[0] == first]

@@ -1,0 +1,128 @@
+"""Back up files and folders, or what a program prints, into a new snapshot.
+
+Only what is new or changed is read and stored.  If something of the source cannot be read, everything else is backed up, the
+snapshot is marked incomplete, and the status is 3.  The repository and the cache are never part of a backup."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safehold.core.errors import SourceIncomplete
+
+if TYPE_CHECKING:
+    from safehold.cli.call import Call
+    from safehold.cli.parsing import Parser
+    from safehold.ops.backup.record import Result
+    from safehold.ops.backup.run import BackupOptions
+
+USAGE = "SOURCE... [options]"
+EXAMPLES = (
+    "safehold backup ~/Documents ~/Pictures --tag home",
+    "safehold backup / --one-file-system --exclude-caches --exclude '*.tmp'",
+    "safehold backup ~ --dry-run",
+)
+STATUSES = (3, 15)
+
+
+def arguments(parser: Parser) -> None:
+    """Declare what it takes."""
+    add = parser.add_argument
+    add(
+        "sources",
+        metavar="SOURCE",
+        nargs="+",
+        help="a file or folder; `-` is standard input, `command:...` what a command prints",
+    )
+    add("--exclude", metavar="GLOB", action="append", default=[], help="leave this out (rules as in .gitignore); may be repeated")
+    add("--exclude-file", metavar="F", action="append", default=[], help="read such patterns from a file, one a line")
+    add("--exclude-caches", action="store_true", help="of folders tagged as caches (CACHEDIR.TAG) keep only the tag")
+    add("--one-file-system", action="store_true", help="stay on the file systems of the sources")
+    add("--tag", metavar="T", action="append", default=[], help="give the snapshot this tag; may be repeated")
+    add("--name", metavar="NAME", default="", help="with `-` or `command:...`: the name of the file in the snapshot")
+    add("--host", metavar="NAME", default="", help="back up as this host, instead of this machine's name")
+    add("--parent", metavar="SNAP", default="", help="compare with this snapshot, instead of the last one of the same sources")
+    add("--force", action="store_true", help="read every file, changed or not")
+    add("--dry-run", action="store_true", help="count what would be read and added, and write nothing")
+    add("--level", metavar="N", type=int, default=None, help="zstd's level of compression, 1 (fast) to 19 (small)")
+    add("--no-verify", action="store_true", help="don't decode again what was compressed before it is stored")
+
+
+def run(call: Call) -> int:
+    """Back up, and say how it went."""
+    from safehold.cli.sources import back_up
+
+    result = back_up(call, options(call))
+    _show(call, result)
+    snapshot = result.snapshot
+    if snapshot.incomplete:
+        count = snapshot.statistics.errors
+        what = "1 thing" if count == 1 else f"{count:,} things"
+        raise SourceIncomplete(
+            f"{what} of the source could not be read; the snapshot is marked incomplete.", "The warnings above say what and why."
+        )
+    return 0
+
+
+def options(call: Call) -> BackupOptions:
+    """What the values say.  Raises ``UsageError``."""
+    from safehold.cli.tagging import check_tags
+    from safehold.core.errors import UsageError
+    from safehold.ops.backup.run import BackupOptions
+    from safehold.repo.writer import WriterOptions
+    from safehold.sources.files.exclude import Excluder, read_patterns
+
+    values = call.values
+    excludes = list(values.exclude)
+    for name in values.exclude_file:
+        excludes += read_patterns(name)
+    Excluder(excludes)  # so that a wrong one shows before anybody is asked for a passphrase
+    if values.level is not None and not 1 <= values.level <= 19:
+        raise UsageError("--level is a number from 1 to 19.", "3 is what is used without it.")
+    check_tags(values.tag)
+    level = {} if values.level is None else {"level": values.level}
+    return BackupOptions(
+        paths=values.sources,
+        excludes=excludes,
+        exclude_caches=values.exclude_caches,
+        one_file_system=values.one_file_system,
+        tags=values.tag,
+        parent=values.parent,
+        force=values.force,
+        writer=WriterOptions(verify=not values.no_verify, **level),
+        host=values.host,
+        dry_run=values.dry_run,
+    )
+
+
+def _show(call: Call, result: Result) -> None:
+    from safehold.cli.render import words
+    from safehold.cli.render.records import totals
+
+    snapshot, done = result.snapshot, result.snapshot.statistics
+    value = {
+        "event": "backup",
+        "snapshot": result.id,
+        "incomplete": snapshot.incomplete,
+        "dry_run": call.values.dry_run,
+        "time": words.iso(snapshot.time_ns),
+        "files_new": done.new,
+        "files_changed": done.changed,
+        "files_unchanged": done.unchanged,
+        "bytes_read": done.read,
+        "bytes_added": done.added_raw,
+        "bytes_stored": done.added_stored,
+        "errors": done.errors,
+        "seconds": done.seconds,
+        "totals": totals(snapshot.totals),
+    }
+    would = "would be " if call.values.dry_run else ""
+    lines = [
+        f"Files: {done.new:,} new, {done.changed:,} changed, {done.unchanged:,} unchanged",
+        f"Read: {words.size(done.read)} of {words.size(snapshot.totals.bytes)} in {words.count(snapshot.totals.files, 'file')}",
+        f"Added: {words.size(done.added_raw)}, {would}stored as {words.size(done.added_stored)}",
+        f"Time: {words.duration(done.seconds)}",
+        f"Snapshot {result.id[:8]} made" + (", incomplete" if snapshot.incomplete else "")
+        if result.id
+        else "Dry run: nothing was written",
+    ]
+    call.out.result("\n".join(lines), value)

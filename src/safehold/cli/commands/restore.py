@@ -1,0 +1,137 @@
+"""Bring back a snapshot, or a part of it, into a folder.
+
+The contents of the folder PATH (or the one file PATH) are placed in the target, which is made if it is not there.  What is
+there already with the same content is kept; what differs is replaced, as --overwrite says.  Nothing outside the target is
+ever written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safehold.core.errors import DamageError, SafeholdError, UsageError
+
+if TYPE_CHECKING:
+    from safehold.cli.call import Call
+    from safehold.cli.parsing import Parser
+    from safehold.ops.restore import Result
+
+USAGE = "SNAP[:PATH] --target FOLDER [options]"
+EXAMPLES = (
+    "safehold restore latest --target /mnt/new",
+    "safehold restore latest:/home/me/Documents --target ~/Documents --overwrite if-changed",
+    "safehold restore '3 days ago:/etc' --target /tmp/etc --include '*.conf' --dry-run",
+)
+STATUSES = (4, 13)
+
+
+def arguments(parser: Parser) -> None:
+    """Declare what it takes."""
+    add = parser.add_argument
+    add("snap", metavar="SNAP[:PATH]", help="an id (4 digits or more), `latest`, `latest:TAG`, or a time; and what of it")
+    add("-t", "--target", metavar="FOLDER", required=True, help="where to")
+    add(
+        "--include",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="only what this fits (rules as of --exclude); may be repeated",
+    )
+    add("--delete", action="store_true", help="remove from the target what the snapshot does not have there")
+    add(
+        "--overwrite",
+        choices=("always", "if-changed", "never"),
+        default="always",
+        help="always: compare contents; if-changed: trust equal size and time; never: keep every existing file",
+    )
+    add("--numeric-owner", action="store_true", help="set owners by number, not by name")
+    add("--verify", action="store_true", help="compare everything with the snapshot afterwards")
+    add("--dry-run", action="store_true", help="tell what would be done, and do nothing")
+    add("-v", "--verbose", action="store_true", help="tell of every file")
+
+
+def run(call: Call) -> int:
+    """Restore, and say how it went."""
+    from pathlib import Path
+
+    from safehold.ops.resolve import resolve_path
+    from safehold.ops.restore import restore
+    from safehold.sources.files.placing.terms import Options
+
+    values = call.values
+    if not values.target:
+        raise UsageError("The target is empty.", "Name a folder.")
+    options = Options(
+        overwrite=values.overwrite,
+        delete=values.delete,
+        numeric_owner=values.numeric_owner,
+        dry_run=values.dry_run,
+        verbose=values.verbose,
+    )
+    repository = call.repository()
+    stored, path = resolve_path(repository, values.snap)
+    if stored.snapshot.incomplete:
+        call.out.note(f"Snapshot {stored.id[:8]} is incomplete: some of its source could not be read when it was made.")
+    target = Path(values.target).expanduser()
+    started = call.clock.monotonic()
+    result = restore(
+        repository, stored.snapshot, target, options, path=path, include=values.include or None, verify=values.verify
+    )
+    _show(call, stored.id, target, result, call.clock.monotonic() - started)
+    return _judged(result)
+
+
+def _judged(result: Result) -> int:
+    """The status of what happened.  Raises where not everything is as it should be."""
+    if result.damaged:
+        raise DamageError(
+            f"{result.damaged:,} files or folders were not restored, since what is stored of them is damaged.",
+            "`safehold check` says what else is; an older snapshot may hold them whole.",
+        )
+    if result.differing:
+        raise DamageError(
+            f"{result.differing:,} things in the target are not as the snapshot has them.", "The warnings above name them."
+        )
+    if result.counts.failed:
+        raise SafeholdError(
+            f"{result.counts.failed:,} things could not be restored; all others were.", "The warnings above say which and why."
+        )
+    return 0
+
+
+def _show(call: Call, snapshot: str, target: object, result: Result, seconds: float) -> None:
+    from safehold.cli.render import words
+
+    counts = result.counts
+    value = {
+        "event": "restore",
+        "snapshot": snapshot,
+        "target": str(target),
+        "dry_run": call.values.dry_run,
+        "created": counts.created,
+        "changed": counts.changed,
+        "kept": counts.kept,
+        "deleted": counts.deleted,
+        "skipped": counts.skipped,
+        "failed": counts.failed,
+        "damaged": result.damaged,
+        "differing": result.differing if call.values.verify else None,
+        "bytes_written": counts.written,
+        "seconds": round(seconds, 3),
+    }
+    done = [
+        f"{number:,} {what}"
+        for number, what in (
+            (counts.created, "made"),
+            (counts.changed, "changed"),
+            (counts.kept, "kept"),
+            (counts.deleted, "deleted"),
+            (counts.skipped, "skipped"),
+            (counts.failed, "failed"),
+            (result.damaged, "damaged"),
+        )
+        if number
+    ]
+    how = "Would restore" if call.values.dry_run else "Restored"
+    speed = f"{words.size(counts.written)} written in {words.duration(seconds)}"
+    verified = ", and everything is as in the snapshot" if call.values.verify and not result.differing else ""
+    call.out.result(f"{how} {snapshot[:8]} to {target}: {', '.join(done) or 'nothing'}; {speed}{verified}.", value)

@@ -1,0 +1,47 @@
+"""List the snapshots, oldest first; with the filters only some of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from safehold.cli.call import Call
+    from safehold.cli.parsing import Parser
+    from safehold.repo.repository import Repository
+    from safehold.repo.snapshots import Stored
+
+USAGE = "[options]"
+EXAMPLES = ("safehold snapshots --tag home", "safehold snapshots --path ~/Documents --json")
+STATUSES = (13,)
+
+
+def arguments(parser: Parser) -> None:
+    """Declare what it takes."""
+    parser.add_argument("--host", metavar="NAME", action="append", default=[], help="only those of this host; may be repeated")
+    parser.add_argument("--path", metavar="PATH", action="append", default=[], help="only those that hold this source")
+    parser.add_argument("--tag", metavar="T", action="append", default=[], help="only those with this tag")
+    parser.add_argument("--trash", action="store_true", help="list what was forgotten and can still be undeleted")
+
+
+def run(call: Call) -> int:
+    """List them."""
+    from safehold.cli.render import records, words
+    from safehold.cli.selection import selected
+
+    repository = call.repository()
+    found = list(selected(_of_trash(repository) if call.values.trash else repository.visible_snapshots(), call.values))
+    if call.out.as_json:
+        call.out.result("", {"snapshots": [records.snapshot(stored) for stored in found]})
+        return 0
+    rows = [[*records.HEADINGS], *map(records.row, found)]
+    for line in words.table(rows, frozenset({3, 4})) if found else []:
+        call.out.result(line)
+    call.out.result(words.count(len(found), "snapshot") + (" in the trash" if call.values.trash else ""))
+    return 0
+
+
+def _of_trash(repository: Repository) -> list[Stored]:
+    from safehold.repo import condemned, snapshots
+
+    stored = set(snapshots.names(repository.store))
+    return repository.load_snapshots([name for name in condemned.trash(repository.condemned()) if name in stored])

@@ -1,0 +1,1 @@
+"""What a run shows: results on standard output, events on standard error."""

@@ -1,0 +1,190 @@
+"""Storing paged files: only the pages that changed.  ``docs/format/paged.md``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from itertools import islice
+
+import msgspec
+
+from safehold.core.entries import data_ranges
+from safehold.ops.backup.memory import Memory
+from safehold.repo import contents
+from safehold.repo.paged import BLOCK, GROUP, HASH, Block, Extent, decode_group, encode_group, page_hashes
+from safehold.repo.seals import DATA, MAP
+from safehold.repo.writer import ALONE, PAGES, ChunkWriter
+from safehold.sources.files.folders import read_at
+
+PAGE = 16 * 1024
+"""Page size where the source names none: small enough for a file system's scattered writes, large enough to hash fast."""
+LEAST = 4 * 1024 * 1024
+"""Smaller files are chunked by content, whatever their name."""
+MOST_EXTENTS = 48
+"""A block of more pieces is stored whole again, so that reading stays sequential."""
+NAMES = (
+    "*.img *.raw *.qcow *.qcow2 *.qed *.vmdk *.vdi *.vhd *.vhdx *.hdd *.dsk *.luks *.hc *.tc *.ibd *.mdf *.ndf *.ldf "
+    "*.edb *.pst *.ost *.mdb *.accdb *.fdb *.gdb *.dbf *.sqlite *.sqlite3 *.db ibdata[0-9]*"
+)
+"""Names of files that change in place, as patterns."""
+
+_ZEROS = bytes(BLOCK)
+
+
+class Remembered(msgspec.Struct, array_like=True, frozen=True):
+    """A group as the local memory keeps it: its map's encoding, and the page hashes of each block."""
+
+    map: bytes
+    hashes: list[bytes]
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """A paged file that was stored: its map's id, and its size."""
+
+    map: bytes
+    size: int
+
+
+def is_paged(name: bytes, size: int) -> bool:
+    """Whether a file of that name changes in place, as far as one can tell."""
+    text = os.fsdecode(name).lower()
+    return size >= LEAST and any(fnmatchcase(text, pattern) for pattern in NAMES.split())
+
+
+class PagedWriter:
+    """Stores paged files.  Belongs to one thread."""
+
+    def __init__(self, writer: ChunkWriter, memory: Memory, advance: Callable[[int], None], *, trusted: bool) -> None:
+        """``advance`` is told of bytes read; ``trusted``: what the memory refers to is known to be stored."""
+        self._advance = advance
+        self._writer = writer
+        self._memory = memory
+        self._trusted = trusted
+
+    def store(self, fd: int, path: bytes, size: int, page: int, holes: list[int]) -> Stored:
+        """The content of an open file, remembered by ``path``.  Blocks in ``holes`` are not read, nor bytes beyond ``size``."""
+        key = self._memory.row_key(b"pages\0%d\0" % page + path)
+        known = self._memory.page_maps(key)
+        blocks = _blocks(fd, size, holes)
+        rows = []
+        for number in range(-(-size // (GROUP * BLOCK))):
+            name = self._group(key, number, islice(blocks, GROUP), self._old(key, number, known), page)
+            rows.append((name, min(GROUP * BLOCK, size - number * GROUP * BLOCK)))
+        self._memory.cut_pages(key, len(rows))
+        top = b"".join(contents.TOP_ROW.pack(name, length) for name, length in rows)
+        return Stored(self._writer.add(MAP, top), size)
+
+    def _old(self, key: bytes, number: int, known: list[bytes]) -> Remembered | None:
+        data = self._memory.pages(key, number, known[number]) if number < len(known) else None
+        if data is None:
+            return None
+        try:
+            return msgspec.msgpack.decode(data, type=Remembered)
+        except msgspec.MsgspecError:
+            return None
+
+    def _group(self, key: bytes, number: int, blocks: Iterator[bytes | None], old: Remembered | None, page: int) -> bytes:
+        """Store a group; the id of its map."""
+        before = decode_group(old.map) if old else []
+        done: list[Block] = []
+        hashes: list[bytes] = []
+        for index, data in enumerate(blocks):
+            known, known_hashes = (before[index], old.hashes[index]) if old and index < len(before) else (None, b"")
+            block, marks = self._block(data, known, known_hashes, page)
+            done.append(block)
+            hashes.append(marks)
+        encoded = encode_group(done)
+        name = self._writer.add(MAP, encoded)
+        if old is None or old.map != encoded:
+            self._memory.put_pages(key, number, name, msgspec.msgpack.encode(Remembered(encoded, hashes)))
+        return name
+
+    def _block(self, data: bytes | None, old: Block | None, old_hashes: bytes, page: int) -> tuple[Block, bytes]:
+        """A block and its page hashes; None for data: it lies in a hole."""
+        if data is None or data == _ZEROS[: len(data)]:
+            return Block(), b""
+        self._advance(len(data))
+        writer = self._writer
+        digest = writer.name(DATA, data)
+        if old is not None and old.digest == digest and self._stored(old):
+            return old, old_hashes
+        hashes = page_hashes(writer.page_key, data, page)
+        extents = self._changed(data, old, old_hashes, hashes, page) if old is not None and self._stored(old) else None
+        if extents is None:
+            writer.add_named(DATA, digest, data, ALONE)
+            extents = [Extent(0, digest, 0, len(data))]
+        return Block(digest, writer.add(MAP, hashes), extents), hashes
+
+    def _stored(self, old: Block) -> bool:
+        """Whether everything an old block needs can be relied on."""
+        if self._trusted:
+            return True
+        knows = self._writer.knows
+        return all(knows(extent.chunk) for extent in old.extents) and (not old.hashes or knows(old.hashes))
+
+    def _changed(self, data: bytes, old: Block, old_hashes: bytes, hashes: bytes, page: int) -> list[Extent] | None:
+        """The old block's extents with changed pages stored and put in; None where storing it whole is better."""
+        pages = len(hashes) // HASH
+        changed = [n for n in range(pages) if hashes[n * HASH : n * HASH + HASH] != old_hashes[n * HASH : n * HASH + HASH]]
+        if len(old_hashes) != len(hashes) or 2 * len(changed) > pages:
+            return None
+        runs = list(_runs(changed))
+        if len(old.extents) + 2 * len(runs) > MOST_EXTENTS:
+            return None
+        new = []
+        for first, last in runs:
+            piece = data[first * page : last * page]
+            new.append(Extent(first * page, self._writer.add(DATA, piece, group=PAGES), 0, len(piece)))
+        return splice(old.extents, new)
+
+
+def splice(old: list[Extent], new: list[Extent]) -> list[Extent]:
+    """Extents of a block with newer ones laid over them; both sorted."""
+    result: list[Extent] = []
+    for extent in old:
+        at, end = extent.offset, extent.offset + extent.length
+        for over in new:
+            if over.offset < end and over.offset + over.length > at:
+                if over.offset > at:
+                    result.append(Extent(at, extent.chunk, extent.start + at - extent.offset, over.offset - at))
+                at = max(at, over.offset + over.length)
+        if at < end:
+            result.append(Extent(at, extent.chunk, extent.start + at - extent.offset, end - at))
+    return sorted(result + new, key=lambda extent: extent.offset)
+
+
+def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
+    """First and one past last of each run of consecutive numbers."""
+    start = 0
+    for index in range(1, len(numbers) + 1):
+        if index == len(numbers) or numbers[index] != numbers[index - 1] + 1:
+            yield numbers[start], numbers[index - 1] + 1
+            start = index
+
+
+def _blocks(fd: int, size: int, holes: list[int]) -> Iterator[bytes | None]:
+    """The blocks of a file; None for one that lies in a hole."""
+    ranges = iter(data_ranges(size, holes))
+    start, end = next(ranges, (size, size))
+    for at in range(0, size, BLOCK):
+        stop = min(at + BLOCK, size)
+        while end <= at and start < size:
+            start, end = next(ranges, (size, size))
+        if start >= stop:
+            yield None
+            continue
+        data = _read(fd, at, stop - at)
+        if len(data) < stop - at:
+            data += bytes(stop - at - len(data))  # cut off while it was read; the caller sees that its size changed
+        yield data
+
+
+def _read(fd: int, at: int, length: int) -> bytes:
+    data = read_at(fd, length, at)
+    while 0 < len(data) < length:
+        more = read_at(fd, length - len(data), at + len(data))
+        if not more:
+            break
+        data += more
+    return data

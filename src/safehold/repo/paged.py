@@ -1,0 +1,176 @@
+"""Paged files: content that changes in place, kept by page.  ``docs/format/paged.md``."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+import msgspec
+from blake3 import blake3
+
+from safehold.core.entries import Entry
+from safehold.core.errors import DamageError, FormatError
+from safehold.repo import contents
+from safehold.repo.reader import ChunkReader
+from safehold.repo.seals import DATA, ID_SIZE, MAP
+
+BLOCK = 1024 * 1024
+GROUP = 256
+HASH = 16
+PAGE_SIZES = frozenset(1 << bits for bits in range(9, 21))
+CACHED_GROUPS = 8
+
+
+class Extent(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A stretch of a block that lies in a chunk."""
+
+    offset: int
+    chunk: bytes
+    start: int
+    length: int
+
+
+class Block(msgspec.Struct, array_like=True, frozen=True):
+    """1 MiB of a paged file."""
+
+    digest: bytes = b""
+    hashes: bytes = b""
+    extents: list[Extent] = []
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Block])
+
+
+def encode_group(blocks: list[Block]) -> bytes:
+    """The stored form of a group map."""
+    return _encoder.encode(blocks)
+
+
+def decode_group(data: bytes) -> list[Block]:
+    """The blocks of a group map.  Raises ``FormatError``, also for extents that overlap or pass the block's end."""
+    try:
+        blocks = _decoder.decode(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"A page map cannot be read: {error}.") from error
+    if len(blocks) > GROUP or not all(_is_sound(block) for block in blocks):
+        raise FormatError("A page map describes blocks that cannot be.")
+    return blocks
+
+
+def _is_sound(block: Block) -> bool:
+    at = 0
+    for extent in block.extents:
+        if extent.offset < at or extent.length <= 0 or extent.start < 0:
+            return False
+        at = extent.offset + extent.length
+    return at <= BLOCK and len(block.digest) in (0, ID_SIZE)
+
+
+class PageMap:
+    """The page map of a stored file, read group by group.  Safe to use from several threads, as the reader is."""
+
+    def __init__(self, reader: ChunkReader, entry: Entry) -> None:
+        """Raises ``FormatError`` if the entry's map does not fit its size."""
+        more = entry.more
+        if more is None or more.map is None or more.paged not in PAGE_SIZES:
+            raise FormatError(f"The entry {entry.name!r} is paged, but has no page map of a known page size.")
+        self._reader = reader
+        self.size = entry.size
+        self.page = more.paged
+        self.groups = contents.top_rows(reader, more.map)
+        if sum(length for _, length in self.groups) != entry.size or any(n != GROUP * BLOCK for _, n in self.groups[:-1]):
+            raise FormatError(f"The page map of {entry.name!r} does not cover its {entry.size} bytes.")
+        self._cache: OrderedDict[int, list[Block]] = OrderedDict()
+
+    def group(self, number: int) -> list[Block]:
+        """The blocks of a group."""
+        blocks = self._cache.get(number)
+        if blocks is None:
+            name, length = self.groups[number]
+            blocks = decode_group(self._reader.read(MAP, name))
+            if len(blocks) != -(-length // BLOCK):
+                raise FormatError("A group map does not have the blocks that it should.")
+            self._cache[number] = blocks
+            while len(self._cache) > CACHED_GROUPS:
+                self._cache.popitem(last=False)
+        return blocks
+
+    def hashes(self, block: Block) -> bytes:
+        """The page hashes of a block, 16 bytes each; empty for a block of zeros."""
+        return self._reader.read(MAP, block.hashes) if block.hashes else b""
+
+    def blocks(self) -> Iterator[tuple[int, Block]]:
+        """Every block with its offset in the file."""
+        for number in range(len(self.groups)):
+            for index, block in enumerate(self.group(number)):
+                yield (number * GROUP + index) * BLOCK, block
+
+    def data_ranges(self) -> Iterator[tuple[int, int]]:
+        """Offset and length of what is not known to be zeros: where extents lie."""
+        for offset, block in self.blocks():
+            for extent in block.extents:
+                yield offset + extent.offset, extent.length
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes of the file; fewer at its end."""
+        end = min(offset + length, self.size)
+        parts = []
+        while offset < end:
+            number, inside = divmod(offset, BLOCK)
+            block = self.group(number // GROUP)[number % GROUP]
+            stop = min(BLOCK, inside + end - offset)
+            parts.append(self._assemble(block, inside, stop, min(BLOCK, self.size - number * BLOCK)))
+            offset += stop - inside
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _assemble(self, block: Block, start: int, stop: int, whole: int) -> bytes:
+        """Bytes ``start`` to ``stop`` of a block of ``whole`` bytes; a block read whole is checked against its digest."""
+        data = assemble(block, start, stop, self._chunk)
+        if start == 0 and stop == whole and block.digest and self._reader.name(DATA, data) != block.digest:
+            raise DamageError("A block of a paged file is not what was stored, though its pieces are.", "Run `safehold check`.")
+        return data
+
+    def _chunk(self, name: bytes) -> bytes:
+        return self._reader.read(DATA, name)
+
+
+def assemble(block: Block, start: int, stop: int, chunk: Callable[[bytes], bytes]) -> bytes:
+    """Bytes ``start`` to ``stop`` of a block; ``chunk`` gives a chunk's bytes."""
+    extents = block.extents
+    if len(extents) == 1 and extents[0].offset <= start and extents[0].offset + extents[0].length >= stop:
+        extent = extents[0]
+        whole = chunk(extent.chunk)
+        at = extent.start + start - extent.offset
+        return whole if at == 0 and stop - start == len(whole) else whole[at : at + stop - start]
+    data = bytearray(stop - start)
+    first = max(0, bisect_right(extents, start, key=lambda e: e.offset) - 1)
+    for extent in extents[first:]:
+        low, high = max(start, extent.offset), min(stop, extent.offset + extent.length)
+        if low < high:
+            at = extent.start + low - extent.offset
+            data[low - start : high - start] = chunk(extent.chunk)[at : at + high - low]
+        if extent.offset >= stop:
+            break
+    if len(data) != stop - start:
+        raise DamageError("A piece of a paged file is shorter than its map says.")
+    return bytes(data)
+
+
+def references(reader: ChunkReader, entry: Entry) -> Iterator[tuple[int, bytes]]:
+    """Every chunk that a paged file needs, as (kind, id); some more than once."""
+    pages = PageMap(reader, entry)
+    for number, (name, _) in enumerate(pages.groups):
+        yield MAP, name
+        for block in pages.group(number):
+            if block.hashes:
+                yield MAP, block.hashes
+            for extent in block.extents:
+                yield DATA, extent.chunk
+
+
+def page_hashes(key: bytes, data: bytes, page: int) -> bytes:
+    """The hashes of a block's pages, one after the other; ``key`` is the naming key of data chunks."""
+    view = memoryview(data)
+    return b"".join([blake3(view[at : at + page], key=key).digest(HASH) for at in range(0, len(data), page)])

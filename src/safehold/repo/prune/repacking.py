@@ -1,0 +1,128 @@
+"""Moving what is in use out of sparse packs.
+
+A segment that is wholly in use is moved as it is, still sealed.  One that is partly in use is opened, and its chunks in use,
+proven by their names, are sealed again in new segments.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from blake3 import blake3
+
+from safehold.core.errors import DamageError
+from safehold.repo.packs import TARGET as PACK_TARGET
+from safehold.repo.packs import PackBuilder, PackRecord, PackTail, SegmentRef, key_of, read_tail
+from safehold.repo.prune.model import PackUse
+from safehold.repo.repository import Repository
+from safehold.repo.seals import ID_SIZE
+from safehold.repo.segments import TARGET as SEGMENT_TARGET
+from safehold.repo.segments import SealedSegment, Sealer, open_body, open_table
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """A new pack, and whose word its entries rest on (empty: a reader's or owner's)."""
+
+    voucher: bytes
+    record: PackRecord
+
+
+class _Rest(msgspec.Struct):
+    """Chunks out of opened segments that wait to become a segment."""
+
+    names: list[bytes] = []
+    pieces: list[bytes | memoryview] = []
+    size: int = 0
+
+
+class Repacker:
+    """Writes new packs from parts of old ones.  Belongs to one thread."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.moved: list[Moved] = []
+        """The new packs that are stored."""
+        self._repository = repository
+        self._seals = repository.seals
+        self._sealer = Sealer(repository.seals, repository.seals.new_session(), pad=repository.config.pad)
+        self._open: dict[tuple[int, bytes], PackBuilder] = {}
+        self._rests: dict[int, _Rest] = {}
+
+    def move(self, use: PackUse, live: set[bytes]) -> None:
+        """Move the chunks ``live`` of a pack.  Raises ``DamageError`` or ``ObjectMissing`` when they are not all there."""
+        key = key_of(use.id)
+        tail = read_tail(self._repository.store, key)
+        left = set(live)
+        for segment in tail.footer.segments:
+            table = self._repository.store.get_range(key, segment.table_offset, segment.table_length)
+            chunks = open_table(self._seals, tail.kind, segment.id, table)
+            wanted = left.intersection(name for name, _ in chunks)
+            left -= wanted
+            if wanted:
+                self._move_segment(key, tail, segment, table, chunks, wanted, use.voucher)
+        if left:
+            raise DamageError(f"Pack {use.id.hex()[:8]} does not hold all that the index says it does.")
+
+    def finish(self) -> list[Moved]:
+        """Every new pack, all of them durable when this returns."""
+        for kind in list(self._rests):
+            self._seal_rest(kind)
+        for place in list(self._open):
+            self._close(place)
+        return self.moved
+
+    def abort(self) -> None:
+        """Forget what is not stored yet."""
+        for builder in self._open.values():
+            builder.abort()
+        self._open.clear()
+
+    def _move_segment(
+        self,
+        key: str,
+        tail: PackTail,
+        segment: SegmentRef,
+        table: bytes,
+        chunks: list[tuple[bytes, int]],
+        wanted: set[bytes],
+        voucher: bytes,
+    ) -> None:
+        body = self._repository.store.get_range(key, segment.offset, segment.length)
+        if blake3(body).update(table).digest() != segment.digest:
+            raise DamageError(f"A segment in {key} is damaged.")
+        session = tail.footer.sessions[segment.session]
+        if len(wanted) == len({name for name, _ in chunks}):
+            self._append(SealedSegment(segment.id, tail.kind, session, body, table, chunks), voucher)
+            return
+        raw = memoryview(open_body(self._seals, self._seals.session_secret(session), tail.kind, segment.id, body))
+        at = 0
+        for name, length in chunks:
+            if name in wanted:
+                self._keep(tail.kind, name, raw[at : at + length])
+                wanted.discard(name)
+            at += length
+
+    def _keep(self, kind: int, name: bytes, piece: memoryview) -> None:
+        if blake3(piece, key=self._seals.naming[kind]).digest(ID_SIZE) != name:
+            raise DamageError(f"Chunk {name.hex()[:8]} is not what was stored.")
+        rest = self._rests.setdefault(kind, _Rest())
+        rest.names.append(name)
+        rest.pieces.append(bytes(piece))
+        rest.size += len(piece)
+        if rest.size >= SEGMENT_TARGET:
+            self._seal_rest(kind)
+
+    def _seal_rest(self, kind: int) -> None:
+        rest = self._rests.pop(kind)
+        # Each chunk was compared with its name, so that no writer's word is needed any more.
+        self._append(self._sealer.seal(kind, rest.names, rest.pieces), b"")
+
+    def _append(self, segment: SealedSegment, voucher: bytes) -> None:
+        place = (segment.kind, voucher)
+        builder = self._open.get(place)
+        if builder is None:
+            builder = self._open[place] = PackBuilder(self._seals, self._repository.store.upload(), segment.kind)
+        builder.append(segment)
+        if builder.size >= PACK_TARGET:
+            self._close(place)
+
+    def _close(self, place: tuple[int, bytes]) -> None:
+        self.moved.append(Moved(place[1], self._open.pop(place).finish()))
