@@ -22,6 +22,8 @@ BLOCK = 512
 FOLDER_SIZE = 4096
 """What most file systems say of a small folder; a snapshot does not keep it."""
 SIZE_MOST = 2**63 - 1
+NUMBER_MOST = 2**32
+"""Of a device: Linux' major and minor numbers are smaller."""
 
 Attributes = dict[str, int]
 
@@ -83,10 +85,8 @@ def _size(entry: Entry) -> int:
 
 def _device(major: int, minor: int) -> int:
     """Numbers that no device can have become 0: one odd entry must not spoil the listing of its folder."""
-    try:
-        return os.makedev(major, minor)
-    except (OverflowError, ValueError):
-        return 0
+    fit = 0 <= major < NUMBER_MOST and 0 <= minor < NUMBER_MOST
+    return os.makedev(major, minor) if fit else 0
 
 
 def _blocks(entry: Entry) -> int:
