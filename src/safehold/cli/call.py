@@ -95,7 +95,7 @@ class Call:
             store = open_store(place.location, create)
         except StoreUnreachable as error:
             parent = Path(place.location).expanduser().parent
-            if not parent.is_dir():
+            if create or not parent.is_dir():
                 raise
             raise RepositoryMissing(
                 f"There is no repository at {place.location}.", "`safehold init` makes one; if it is on a drive, is it mounted?"
