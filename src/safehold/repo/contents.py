@@ -65,6 +65,11 @@ def map_ids(reader: ChunkReader, top: bytes) -> list[bytes]:
     return [name for name, _ in top_rows(reader, top)]
 
 
+def part_rows(reader: ChunkReader, part: bytes) -> list[tuple[bytes, int]]:
+    """The rows of a list part: chunk id, length."""
+    return list(_rows(ROW, reader.read(MAP, part)))
+
+
 def read(reader: ChunkReader, entry: Entry) -> Iterator[bytes]:
     """The content of a file that is not paged, chunk after chunk, holes left out."""
     if entry.more is None or entry.more.map is None:
@@ -81,7 +86,7 @@ def _listed(reader: ChunkReader, entry: Entry) -> Iterator[tuple[bytes, int]]:
             yield name, reader.length(name)
         return
     for part in map_ids(reader, entry.more.map):
-        yield from _rows(ROW, reader.read(MAP, part))
+        yield from part_rows(reader, part)
 
 
 def _rows(row: struct.Struct, data: bytes) -> Iterator[tuple[bytes, int]]:
