@@ -74,7 +74,7 @@ class Call:
             import platformdirs
 
             chosen = platformdirs.user_cache_dir("safehold", False)
-        folder = Path(chosen).expanduser()
+        folder = Path(chosen).expanduser().absolute()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             tag = folder / "CACHEDIR.TAG"
