@@ -1,4 +1,4 @@
-"""Compression: zstd (RFC 8878), or nothing where that is not smaller.
+"""Compression: zstd (RFC 8878), or nothing where that is not smaller.  ``docs/format/segments.md``.
 
 A packed payload is ``method`` (1 byte: 0 stored, 1 zstd), ``raw`` (u32 little-endian, the length before compression),
 ``packed`` (u32, the length of the body), the body, and then zero bytes of padding.

@@ -1,4 +1,4 @@
-"""The index of a repository: every shard, and which packs are to be avoided.
+"""The index of a repository: every shard, and which packs are to be avoided.  ``docs/format/index.md``.
 
 Shards are fetched once, opened, and kept as files in the local cache, mapped into memory.  They are loaded only when the
 first chunk is asked for: a backup that finds nothing changed never opens one.

@@ -1,6 +1,6 @@
 """Packs: the stored objects that hold segments.  ``docs/format/packs.md``.
 
-    header (16 bytes) | segment bodies | segment tables | footer | tail (84 bytes)
+    header (16 bytes) | segment bodies | segment tables | footer | tail (92 bytes)
 
 A pack is named by the SHA-256 of all its bytes, so that anyone, a server or ``sha256sum``, can verify it.  The footer is
 clear: it says where each segment lies and the BLAKE3 of its sealed bytes, so that a store without keys can verify, scrub and
@@ -45,7 +45,7 @@ class SegmentRef(msgspec.Struct, array_like=True, frozen=True):
     table_offset: int
     table_length: int
     digest: bytes
-    """BLAKE3 of the sealed body, followed by that of the sealed table."""
+    """BLAKE3 of sealed body + sealed table, one after the other."""
 
 
 class Footer(msgspec.Struct, array_like=True, frozen=True):

@@ -48,12 +48,7 @@ def decode_node(data: bytes) -> Node:
         node = _decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise FormatError(f"A directory node cannot be read: {error}.") from error
-    before = b""
-    for entry in node.entries:
-        name = entry.name
-        if name <= before or name in _FORBIDDEN or b"/" in name or b"\0" in name:
-            raise FormatError(f"A directory node holds the name {name!r}, which is not allowed there.")
-        before = name
+    _check_names(node.entries)
     return node
 
 
@@ -62,7 +57,13 @@ def read_node(reader: ChunkReader, tree: bytes) -> Node:
     node = decode_node(reader.read(TREE, tree))
     if not node.parts:
         return node
-    entries = [entry for part in node.parts for entry in decode_node(reader.read(TREE, part)).entries]
+    entries = list(node.entries)
+    for part in node.parts:
+        below = decode_node(reader.read(TREE, part))
+        if below.parts:
+            raise FormatError("A part of a directory node is itself split, which is not allowed.")
+        entries += below.entries
+    _check_names(entries)  # over all parts: no name may come twice
     return Node(entries, node.owners, node.groups)
 
 
@@ -81,6 +82,15 @@ def find(reader: ChunkReader, tree: bytes, path: bytes) -> Entry | None:
             raise PathMissing(f"There is no {path.decode(errors='replace')} in that snapshot.", "`safehold ls` shows what is.")
         tree = entry.content
     return entry
+
+
+def _check_names(entries: list[Entry]) -> None:
+    before = b""
+    for entry in entries:
+        name = entry.name
+        if name <= before or name in _FORBIDDEN or b"/" in name or b"\0" in name:
+            raise FormatError(f"A directory node holds the name {name!r}, which is not allowed there.")
+        before = name
 
 
 def _split(entries: list[Entry]) -> Iterator[list[Entry]]:

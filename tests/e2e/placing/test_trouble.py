@@ -102,7 +102,7 @@ def test_without_root_owners_are_left_out_with_one_warning(tmp_path: Path) -> No
         if parent.name.startswith(("pytest-", "popen-")):
             parent.chmod(0o755)
     own = Entry(b"own", FILE, 0o4755, 4242, 4242, 5, 5, 1, 1)
-    suid = Entry(b"suid", FILE, 0o6755, 0, 0, 5, 5, 1, 1, b"", More(xattrs={"trusted.x": b"1", "user.x": b"2"}))
+    suid = Entry(b"suid", FILE, 0o6755, 0, 0, 5, 5, 1, 1, b"", More(attributes={b"trusted.x": b"1", b"user.x": b"2"}))
     node = Entry(b"null", CHAR_DEVICE, 0o666, 0, 0, 5, 5, 0, 1, b"", More(device=(1, 3)))
     closed = Entry(b"closed", DIRECTORY, 0o000, 4242, 4242, 5, 5, 0, 1)
     tree: Tree = [(own, b"1"), (suid, b"2"), (node, None), (closed, [(own, b"3")])]
