@@ -24,7 +24,7 @@ test: $(VENV)/.dev packages
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory types
-	@base=$$(mktemp -d) && trap 'rm -rf "$$base"' EXIT && \
+	@base=$$(mktemp -d) && chmod 755 "$$base" && trap 'rm -rf "$$base"' EXIT && \
 		$(BIN)/python -m pytest -n 2 --dist worksteal --basetemp="$$base/tests" $(PYTEST)
 
 lint: $(VENV)/.dev

@@ -150,7 +150,10 @@ def assemble(block: Block, start: int, stop: int, chunk: Callable[[bytes], bytes
         extent = extents[0]
         whole = chunk(extent.chunk)
         at = extent.start + start - extent.offset
-        return whole if at == 0 and stop - start == len(whole) else whole[at : at + stop - start]
+        piece = whole if at == 0 and stop - start == len(whole) else whole[at : at + stop - start]
+        if len(piece) != stop - start:
+            raise DamageError("A piece of a paged file is shorter than its map says.")
+        return piece
     data = bytearray(stop - start)
     first = max(0, bisect_right(extents, start, key=lambda e: e.offset) - 1)
     for extent in extents[first:]:
