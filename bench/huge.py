@@ -75,10 +75,9 @@ def _add_shard(made: repository.Repository, folder: Path, number: int) -> None:
 def _pack(folder: Path, session: SessionRef, number: int) -> PackRecord:
     pack_id = hashlib.sha256(b"pack %d" % number).digest()
     names = [hashlib.sha256(b"%d %d" % (number, chunk)).digest()[:24] for chunk in range(PER_PACK)]
-    segments = [
-        SegmentRef(os.urandom(16), 0, 16 + at * 6000, PER_SEGMENT * 6000, 0, 0, bytes(32)) for at in range(0, PER_PACK, PER_SEGMENT)
-    ]
-    chunks = [[(name, 8192) for name in names[at : at + PER_SEGMENT]] for at in range(0, PER_PACK, PER_SEGMENT)]
+    starts = range(0, PER_PACK, PER_SEGMENT)
+    segments = [SegmentRef(os.urandom(16), 0, 16 + at * 6000, PER_SEGMENT * 6000, 0, 0, bytes(32)) for at in starts]
+    chunks = [[(name, 8192) for name in names[at : at + PER_SEGMENT]] for at in starts]
     path = folder / "packs" / pack_id.hex()[:2] / pack_id.hex()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:

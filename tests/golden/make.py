@@ -59,9 +59,7 @@ class Golden:
         return self.place / f"cache-{who}"
 
     def open(self, credential: Credential | None = None, who: str = "owner") -> repository.Repository:
-        return repository.open_repository(
-            self.store, credential or Passphrase(PASSPHRASE), self._cache(who), clock=self.clock
-        )
+        return repository.open_repository(self.store, credential or Passphrase(PASSPHRASE), self._cache(who), clock=self.clock)
 
     def add_key(self, role: Any, name: str) -> KeyFile:
         key = KeyFile.new(self.id, os.urandom)

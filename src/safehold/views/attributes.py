@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+
+assert sys.platform != "win32"  # there is no FUSE; the command refuses before it comes here
 
 from safehold.core.entries import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from safehold.views.tree import Node

@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+assert sys.platform != "win32"  # there is no FUSE; the command refuses before it comes here
+
 import msgspec
 
 from safehold.core.errors import MountError
