@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import subprocess
@@ -93,5 +92,4 @@ def mounted(household: Household, place: Path, words: str = "{}") -> Iterator[Se
             served.process.wait(20)
         if served.process.stdout is not None:
             served.process.stdout.close()
-        if os.path.ismount(place):
-            subprocess.run(["umount", "-l", place], check=True)
+        subprocess.run(["umount", "-l", place], capture_output=True, check=False)  # if it is still there

@@ -159,7 +159,7 @@ def test_nothing_can_be_written(shown: Path, served: Served) -> None:
     for attempt in (
         lambda: (shown / "new").write_text("x"),
         lambda: (shown / "small").open("r+b"),
-        lambda: (shown / "small").unlink(),
+        (shown / "small").unlink,
         lambda: (shown / "small").chmod(0o777),
         (served.place / "new").mkdir,
         lambda: os.setxattr(shown / "small", "user.x", b"x"),
@@ -249,6 +249,18 @@ def test_unfit_mount_points(household: Household, base: Path) -> None:
     with mounted(household, base / "full", '{"nonempty": true}') as running:
         assert "latest" in os.listdir(running.place)
     assert os.listdir(base / "full") == ["file"]
+
+
+def test_a_mount_that_died(household: Household, base: Path) -> None:
+    with mounted(household, base / "died") as running:
+        running.process.kill()
+        running.process.wait()
+        output = start(household, base / "died").rest()
+        assert output.startswith("mount: ")
+        assert "fusermount3 -u" in output
+        subprocess.run(["fusermount3", "-u", running.place], check=True)
+    with mounted(household, base / "died") as running:
+        assert running.latest.is_dir()
 
 
 def test_a_damaged_pack_spoils_only_what_lies_in_it(base: Path, source: Path) -> None:

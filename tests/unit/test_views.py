@@ -24,12 +24,12 @@ from safehold.repo.seals import DATA
 from safehold.repo.snapshots import Snapshot, Source, Stored
 from safehold.storage.local import LocalStore
 from safehold.testing.builders import Household
-from safehold.views import fuse
+from safehold.views import attributes, fuse
 from safehold.views.catalog import Catalog, arrange, as_name
 from safehold.views.content import Stretches
 from safehold.views.operations import Operations
 from safehold.views.reading import CachedReader
-from safehold.views.tree import SnapshotView
+from safehold.views.tree import Node, SnapshotView
 
 SPARSE = 7_000_000
 RANGES = [(500_000, 1_200_000), (3_000_000, 3_000_001), (6_900_000, 6_999_999)]
@@ -323,6 +323,32 @@ def test_damage_is_reported_once(household: Household, source: Path, base: Path)
     spoil = False
     assert operations.read(handle, 0, 10) == (source / "big").read_bytes()[:10]
     catalog.close()
+
+
+def test_a_damaged_folder(household: Household, source: Path) -> None:
+    class Spoiled(Counting):
+        def get_range(self, key: str, offset: int, length: int) -> bytes:
+            return bytes(length)
+
+    events: list[Event] = []
+    catalog = Catalog(household.open(store=Spoiled(household.store)))  # type: ignore[arg-type]
+    operations = Operations(catalog, events.append)
+    root = b"/by-id/" + _only(operations, b"/by-id")
+    assert stat.S_ISDIR(operations.attributes(root)["st_mode"])
+    _fails(errno.EIO, operations.open_folder, root)
+    _fails(errno.EIO, operations.attributes, root + _path(source))
+    assert {event.code for event in events if isinstance(event, Warn)} == {"damaged"}
+    catalog.close()
+
+
+def test_odd_entries_do_not_spoil_their_folder(view: SnapshotView, source: Path) -> None:
+    entry = view.lookup(_path(source, "small")).entry
+    devices = [(2**70, 1), (-1, 5), (1, 3)]
+    odd = [msgspec.structs.replace(entry, size=2**64 - 1, more=More(device=device)) for device in devices]
+    for one in odd:
+        found = attributes.of_node(Node(one, 5), 1)
+        assert found["st_size"] == 2**63 - 1
+        assert found["st_rdev"] in (0, os.makedev(1, 3))
 
 
 def test_snapshots_are_listed_again_after_some_seconds(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ class Call:
             import platformdirs
 
             chosen = platformdirs.user_cache_dir("safehold", False)
-        folder = Path(chosen).expanduser()
+        folder = Path(chosen).expanduser().absolute()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             tag = folder / "CACHEDIR.TAG"
@@ -95,7 +95,7 @@ class Call:
             store = open_store(place.location, create)
         except StoreUnreachable as error:
             parent = Path(place.location).expanduser().parent
-            if not parent.is_dir():
+            if create or not parent.is_dir():
                 raise
             raise RepositoryMissing(
                 f"There is no repository at {place.location}.", "`safehold init` makes one; if it is on a drive, is it mounted?"

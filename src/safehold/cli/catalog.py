@@ -37,6 +37,7 @@ COMMANDS = (
     Command("diff", LOOK, "Show what changed between two snapshots"),
     Command("stats", LOOK, "Show how much is stored, and what it would be without Safehold"),
     Command("restore", RESTORE, "Bring back a snapshot, or a part of it, into a folder"),
+    Command("mount", RESTORE, "Show all snapshots as folders, read-only"),
     Command("forget", TIDY, "Put snapshots into the trash, by name or by a policy"),
     Command("undelete", TIDY, "Take snapshots out of the trash"),
     Command("prune", TIDY, "Free the space of what nothing needs any more"),

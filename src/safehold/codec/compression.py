@@ -67,6 +67,6 @@ def _decompress(body: memoryview, raw: int) -> bytes:
         data = decompressor.decompress(body, max_length=raw + 1)
     except zstd.ZstdError as error:
         raise FormatError(f"A compressed payload cannot be unpacked: {error}.") from error
-    if not decompressor.eof and len(data) <= raw:
-        raise FormatError("A compressed payload ends in the middle.")
+    if len(data) <= raw and (not decompressor.eof or decompressor.unused_data):
+        raise FormatError("A compressed payload is not one whole frame.")
     return data

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+
+assert sys.platform != "win32"  # there is no FUSE; the command refuses before it comes here
 
 from safehold.core.entries import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, Entry
 from safehold.views.tree import Node
@@ -22,6 +25,8 @@ BLOCK = 512
 FOLDER_SIZE = 4096
 """What most file systems say of a small folder; a snapshot does not keep it."""
 SIZE_MOST = 2**63 - 1
+NUMBER_MOST = 2**32
+"""Of a device: Linux' major and minor numbers are smaller."""
 
 Attributes = dict[str, int]
 
@@ -83,10 +88,8 @@ def _size(entry: Entry) -> int:
 
 def _device(major: int, minor: int) -> int:
     """Numbers that no device can have become 0: one odd entry must not spoil the listing of its folder."""
-    try:
-        return os.makedev(major, minor)
-    except (OverflowError, ValueError):
-        return 0
+    fit = 0 <= major < NUMBER_MOST and 0 <= minor < NUMBER_MOST
+    return os.makedev(major, minor) if fit else 0
 
 
 def _blocks(entry: Entry) -> int:

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 
+assert sys.platform != "win32"  # there is no FUSE; the command refuses before it comes here
+
 
 def in_background(serve: Callable[[Callable[[], None]], int]) -> int:
     """Run ``serve(ready)`` in a process of its own; the exit status: 0 as soon as it calls ``ready``, else its own.

@@ -9,12 +9,15 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import sys
 from collections.abc import Callable
 from ctypes.util import find_library
 from typing import Any
 
 if find_library("fuse3"):
     os.environ.setdefault("FUSE_LIBRARY_NAME", "fuse3")  # mfusepy would rather take libfuse 2, which has no readdirplus
+
+assert sys.platform != "win32"  # there is no FUSE; the command refuses before it comes here
 
 import mfusepy
 

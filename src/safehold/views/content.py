@@ -12,7 +12,7 @@ import msgspec
 
 from safehold.core.entries import Entry, data_ranges
 from safehold.core.errors import DamageError, FormatError
-from safehold.repo import contents
+from safehold.repo import contents, files
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA
 
@@ -32,7 +32,7 @@ class Content(Protocol):
 def content_of(reader: ChunkReader, entry: Entry) -> Content:
     """The content of a file's entry.  Raises ``DamageError`` when its chunk list is damaged, or does not fit its size."""
     if entry.more is not None and entry.more.paged:
-        raise FormatError(f"The file {entry.name!r} is kept by pages, which a view cannot read.", "Restore it instead.")
+        return files.open_file(reader, entry)
     return Chunked(reader, entry)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+
+assert sys.platform != "win32"  # there is no FUSE; the command refuses before it comes here
 
 import msgspec
 
@@ -24,6 +27,12 @@ DEVICE = Path("/dev/fuse")
 CONFIGURATION = Path("/etc/fuse.conf")
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 HINT = "Install FUSE (Debian and Ubuntu: `apt install fuse3`; Fedora: `dnf install fuse3`; macOS: macFUSE)."
+
+_UNFIT = {
+    errno.ENOENT: "Make its parent folder first.",
+    errno.ENOTDIR: "Name a folder.",
+    errno.ENOTCONN: "A mount that died is still there: `fusermount3 -u {}`.",
+}
 
 
 def nothing() -> None:
@@ -100,18 +109,24 @@ def _binding(options: MountOptions) -> ModuleType:
     """The module that talks to libfuse, which only works where that is installed.  Raises ``MountError``."""
     if sys.platform == "win32":
         raise MountError("Snapshots cannot be mounted on Windows.", "Use `safehold restore`, or `safehold ui`.")
-    if sys.platform == "linux" and not DEVICE.exists():
-        raise MountError(
-            f"This machine has no {DEVICE}.", "Load the kernel module (`modprobe fuse`); a container needs the device."
-        )
-    if sys.platform == "linux" and os.geteuid() != 0 and not (shutil.which("fusermount3") or shutil.which("fusermount")):
-        raise MountError("The program fusermount3 is not installed, without which only root can mount.", HINT)
+    if sys.platform == "linux":
+        _check_linux()
     if options.allow_other and not _others_allowed():
         raise MountError(f"{CONFIGURATION} lets no user show a mount to others.", "Add the line `user_allow_other` there.")
     try:
         return import_module("safehold.views.binding")
     except (OSError, ImportError, AttributeError) as error:
         raise MountError(f"FUSE's library cannot be used: {error}.", HINT) from error
+
+
+def _check_linux() -> None:
+    """Raises ``MountError``."""
+    if not DEVICE.exists():
+        raise MountError(f"This machine has no {DEVICE}.", "Load its module (`modprobe fuse`); a container must be given it.")
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        raise MountError(f"You may not use {DEVICE}.", f"Mount as root, or have root say `chmod 666 {DEVICE}`.")
+    if os.geteuid() != 0 and not shutil.which("fusermount3") and not shutil.which("fusermount"):
+        raise MountError("The program fusermount3 is not installed, without which only root can mount.", HINT)
 
 
 def _others_allowed() -> bool:
@@ -129,7 +144,7 @@ def _mount_point(place: Path, options: MountOptions) -> Iterator[Path]:
     place = Path(os.path.abspath(place))
     made = False
     try:
-        if not os.path.lexists(place):
+        with suppress(FileExistsError):
             place.mkdir()
             made = True
         if any(place.iterdir()) and not options.nonempty:
@@ -137,9 +152,7 @@ def _mount_point(place: Path, options: MountOptions) -> Iterator[Path]:
                 f"{place} is not empty.", "Name another folder, or allow this one (what it holds is hidden meanwhile)."
             )
     except OSError as error:
-        hint = "Make its parent folder first." if isinstance(error, FileNotFoundError) else "Name a folder that is yours."
-        if error.strerror == os.strerror(107):
-            hint = f"A mount that died is still there: `fusermount3 -u {place}`."
+        hint = _UNFIT.get(error.errno or 0, "Name a folder that is yours.").format(place)
         raise MountError(f"{place} cannot be mounted upon: {error.strerror}.", hint) from error
     try:
         yield place

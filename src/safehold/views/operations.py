@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from itertools import count
 from typing import Concatenate, ParamSpec, TypeAlias, TypeVar, cast
+
+assert sys.platform != "win32"  # there is no FUSE; the command refuses before it comes here
 
 import msgspec
 from blake3 import blake3

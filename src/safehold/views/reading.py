@@ -13,9 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from safehold.repo.reader import ChunkReader
 from safehold.repo.repository import Repository
 
-CACHE_BYTES = 96 * 1024 * 1024
+CACHE_BYTES = 64 * 1024 * 1024
 """Checked chunks kept in memory, at least; what is being fetched comes on top."""
-SEGMENT_BYTES = 24 * 1024 * 1024
+SEGMENT_BYTES = 16 * 1024 * 1024
 """Raw segments kept beside them: the neighbours of a small chunk."""
 AHEAD_THREADS = 4
 """Enough to hide a store's latency; on a local disk two already keep the decoder busy."""
