@@ -24,7 +24,8 @@ test: $(VENV)/.dev packages
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory types
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST)
+	@base=$$(mktemp -d) && chmod 755 "$$base" && trap 'rm -rf "$$base"' EXIT && \
+		$(BIN)/python -m pytest -n 2 --dist worksteal --basetemp="$$base/tests" $(PYTEST)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

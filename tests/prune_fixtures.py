@@ -6,9 +6,10 @@ import random
 from pathlib import Path
 
 from safehold.core.clock import ManualClock
-from safehold.core.entries import DIRECTORY, FILE
+from safehold.core.entries import DIRECTORY, FILE, Entry
 from safehold.ops import forget
 from safehold.repo import condemned, contents, prune, snapshots, trees
+from safehold.repo.paged import PageMap
 from safehold.repo.prune import Options, PruneResult
 from safehold.repo.repository import Repository
 from safehold.storage.store import Store
@@ -81,7 +82,17 @@ class Farm:
 
 
 def content_on_disk(folder: Path) -> dict[bytes, bytes]:
-    return {str(p.relative_to(folder)).encode(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)).encode(): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and not p.is_symlink()
+    }
+
+
+def content_of_file(repository: Repository, entry: Entry) -> bytes:
+    if entry.more is not None and entry.more.paged:
+        return PageMap(repository.reader, entry).read(0, entry.size)
+    return b"".join(contents.read(repository.reader, entry))
 
 
 def content_of(repository: Repository, name: str, below: Path) -> dict[bytes, bytes]:
@@ -97,5 +108,5 @@ def content_of(repository: Repository, name: str, below: Path) -> dict[bytes, by
             if entry.kind == DIRECTORY:
                 stack.append((path + entry.name + b"/", entry.content))
             elif entry.kind == FILE:
-                found[path + entry.name] = b"".join(contents.read(repository.reader, entry))
+                found[path + entry.name] = content_of_file(repository, entry)
     return found

@@ -54,9 +54,8 @@ def test_equal_folders_and_barren_folders_are_read_once(household: Household, tm
     assert len(nodes_read) == depth + 1 + 20 + depth + 1 + 1
 
 
-def test_trees_of_any_depth(household: Household, tmp_path: Path) -> None:
-    deep = tmp_path / "deep"
-    here = deep
+def test_trees_of_any_depth(household: Household, deep_folder: Path) -> None:
+    deep = here = deep_folder
     for _ in range(1200):
         here.mkdir()
         here = here / "d"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from prune_fixtures import DAY, EVERYTHING, Farm
 
@@ -45,6 +46,25 @@ def test_bytes_are_freed_and_the_rest_stays(tmp_path: Path, local: bool) -> None
     assert before - farm.packed() == result.freed
     assert farm.packed() < before / 4
     assert snapshots.names(farm.store) == [second]
+    farm.check_all()
+    farm.check_clean()
+
+
+def test_paged_files_keep_every_page_they_need(farm: Farm) -> None:
+    ids = []
+    image = farm.source / "disk.img"
+    farm.write("disk.img", 5_000_000)
+    for n in range(4):
+        with image.open("r+b") as file:
+            for at in (n * 400_000, 2_500_000, 4_900_000):
+                file.seek(at)
+                file.write(bytes([n + 1]) * 20_000)
+        ids.append(farm.back_up())
+    farm.forget(*ids[:3])
+    before = farm.packed()
+    farm.prune()
+    assert farm.packed() < before
+    assert snapshots.names(farm.store) == ids[3:]
     farm.check_all()
     farm.check_clean()
 
@@ -376,7 +396,7 @@ def test_a_writers_index_replaces_nothing_and_displaces_nothing(farm: Farm) -> N
         rows,
         [shards.SEGMENT.pack(segment.id, 0, 0, segment.offset, segment.length)],
         [shards.PACK.pack(pack, size, kind)],
-        __import__("msgspec").msgpack.encode(tail),
+        msgspec.msgpack.encode(tail),
     )
     data = compaction.envelopes.wrap(thief.seals, "index", body)
     farm.store.put("index/" + compaction.envelopes.name_of(data), data)

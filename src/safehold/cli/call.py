@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -75,7 +74,7 @@ class Call:
             import platformdirs
 
             chosen = platformdirs.user_cache_dir("safehold", False)
-        folder = Path(chosen).expanduser()
+        folder = Path(chosen).expanduser().absolute()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             tag = folder / "CACHEDIR.TAG"
@@ -96,7 +95,7 @@ class Call:
             store = open_store(place.location, create)
         except StoreUnreachable as error:
             parent = Path(place.location).expanduser().parent
-            if not parent.is_dir():
+            if create or not parent.is_dir():
                 raise
             raise RepositoryMissing(
                 f"There is no repository at {place.location}.", "`safehold init` makes one; if it is on a drive, is it mounted?"
@@ -122,8 +121,23 @@ class Call:
         config.read(store)  # before anybody is asked for a passphrase
         return open_repository(store, self.credential(), self.cache, clock=self.clock, report=self.out.report)
 
-    def user_name(self) -> str:
-        """A label for what this machine adds."""
-        import socket
+    def other_repository(self, wanted: str, password_file: str, key_file: str) -> Repository:
+        """A second repository, by place or name.
 
-        return f"{self.environ.get('USER') or self.environ.get('USERNAME') or os.name}@{socket.gethostname()}"
+        Its key is given by options, by variables that begin with SAFEHOLD_TO_, or in the configuration; else the passphrase of
+        the first one is tried, where that was given and not typed.
+        """
+        from safehold.repo import config
+        from safehold.repo.repository import open_repository
+
+        place = self.named(wanted)
+        store = self.store(place)
+        config.read(store)
+        prefix = "SAFEHOLD_TO_"
+        environ = {f"SAFEHOLD_{name.removeprefix(prefix)}": v for name, v in self.environ.items() if name.startswith(prefix)}
+        given = credentials.Given(password_file, key_file)
+        if given == credentials.Given() and not environ and not (place.password_file or place.password_command or place.key_file):
+            given = credentials.Given(self.values.password_file)
+            environ = {name: value for name, value in self.environ.items() if name.startswith("SAFEHOLD_PASSWORD")}
+        credential = credentials.find(given, environ, place)
+        return open_repository(store, credential, self.cache, clock=self.clock, report=self.out.report)

@@ -23,6 +23,7 @@ BACK_UP = "Back up"
 LOOK = "Look"
 RESTORE = "Restore"
 TIDY = "Keep tidy"
+CHECK = "Check"
 KEYS = "Keys"
 STORES = "Stores"
 
@@ -36,8 +37,15 @@ COMMANDS = (
     Command("diff", LOOK, "Show what changed between two snapshots"),
     Command("stats", LOOK, "Show how much is stored, and what it would be without Safehold"),
     Command("restore", RESTORE, "Bring back a snapshot, or a part of it, into a folder"),
+    Command("mount", RESTORE, "Show all snapshots as folders, read-only"),
+    Command("forget", TIDY, "Put snapshots into the trash, by name or by a policy"),
+    Command("undelete", TIDY, "Take snapshots out of the trash"),
+    Command("prune", TIDY, "Free the space of what nothing needs any more"),
+    Command("copy", TIDY, "Copy snapshots into another repository"),
     Command("tag add", TIDY, "Give a snapshot tags"),
     Command("tag remove", TIDY, "Take tags from a snapshot"),
+    Command("check", CHECK, "Prove that everything is stored as it was"),
+    Command("repair", CHECK, "Put right what can be put right after damage"),
     Command("key list", KEYS, "List who can open the repository"),
     Command("key add", KEYS, "Add a passphrase or key file"),
     Command("key remove", KEYS, "Remove a key"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 import sys
@@ -59,7 +60,9 @@ def fail(error: SafeholdError, as_json: bool) -> int:
         line = {"event": "error", "code": error.code, "message": str(error), "hint": error.hint, "status": error.status}
         _say(encode(line))
     else:
-        _say(f"safehold: {error} {error.hint}".rstrip())
+        from safehold.cli.render.words import advice
+
+        _say(f"safehold: {advice(str(error), error.hint)}")
     return error.status
 
 
@@ -112,6 +115,14 @@ def _end_at_once(number: int, frame: FrameType | None) -> None:
 
 
 def _accept_all_names() -> None:
-    """File names are bytes: those that are no text of this locale go out as they are."""
+    """File names are bytes: those that are no text go out as they are; signs that this locale lacks, as ``\\u2588``."""
+    codecs.register_error("safehold", _encode_leniently)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+        stream.reconfigure(errors="safehold")  # type: ignore[union-attr]
+
+
+def _encode_leniently(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)

@@ -76,13 +76,11 @@ def _stream(call: Call, options: BackupOptions, kind: str) -> Result:
         raise UsageError("Standard input and commands have nothing to exclude or compare with.", "Leave those options out.")
     command = source.removeprefix("command:")
     name = call.values.name or (_command_name(command) if kind == "command" else "stdin")
-    stream = StreamOptions(name=name, tags=options.tags, host=options.host, writer=options.writer)
+    stream = StreamOptions(name=name, tags=options.tags, host=options.host, writer=options.writer, dry_run=options.dry_run)
     repository = _writable(call)
     if kind == "command":
-        result = back_up_command(repository, command, stream)
-    else:
-        result = back_up_stream(repository, sys.stdin.buffer, stream)
-    return msgspec.structs.replace(result, id="") if options.dry_run else result
+        return back_up_command(repository, command, stream)
+    return back_up_stream(repository, sys.stdin.buffer, stream)
 
 
 def _command_name(command: str) -> str:

@@ -2,7 +2,8 @@
 
 Two sets of sizes.  Small files are cut finely, because their chunks are compressed together and so cost next to nothing:
 over Linux 6.1 and then 6.12, an average of 8 KiB stores 344 MB where whole files would store 379 MB.  Large files are cut
-into pieces of about 1 MiB, each a segment of its own, so that the index stays small.
+into pieces of about 1 MiB, each a segment of its own, so that the index stays small.  The sizes are parameters of a repository:
+``docs/format/config.md``.
 """
 
 from __future__ import annotations

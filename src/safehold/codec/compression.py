@@ -1,4 +1,4 @@
-"""Compression: zstd (RFC 8878), or nothing where that is not smaller.
+"""Compression: zstd (RFC 8878), or nothing where that is not smaller.  ``docs/format/segments.md``.
 
 A packed payload is ``method`` (1 byte: 0 stored, 1 zstd), ``raw`` (u32 little-endian, the length before compression),
 ``packed`` (u32, the length of the body), the body, and then zero bytes of padding.
@@ -67,6 +67,6 @@ def _decompress(body: memoryview, raw: int) -> bytes:
         data = decompressor.decompress(body, max_length=raw + 1)
     except zstd.ZstdError as error:
         raise FormatError(f"A compressed payload cannot be unpacked: {error}.") from error
-    if not decompressor.eof and len(data) <= raw:
-        raise FormatError("A compressed payload ends in the middle.")
+    if len(data) <= raw and (not decompressor.eof or decompressor.unused_data):
+        raise FormatError("A compressed payload is not one whole frame.")
     return data

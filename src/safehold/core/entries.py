@@ -7,6 +7,7 @@ the repository format: ``docs/format/trees.md``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import msgspec
@@ -40,8 +41,8 @@ class More(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     """Of a device node: major and minor number."""
     link: tuple[int, int] | None = msgspec.field(default=None, name="l")
     """Of a non-directory with more than one name: (device, inode) at capture.  Equal pairs are one file."""
-    xattrs: dict[str, bytes] | None = msgspec.field(default=None, name="x")
-    """Extended attributes, POSIX ACLs and capabilities among them (names with surrogates for bytes not UTF-8)."""
+    attributes: dict[bytes, bytes] | None = msgspec.field(default=None, name="x")
+    """Extended attributes, POSIX ACLs and capabilities among them.  Names are bytes: the system allows any."""
     holes: list[int] | None = msgspec.field(default=None, name="h")
     """Of a sparse file: offset, length, offset, length ... of what was never written; sorted, not overlapping."""
     totals: Totals | None = msgspec.field(default=None, name="s")
@@ -56,6 +57,11 @@ class More(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     """Of a file with very many chunks: the id of its chunk list (then ``content`` is empty)."""
     paged: int = msgspec.field(default=0, name="p")
     """Of a paged file: its page size; ``map`` then names its page map."""
+
+    @property
+    def xattrs(self) -> dict[str, bytes] | None:
+        """The extended attributes with names as ``os`` has them: surrogates for bytes that are not UTF-8."""
+        return None if self.attributes is None else {os.fsdecode(name): value for name, value in self.attributes.items()}
 
 
 class Entry(msgspec.Struct, array_like=True, frozen=True):
@@ -84,6 +90,11 @@ class Node(msgspec.Struct, array_like=True, frozen=True):
     groups: dict[int, str] = {}
     parts: list[bytes] = []
     """Of a huge directory: the ids of nodes that hold the entries (then ``entries`` is empty), in order of name."""
+
+
+def attributes(xattrs: dict[str, bytes] | None) -> dict[bytes, bytes] | None:
+    """Extended attributes, named as ``os`` has them, in the form that is stored."""
+    return None if xattrs is None else {os.fsencode(name): value for name, value in xattrs.items()}
 
 
 def data_ranges(size: int, holes: list[int]) -> Iterator[tuple[int, int]]:

@@ -60,6 +60,12 @@ class TargetError(SafeholdError):
     code = "target"
 
 
+class MountError(SafeholdError):
+    """A snapshot cannot be mounted: no FUSE on this machine, or the mount point is unfit."""
+
+    code = "mount"
+
+
 class SnapshotMissing(SafeholdError):
     """No snapshot, or more than one, fits what was asked for."""
 

@@ -15,15 +15,16 @@ from pathlib import Path
 import msgspec
 
 from safehold.core.entries import DIRECTORY, Entry, Node
-from safehold.core.errors import FormatError, SessionExpired, SnapshotMissing, UsageError
+from safehold.core.errors import SessionExpired, SnapshotMissing, UsageError
 from safehold.core.events import Progress
 from safehold.repo import contents, snapshots, trees
+from safehold.repo.paged import BLOCK, GROUP, Block, PageMap, encode_group, page_hashes
 from safehold.repo.reader import ChunkReader
 from safehold.repo.repository import Repository
-from safehold.repo.seals import DATA
+from safehold.repo.seals import DATA, MAP
 from safehold.repo.sessions import Session
 from safehold.repo.snapshots import Snapshot, Stored
-from safehold.repo.writer import ALONE, SMALL, ChunkWriter
+from safehold.repo.writer import ALONE, PAGES, SMALL, ChunkWriter
 
 BATCH_BYTES = 1 << 30
 """After so many bytes added, the snapshots that are complete are committed."""
@@ -238,10 +239,37 @@ class Translation:
             new = b"".join(self._chunk(name, group) for name in contents.chunk_names(entry))
             return msgspec.structs.replace(entry, content=new)
         if entry.more.paged:
-            raise FormatError(f"The entry {entry.name!r} is a paged file, which this program cannot copy.")
+            more = msgspec.structs.replace(entry.more, map=self._page_map(PageMap(self._reader, entry)))
+            return msgspec.structs.replace(entry, more=more)
         listed = [(self._chunk(piece.name, group), piece.length) for piece in contents.pieces(self._reader, entry)]
         more = msgspec.structs.replace(entry.more, map=contents.write_list(self._writer, listed))
         return msgspec.structs.replace(entry, more=more)
+
+    def _page_map(self, pages: PageMap) -> bytes:
+        rows = []
+        for number, (_, length) in enumerate(pages.groups):
+            first = number * GROUP
+            blocks = [self._block(pages, first + index, block) for index, block in enumerate(pages.group(number))]
+            rows.append(contents.TOP_ROW.pack(self._writer.add(MAP, encode_group(blocks)), length))
+        return self._writer.add(MAP, b"".join(rows))
+
+    def _block(self, pages: PageMap, number: int, block: Block) -> Block:
+        """A block with its chunks copied.  Its digest and page hashes are keyed: without memory of them it is read whole."""
+        extents = [msgspec.structs.replace(e, chunk=self._chunk(e.chunk, self._page_group(e.chunk))) for e in block.extents]
+        if not block.digest:
+            return Block(b"", b"", extents)
+        digest, hashes = self._memory.chunk(block.digest), self._memory.chunk(block.hashes)
+        if digest is None or hashes is None or not self._writer.knows(hashes):
+            data = pages.read(number * BLOCK, BLOCK)
+            digest = self._writer.name(DATA, data)
+            hashes = self._writer.add(MAP, page_hashes(self._writer.page_key, data, pages.page))
+            self._memory.put_chunk(block.digest, digest)
+            self._memory.put_chunk(block.hashes, hashes)
+        return Block(digest, hashes, extents)
+
+    def _page_group(self, chunk: bytes) -> int:
+        """Whole blocks are segments of their own; runs of changed pages, at most half a block, share them."""
+        return ALONE if self._reader.length(chunk) > BLOCK // 2 else PAGES
 
     def _chunk(self, old: bytes, group: int) -> bytes:
         new = self._memory.chunk(old)

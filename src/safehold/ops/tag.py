@@ -25,9 +25,6 @@ def retag(repository: Repository, stored: Stored, tags: Iterable[str]) -> str:
     original = stored.snapshot.original or stored.id
     changed = msgspec.structs.replace(stored.snapshot, tags=wanted, original=original)
     with repository.session("tag") as session:
-        session_key = repository.seals.new_session()
-        session.require_alive()
-        name = snapshots.write(repository.seals, repository.store, session_key, changed)
-        session.require_alive()
+        name = snapshots.commit(session, repository.seals, repository.store, repository.seals.new_session(), changed)
         condemned.write(repository.seals, repository.store, Condemned(time_ns=repository.clock.now_ns(), trash=[stored.id]))
     return name

@@ -34,6 +34,8 @@ class Condemned(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The ids of those sessions; they alone may not know of ``act``, and none of it goes before the last has ended."""
     removed: list[str] = []
     """Snapshots that an owner's prune did remove, so that a store that drops others is found out."""
+    distrust: list[str] = []
+    """Snapshots that a repair found hurt: what a machine remembers by one of them may be stored no more."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -69,7 +71,7 @@ def load_all(seals: Seals, store: Store, report: Reporter) -> list[Stored]:
 
 def _load(seals: Seals, store: Store, info: ObjectInfo, report: Reporter) -> Stored | None:
     try:
-        return Stored(info.key, _open(seals, info.key, store.get(info.key)), info.modified_ns)
+        return Stored(info.key, parse(seals, info.key, store.get(info.key)), info.modified_ns)
     except DamageError as error:
         report(Warn(code="condemnation-ignored", message=str(error), path=info.key, hint="Run `safehold check`."))
         return None
@@ -96,12 +98,18 @@ def forgotten_ns(mark: Stored) -> int:
     return max(mark.condemned.time_ns, mark.modified_ns)
 
 
-def _open(seals: Seals, key: str, data: bytes) -> Condemned:
+def distrusted(stored: list[Stored]) -> frozenset[str]:
+    """Snapshots that no backup may take for a proof that anything is stored."""
+    return frozenset(name for item in stored for name in item.condemned.distrust)
+
+
+def parse(seals: Seals, key: str, data: bytes) -> Condemned:
+    """A condemnation from its bytes.  Raises ``DamageError``, also when no owner signed it."""
     opened = envelopes.unwrap(seals, "condemned", key.removeprefix(PREFIX), data)
     device = seals.keyring.devices[opened.header.signer]
     if device.role != "owner":
         raise DamageError(f"A condemnation is signed by {device.label!r}, which is no owner's key; it is not obeyed.")
     try:
         return msgspec.msgpack.decode(opened.body, type=Condemned)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"The condemnation {key} cannot be read: {error}.") from error

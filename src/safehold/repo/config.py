@@ -9,6 +9,7 @@ import msgspec
 
 from safehold.codec import sealing
 from safehold.codec.chunker import ChunkerSizes
+from safehold.codec.sealing import REPOSITORY_ID_SIZE
 from safehold.core.errors import DamageError, FormatError, ObjectMissing, RepositoryMissing, RepositoryTooNew
 from safehold.repo.keys.keyring import Keyring
 from safehold.storage.store import Store
@@ -52,13 +53,16 @@ def read(store: Store) -> tuple[Config, bytes]:
         raise RepositoryMissing(f"There is no repository at {store.location}.", "`safehold init` makes one.") from error
     try:
         clear = msgspec.json.decode(data.split(b"\n")[0], type=dict[str, msgspec.Raw])
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"The config of {store.location} is not a Safehold repository's: {error}.") from error
     _refuse_newer(store.location, clear)
     try:
-        return msgspec.json.decode(data.split(b"\n")[0], type=Config), data
-    except msgspec.MsgspecError as error:
+        found = msgspec.json.decode(data.split(b"\n")[0], type=Config)
+        if len(found.repository_id) != REPOSITORY_ID_SIZE:
+            raise ValueError("its id does not have 16 bytes")
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"The config of {store.location} cannot be read: {error}.") from error
+    return found, data
 
 
 def check(data: bytes, keyring: Keyring) -> None:
@@ -75,7 +79,7 @@ def _refuse_newer(location: str, clear: dict[str, msgspec.Raw]) -> None:
     try:
         version = msgspec.json.decode(clear.get("version", b"0"), type=int)
         requires = msgspec.json.decode(clear.get("requires", b"[]"), type=list[str])
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"The config of {location} cannot be read: {error}.") from error
     unknown = sorted(set(requires) - KNOWN_FEATURES)
     if version > VERSION or unknown:

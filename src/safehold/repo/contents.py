@@ -49,7 +49,12 @@ def chunk_names(entry: Entry) -> list[bytes]:
     """The chunks that an entry lists itself.  Raises ``FormatError``."""
     if len(entry.content) % ID_SIZE:
         raise FormatError(f"The entry {entry.name!r} does not list whole chunk ids.")
-    return [entry.content[at : at + ID_SIZE] for at in range(0, len(entry.content), ID_SIZE)]
+    return split_ids(entry.content)
+
+
+def split_ids(ids: bytes) -> list[bytes]:
+    """Chunk ids that stand in a row."""
+    return [ids[at : at + ID_SIZE] for at in range(0, len(ids), ID_SIZE)]
 
 
 def pieces(reader: ChunkReader, entry: Entry) -> Iterator[Piece]:
@@ -63,6 +68,11 @@ def pieces(reader: ChunkReader, entry: Entry) -> Iterator[Piece]:
 def map_ids(reader: ChunkReader, top: bytes) -> list[bytes]:
     """The ids of the list parts below a top map."""
     return [name for name, _ in top_rows(reader, top)]
+
+
+def part_rows(reader: ChunkReader, part: bytes) -> list[tuple[bytes, int]]:
+    """The rows of a list part: chunk id, length."""
+    return list(_rows(ROW, reader.read(MAP, part)))
 
 
 def read(reader: ChunkReader, entry: Entry) -> Iterator[bytes]:
@@ -81,7 +91,7 @@ def _listed(reader: ChunkReader, entry: Entry) -> Iterator[tuple[bytes, int]]:
             yield name, reader.length(name)
         return
     for part in map_ids(reader, entry.more.map):
-        yield from _rows(ROW, reader.read(MAP, part))
+        yield from part_rows(reader, part)
 
 
 def _rows(row: struct.Struct, data: bytes) -> Iterator[tuple[bytes, int]]:

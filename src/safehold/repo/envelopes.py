@@ -15,6 +15,7 @@ import msgspec
 
 from safehold.codec import compression, sealing
 from safehold.core.errors import DamageError, FormatError
+from safehold.repo.keys.keyring import UnknownSigner
 from safehold.repo.seals import Seals, SessionKey, SessionRef
 
 MAGIC = b"SHOBJ01\n"
@@ -64,17 +65,30 @@ def parse(kind: str, name: str, data: bytes) -> tuple[Header, bytes, bytes]:
     encoded = data[PREFIX.size : PREFIX.size + length]
     try:
         header = msgspec.msgpack.decode(encoded, type=Header)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"The header of {kind} {name[:8]} cannot be read: {error}.") from error
     return header, encoded, data[PREFIX.size + length : -SIGNATURE]
 
 
-def unwrap(seals: Seals, kind: str, name: str, data: bytes) -> Opened:
-    """Open a stored object.  Raises ``DamageError`` when bytes, kind, repository, seal or signature are not right."""
+def authenticate(seals: Seals, kind: str, name: str, data: bytes, *, orphans: bool = False) -> tuple[Header, bytes, bytes]:
+    """What ``parse`` gives, proven to be this repository's and signed by a device of it; a writer can do that, too.
+
+    ``orphans``: an object is taken whose signer's key slot is lost.  Then only the seal vouches for it: some member made it.
+    """
     header, encoded, sealed = parse(kind, name, data)
     if header.kind != kind or header.repository != seals.repository_id:
         raise DamageError(f"The stored {kind} {name[:8]} is a {header.kind} of repository {header.repository.hex()[:8]}.")
-    seals.verify("object", header.signer, hashlib.sha256(data[:-SIGNATURE]).digest(), data[-SIGNATURE:])
+    try:
+        seals.verify("object", header.signer, hashlib.sha256(data[:-SIGNATURE]).digest(), data[-SIGNATURE:])
+    except UnknownSigner:
+        if not orphans:
+            raise
+    return header, encoded, sealed
+
+
+def unwrap(seals: Seals, kind: str, name: str, data: bytes, *, orphans: bool = False) -> Opened:
+    """Open a stored object.  Raises ``DamageError`` when bytes, kind, repository, seal or signature are not right."""
+    header, encoded, sealed = authenticate(seals, kind, name, data, orphans=orphans)
     secret = seals.session_secret(header.session) if header.session else None
     key = seals.object_key(secret, header.id)
     packed = sealing.aead_open(key, sealing.ZERO_NONCE, sealed, b"safehold/1 object\0" + encoded)

@@ -49,7 +49,7 @@ def small_content(reader: ChunkReader, entry: Entry) -> bytes | None:
 
 
 def references(reader: ChunkReader, entry: Entry) -> Iterator[tuple[int, bytes]]:
-    """Every chunk that a file's content needs, as (kind, id), maps before what they list; some more than once."""
+    """Every chunk that a file's content needs, as (kind, id), some more than once.  Each map comes right before it is read."""
     more = entry.more
     if more is None or more.map is None:
         for name in contents.chunk_names(entry):
@@ -61,8 +61,8 @@ def references(reader: ChunkReader, entry: Entry) -> Iterator[tuple[int, bytes]]
         return
     for part in contents.map_ids(reader, more.map):
         yield MAP, part
-    for piece in contents.pieces(reader, entry):
-        yield DATA, piece.name
+        for name, _ in contents.part_rows(reader, part):
+            yield DATA, name
 
 
 def stream(content: FileContent) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The index of a repository: every shard, and which packs are to be avoided.
+"""The index of a repository: every shard, and which packs are to be avoided.  ``docs/format/index.md``.
 
 Shards are fetched once, opened, and kept as files in the local cache, mapped into memory.  They are loaded only when the
 first chunk is asked for: a backup that finds nothing changed never opens one.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safehold.core.errors import DamageError, ObjectMissing
+from safehold.core.errors import DamageError, FormatError, ObjectMissing, StoreError
 from safehold.core.events import Reporter, Warn, silent
 from safehold.repo import envelopes
 from safehold.repo.seals import Seals
@@ -33,6 +34,7 @@ class Index:
         self._report = report
         self._lock = threading.Lock()
         self._shards: dict[str, Shard] | None = None
+        self._before_use: Callable[[], object] | None = None
         self._stale = False
         self.superseded: frozenset[str] = frozenset()
         """Names of stored shards that others replace: what a prune was about to delete."""
@@ -45,21 +47,24 @@ class Index:
         return list(self._loaded().values())
 
     def find(self, name: bytes) -> ChunkPlace | None:
-        """Where a chunk lies, preferably not in a condemned pack."""
-        fallback = None
+        """Where a chunk lies: preferably not in a condemned pack, and by the word of a trusted device.
+
+        Else an unproven writer could make everybody look for everything in the wrong place.
+        """
+        fallback, worst = None, 4
         for shard in self._loaded().values():
-            for row in shard.rows(name):
-                place = shard.place(row)
-                if place.segment.pack not in self.avoid:
+            for place in _places(shard, name):
+                badness = (place.segment.pack in self.avoid) + 2 * (not shard.trusted)
+                if badness == 0:
                     return place
-                fallback = place
+                if badness < worst:
+                    fallback, worst = place, badness
         return fallback
 
     def find_all(self, name: bytes) -> Iterator[ChunkPlace]:
         """Every place of a chunk."""
         for shard in self._loaded().values():
-            for row in shard.rows(name):
-                yield shard.place(row)
+            yield from _places(shard, name)
 
     def has(self, name: bytes) -> bool:
         """Whether a new snapshot may refer to that chunk: it is stored, vouched for, and not condemned."""
@@ -70,12 +75,27 @@ class Index:
                         return True
         return False
 
-    def add(self, name: str, body: bytes, *, trusted: bool = True) -> Shard:
-        """Take in a shard that was just written."""
+    def publish(self, body: bytes) -> str:
+        """Store a shard, durably, and take it in; its name."""
+        data = envelopes.wrap(self._seals, "index", body)
+        name = envelopes.name_of(data)
+        self._store.put(PREFIX + name, data)
         signer = self._seals.keyring.slot_id
-        shard = Shard(name, self._keep(name, body, signer), trusted=trusted, signer=signer)
-        self._shards = {**self._loaded(), name: shard}
-        return shard
+        self._shards = {**self._loaded(), name: self._shard(name, self._keep(name, body, signer), signer)}
+        return name
+
+    @contextmanager
+    def supposing(self, shard: Shard) -> Iterator[None]:
+        """Within it, chunks are found by a shard, too, that is stored nowhere.  Until the index is listed again."""
+        self._shards = {**self._loaded(), shard.name: shard}
+        try:
+            yield
+        finally:
+            self._shards = {name: each for name, each in self._loaded().items() if name != shard.name}
+
+    def before_use(self, prepare: Callable[[], object]) -> None:
+        """Have ``prepare`` called once, when the next chunk is looked up: never, if none is."""
+        self._before_use = prepare
 
     def list_again(self) -> None:
         """Before the next look-up, list the shards again."""
@@ -89,6 +109,15 @@ class Index:
             self._stale = False
         return set(self._shards) != before
 
+    def doubt(self, name: str, body: bytes, signer: bytes) -> bool:
+        """Compare the local copy of a shard with what the store has; one that differs is dropped.  True if so."""
+        path = self._cached().get(name)
+        if path is None or (path.suffix == f".{signer.hex()}" and path.read_bytes() == body):
+            return False
+        path.unlink()
+        self._shards = {key: shard for key, shard in (self._shards or {}).items() if key != name}
+        return True
+
     def packs(self) -> dict[bytes, tuple[int, int]]:
         """Every indexed pack: id -> (size, kind)."""
         return {pack: (size, kind) for shard in self.shards for pack, size, kind in shard.packs()}
@@ -99,6 +128,9 @@ class Index:
                 if self._shards is None or self._stale:
                     self._shards = self._load(self._shards or {})
                     self._stale = False
+        if self._before_use is not None:
+            prepare, self._before_use = self._before_use, None
+            prepare()
         return self._shards
 
     def _load(self, known: dict[str, Shard]) -> dict[str, Shard]:
@@ -127,12 +159,14 @@ class Index:
             except (DamageError, OSError, ValueError):
                 cached.unlink(missing_ok=True)
         try:
-            opened = envelopes.unwrap(self._seals, "index", name, self._store.get(PREFIX + name))
+            opened = envelopes.unwrap(self._seals, "index", name, self._store.get(PREFIX + name), orphans=True)
             signer = opened.header.signer
             return self._shard(name, self._keep(name, opened.body, signer), signer)
         except ObjectMissing:
             return None  # replaced since it was listed
-        except DamageError as error:
+        except (DamageError, StoreError) as error:
+            if error.retryable:
+                raise
             self._report(Warn(code="index-damaged", message=str(error), hint="Run `safehold repair`: it rebuilds the index."))
             return None
 
@@ -172,6 +206,13 @@ class Index:
                     path.unlink(missing_ok=True)
         except OSError:
             return  # a cache that cannot be tidied is still a cache
+
+
+def _places(shard: Shard, name: bytes) -> Iterator[ChunkPlace]:
+    """Where a shard says that a chunk lies; rows that point nowhere are passed over."""
+    for row in shard.rows(name):
+        with suppress(FormatError):
+            yield shard.place(row)
 
 
 def _mapped(path: Path) -> memoryview:

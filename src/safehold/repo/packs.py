@@ -1,6 +1,6 @@
 """Packs: the stored objects that hold segments.  ``docs/format/packs.md``.
 
-    header (16 bytes) | segment bodies | segment tables | footer | tail (84 bytes)
+    header (16 bytes) | segment bodies | segment tables | footer | tail (92 bytes)
 
 A pack is named by the SHA-256 of all its bytes, so that anyone, a server or ``sha256sum``, can verify it.  The footer is
 clear: it says where each segment lies and the BLAKE3 of its sealed bytes, so that a store without keys can verify, scrub and
@@ -11,6 +11,7 @@ signed by the device that wrote it.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from contextlib import suppress
 
@@ -18,7 +19,7 @@ import msgspec
 from blake3 import blake3
 
 from safehold.core.errors import FormatError, ObjectExists
-from safehold.repo.seals import Seals, SessionRef
+from safehold.repo.seals import KIND_NAMES, Seals, SessionRef
 from safehold.repo.segments import LIMIT, SealedSegment, open_table
 from safehold.storage.store import Store, Upload
 
@@ -30,8 +31,11 @@ TAIL = struct.Struct("<16s64sI8s")
 TARGET = 32 * 1024 * 1024
 """A pack is closed when it has grown past this."""
 FOOTER_LIMIT = 64 * 1024 * 1024
+FARTHEST = 0xFFFF_FFFF
+"""The last offset that an index can hold."""
 GUESS = 16 * 1024
 """How much of a pack's end is asked for first; nearly every footer fits."""
+_NAME = re.compile("[0-9a-f]{64}")
 
 
 class SegmentRef(msgspec.Struct, array_like=True, frozen=True):
@@ -45,7 +49,7 @@ class SegmentRef(msgspec.Struct, array_like=True, frozen=True):
     table_offset: int
     table_length: int
     digest: bytes
-    """BLAKE3 of the sealed body, followed by that of the sealed table."""
+    """BLAKE3 of sealed body + sealed table, one after the other."""
 
 
 class Footer(msgspec.Struct, array_like=True, frozen=True):
@@ -76,15 +80,23 @@ def key_of(pack_id: bytes) -> str:
     return f"packs/{name[:2]}/{name}"
 
 
+def id_of(key: str) -> bytes | None:
+    """The id of the pack stored under a key; None if that is no key of a pack."""
+    name = key.rpartition("/")[2]
+    pack_id = bytes.fromhex(name) if _NAME.fullmatch(name) else b""
+    return pack_id if pack_id and key == key_of(pack_id) else None
+
+
 class PackBuilder:
     """Writes one pack, segment by segment.  Belongs to one thread at a time."""
 
-    def __init__(self, seals: Seals, upload: Upload, kind: int) -> None:
+    def __init__(self, seals: Seals, upload: Upload, kind: int, session: SessionRef | None = None) -> None:
+        """``session`` is listed though no segment may be its own: the pack is then not the same as any other of its segments."""
         self._seals = seals
         self._upload = upload
         self._kind = kind
         self._sha256 = hashlib.sha256()
-        self._sessions: dict[SessionRef, int] = {}
+        self._sessions: dict[SessionRef, int] = {session: 0} if session else {}
         self._segments: list[SegmentRef] = []
         self._tables: list[bytes] = []
         self._chunks: list[list[tuple[bytes, int]]] = []
@@ -141,7 +153,7 @@ class PackTail(msgspec.Struct, frozen=True):
 def read_tail(store: Store, key: str) -> PackTail:
     """The footer of a stored pack.  Raises ``FormatError`` when there is none."""
     size = store.size(key)
-    end = store.get_range(key, -min(size, GUESS), GUESS)
+    end = store.get_range(key, -min(size, GUESS), GUESS) if size else b""
     length = _footer_length(key, end, size)
     if length + TAIL.size > len(end):
         end = store.get_range(key, size - length - TAIL.size, length + TAIL.size)
@@ -151,14 +163,16 @@ def read_tail(store: Store, key: str) -> PackTail:
 def parse_tail(key: str, header: bytes, end: bytes, size: int) -> PackTail:
     """The footer from the last bytes of a pack of ``size`` bytes; ``end`` holds at least footer and tail."""
     length = _footer_length(key, end, size)
-    magic, kind = HEADER.unpack(header)
+    if len(header) < HEADER.size or len(end) < length + TAIL.size:
+        raise FormatError(f"Pack {key} is cut off: it has {size} bytes.")
+    magic, kind = HEADER.unpack_from(header)
     signer, signature, _, _ = TAIL.unpack(end[-TAIL.size :])
     encoded = end[len(end) - TAIL.size - length : len(end) - TAIL.size]
     try:
         footer = msgspec.msgpack.decode(encoded, type=Footer)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"The footer of pack {key} cannot be read: {error}.") from error
-    if magic != MAGIC or not _fits(footer, size - length - TAIL.size):
+    if magic != MAGIC or kind not in KIND_NAMES or not _fits(footer, size - length - TAIL.size):
         raise FormatError(f"The footer of pack {key} does not describe a pack of {size} bytes.")
     return PackTail(kind, signer, signature, encoded, footer)
 
@@ -191,5 +205,6 @@ def _fits(footer: Footer, room: int) -> bool:
         and 0 <= s.session < len(footer.sessions)
         and len(s.id) == 16
         and s.length <= LIMIT + 1024
+        and s.offset <= FARTHEST
         for s in footer.segments
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ def decode_group(data: bytes) -> list[Block]:
     """The blocks of a group map.  Raises ``FormatError``, also for extents that overlap or pass the block's end."""
     try:
         blocks = _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"A page map cannot be read: {error}.") from error
     if len(blocks) > GROUP or not all(_is_sound(block) for block in blocks):
         raise FormatError("A page map describes blocks that cannot be.")
@@ -82,20 +83,26 @@ class PageMap:
         self.groups = contents.top_rows(reader, more.map)
         if sum(length for _, length in self.groups) != entry.size or any(n != GROUP * BLOCK for _, n in self.groups[:-1]):
             raise FormatError(f"The page map of {entry.name!r} does not cover its {entry.size} bytes.")
+        self._lock = threading.Lock()
         self._cache: OrderedDict[int, list[Block]] = OrderedDict()
 
     def group(self, number: int) -> list[Block]:
         """The blocks of a group."""
-        blocks = self._cache.get(number)
+        with self._lock:
+            blocks = self._cache.get(number)
         if blocks is None:
             name, length = self.groups[number]
             blocks = decode_group(self._reader.read(MAP, name))
             if len(blocks) != -(-length // BLOCK):
                 raise FormatError("A group map does not have the blocks that it should.")
+            self._remember(number, blocks)
+        return blocks
+
+    def _remember(self, number: int, blocks: list[Block]) -> None:
+        with self._lock:
             self._cache[number] = blocks
             while len(self._cache) > CACHED_GROUPS:
                 self._cache.popitem(last=False)
-        return blocks
 
     def hashes(self, block: Block) -> bytes:
         """The page hashes of a block, 16 bytes each; empty for a block of zeros."""
@@ -143,7 +150,10 @@ def assemble(block: Block, start: int, stop: int, chunk: Callable[[bytes], bytes
         extent = extents[0]
         whole = chunk(extent.chunk)
         at = extent.start + start - extent.offset
-        return whole if at == 0 and stop - start == len(whole) else whole[at : at + stop - start]
+        piece = whole if at == 0 and stop - start == len(whole) else whole[at : at + stop - start]
+        if len(piece) != stop - start:
+            raise DamageError("A piece of a paged file is shorter than its map says.")
+        return piece
     data = bytearray(stop - start)
     first = max(0, bisect_right(extents, start, key=lambda e: e.offset) - 1)
     for extent in extents[first:]:

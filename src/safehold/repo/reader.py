@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from blake3 import blake3
 
-from safehold.core.errors import DamageError, ObjectMissing
+from safehold.core.errors import DamageError, ObjectMissing, StoreError
 from safehold.repo import segments
 from safehold.repo.index import Index
 from safehold.repo.packs import key_of
@@ -38,7 +38,9 @@ class ChunkReader:
             place = self._find_again(kind, name)
         try:
             return self._read_at(kind, name, place)
-        except (DamageError, ObjectMissing) as error:
+        except (DamageError, StoreError) as error:
+            if error.retryable:
+                raise
             return self._read_elsewhere(kind, name, place, error)
 
     def name(self, kind: int, data: bytes) -> bytes:
@@ -78,12 +80,14 @@ class ChunkReader:
             if place.segment.id != tried.segment.id or place.segment.pack != tried.segment.pack:
                 try:
                     return self._read_at(kind, name, place)
-                except (DamageError, ObjectMissing):
-                    continue
+                except (DamageError, StoreError) as another:
+                    if another.retryable:
+                        raise
         if isinstance(error, DamageError):
             raise error
+        what = "is missing" if isinstance(error, ObjectMissing) else "cannot be read there"
         raise DamageError(
-            f"Pack {tried.segment.pack.hex()[:8]}, which holds chunk {name.hex()[:8]}, is missing.", "Run `safehold check`."
+            f"Pack {tried.segment.pack.hex()[:8]}, which holds chunk {name.hex()[:8]}, {what}.", "Run `safehold check`."
         ) from error
 
     def _find_again(self, kind: int, name: bytes) -> ChunkPlace:

@@ -12,7 +12,7 @@ import msgspec
 from safehold.core.clock import Clock, SystemClock
 from safehold.core.errors import NotPermitted, ObjectExists, ObjectMissing, RepositoryExists
 from safehold.core.events import Reporter, Warn, silent
-from safehold.repo import condemned, config, snapshots
+from safehold.repo import condemned, config, seen, snapshots
 from safehold.repo.index import Index
 from safehold.repo.keys.admin import create_repository_keys
 from safehold.repo.keys.keyring import Keyring, Seen
@@ -83,8 +83,11 @@ class Repository:
 
     def snapshot_names(self) -> list[str]:
         """Ids of the snapshots that are not in the trash, in no order."""
-        hidden = condemned.trash(self.condemned())
-        return [name for name in snapshots.names(self.store) if name not in hidden]
+        stored = self.condemned()
+        hidden = condemned.trash(stored)
+        names = snapshots.names(self.store)
+        self._compare_with_seen(names, condemned.removed(stored))
+        return [name for name in names if name not in hidden]
 
     def visible_snapshots(self) -> list[snapshots.Stored]:
         """The snapshots that are not in the trash, oldest first.  A damaged one is reported and passed over."""
@@ -93,9 +96,19 @@ class Repository:
     def load_snapshots(self, wanted: list[str]) -> list[snapshots.Stored]:
         """These snapshots, oldest first.  A damaged one is reported and passed over."""
         self.require_reader()
-        return sorted(
-            snapshots.load_all(self.seals, self.store, wanted, self._damaged_snapshot), key=lambda s: (s.snapshot.time_ns, s.id)
-        )
+        found = list(snapshots.load_all(self.seals, self.store, wanted, self._damaged_snapshot))
+        for each in found:
+            if each.signer not in self.keyring.devices:
+                message = f"Snapshot {each.id[:8]} is signed by a key slot that is lost or damaged: nobody can say who made it."
+                self.report(Warn(code="signer-unknown", message=message, hint="Run `safehold check`."))
+        return sorted(found, key=lambda s: (s.snapshot.time_ns, s.id))
+
+    def _compare_with_seen(self, names: list[str], removed: frozenset[str]) -> None:
+        """Warn of snapshots that this machine has seen, that are gone, and that no owner removed."""
+        for name in seen.vanished(self.cache, names, removed):
+            message = f"Snapshot {name[:8]} is gone, and no owner removed it: the store lost it, or is an older one."
+            self.report(Warn(code="rolled-back", message=message, hint="Run `safehold check`."))
+        seen.remember(self.cache, names, removed.difference(names))
 
     def _damaged_snapshot(self, name: str, error: Exception) -> None:
         self.report(Warn(code="snapshot-damaged", message=f"Snapshot {name[:8]}: {error}", hint="Run `safehold check`."))
@@ -148,7 +161,7 @@ def _seen(folder: Path) -> Seen:
     """What this machine remembers of the repository's keys."""
     try:
         return msgspec.msgpack.decode((folder / "keys").read_bytes(), type=Seen)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, ValueError, RecursionError):
         return Seen()
 
 

@@ -18,7 +18,7 @@ from safehold.core.errors import UsageError
 from safehold.repo.snapshots import Stored
 
 UNLIMITED = -1
-_DURATION = re.compile(r"(?:(\d{1,4})y)?(?:(\d{1,5})m)?(?:(\d{1,5})w)?(?:(\d{1,6})d)?(?:(\d{1,7})h)?")
+_DURATION = re.compile(r"(?:(\d{1,4})y)?(?:(\d{1,5})m)?(?:(\d{1,5})w)?(?:(\d{1,6})d)?(?:(\d{1,7})h)?", re.ASCII)
 _LATEST = 253_370_764_800
 """Seconds since 1970 of the year 9999: what claims to be later is taken for that."""
 

@@ -1,4 +1,4 @@
-"""What the opened keys let this program do: name, seal and open, sign and check.
+"""What the opened keys let this program do: name, seal and open, sign and check.  ``docs/format/README.md``.
 
 Everything else asks this one object, so that which key serves what can be read in one place:
 

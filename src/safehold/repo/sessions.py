@@ -131,7 +131,7 @@ class Session:
 
     def _put(self, mark: Mark) -> None:
         self._mark = mark
-        self._key = f"{PREFIX}{mark.id.hex()}/{mark.beat}"
+        self._key = key_of(mark)
         self._store.put(self._key, envelopes.wrap(self._seals, "session", msgspec.msgpack.encode(mark)))
 
     def _renew_forever(self) -> None:
@@ -159,7 +159,7 @@ def _newest(seals: Seals, store: Store, name: str) -> SeenMark | None:
             return None
         info = max(found, key=lambda info: (info.modified_ns, len(info.key), info.key))
         try:
-            return SeenMark(info.key, _parse(seals, store.get(info.key)), info.modified_ns)
+            return SeenMark(info.key, parse(seals, store.get(info.key)), info.modified_ns)
         except ObjectMissing:
             continue  # renewed, or ended, since it was listed
         except DamageError:
@@ -192,11 +192,17 @@ def is_dead(found: SeenMark, reference_ns: int) -> bool:
     return mark.boot != _boot() or _process_started(mark.pid) != mark.process_started
 
 
-def _parse(seals: Seals, data: bytes) -> Mark:
+def key_of(mark: Mark) -> str:
+    """The store key of a mark."""
+    return f"{PREFIX}{mark.id.hex()}/{mark.beat}"
+
+
+def parse(seals: Seals, data: bytes) -> Mark:
+    """A mark from its bytes.  Raises ``DamageError``."""
     opened = envelopes.unwrap(seals, "session", envelopes.name_of(data), data)
     try:
         return msgspec.msgpack.decode(opened.body, type=Mark)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"A session mark cannot be read: {error}.") from error
 
 

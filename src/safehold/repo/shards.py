@@ -113,7 +113,8 @@ class Shard:
     """A shard over a buffer (bytes, or a mapped file).  Read-only; safe to use from several threads."""
 
     def __init__(self, name: str, buffer: bytes | memoryview, *, trusted: bool, signer: bytes = b"") -> None:
-        """``trusted``: chunks listed here may be built upon (``Seals.trusts`` of whose word they rest on)."""
+        """``trusted``: chunks listed here may be built upon (``Seals.trusts`` of whose word they rest on; its own word that
+        they are ``verified`` is no proof)."""
         view = memoryview(buffer)
         self.name = name
         if len(view) < HEADER.size:
@@ -169,7 +170,11 @@ class Shard:
 
     def all_segments(self) -> Iterator[SegmentPlace]:
         """Every segment listed here, in their order."""
-        return (self._segment_places.get(n) or self._segment(n) for n in range(self.segments))
+        return (self.segment_place(n) for n in range(self.segments))
+
+    def segment_place(self, number: int) -> SegmentPlace:
+        """One segment by its number.  Raises ``FormatError``."""
+        return self._segment_places.get(number) or self._segment(number)
 
     def _segment(self, number: int) -> SegmentPlace:
         try:
@@ -184,7 +189,7 @@ class Shard:
     def _decode_tail(self, data: memoryview) -> Tail:
         try:
             return msgspec.msgpack.decode(data, type=Tail)
-        except msgspec.MsgspecError as error:
+        except (ValueError, RecursionError) as error:
             raise FormatError(f"The tail of index shard {self.name[:8]} cannot be read: {error}.") from error
 
 

@@ -13,13 +13,16 @@ from contextlib import suppress
 import msgspec
 
 from safehold.core.entries import Totals
-from safehold.core.errors import DamageError, FormatError, ObjectMissing, SafeholdError, SessionExpired
+from safehold.core.errors import DamageError, FormatError, SafeholdError, SessionExpired, StoreError
 from safehold.repo import envelopes
 from safehold.repo.seals import Seals, SessionKey
 from safehold.repo.sessions import Session
 from safehold.storage.store import Store
 
 PREFIX = "snapshots/"
+MOST_LOST = 10_000
+REPAIRED = "repaired"
+"""The tag of a repaired snapshot."""
 
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,6 +71,9 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The snapshot that this device made before."""
     original: str = ""
     """Of a copy, a retagged or a repaired one: the snapshot it was made from."""
+    lost: list[bytes] = []
+    """Of a repaired one: paths left out because their data is lost, at most ``MOST_LOST``.  One that ends in a slash is a
+    folder whose listing, or a part of it, is lost with all that it named."""
     program: str = ""
 
 
@@ -109,11 +115,14 @@ def names(store: Store) -> list[str]:
 
 
 def parse(seals: Seals, name: str, data: bytes) -> Stored:
-    """A stored snapshot.  Raises ``DamageError``, or ``NotPermitted`` for a writer."""
-    opened = envelopes.unwrap(seals, "snapshot", name, data)
+    """A stored snapshot.  Raises ``DamageError``, or ``NotPermitted`` for a writer.
+
+    One whose signer's key slot is lost is given, too: a damaged slot must not cost the backups that were made with it.
+    """
+    opened = envelopes.unwrap(seals, "snapshot", name, data, orphans=True)
     try:
         return Stored(name, msgspec.msgpack.decode(opened.body, type=Snapshot), opened.header.signer)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"Snapshot {name[:8]} cannot be read: {error}.") from error
 
 
@@ -127,5 +136,7 @@ def load_all(seals: Seals, store: Store, wanted: Iterable[str], damaged: Callabl
     for name in wanted:
         try:
             yield load(seals, store, name)
-        except (DamageError, ObjectMissing) as error:
+        except (DamageError, StoreError) as error:
+            if error.retryable:
+                raise
             damaged(name, error)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from safehold.core.entries import DIRECTORY, Entry, Node
+from safehold.core.entries import DIRECTORY, FILE, Entry, Node, Totals
 from safehold.core.errors import FormatError, PathMissing
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import TREE
@@ -46,23 +46,26 @@ def decode_node(data: bytes) -> Node:
     """A node from its bytes.  Raises ``FormatError``, also for names that no directory can hold."""
     try:
         node = _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"A directory node cannot be read: {error}.") from error
-    before = b""
-    for entry in node.entries:
-        name = entry.name
-        if name <= before or name in _FORBIDDEN or b"/" in name or b"\0" in name:
-            raise FormatError(f"A directory node holds the name {name!r}, which is not allowed there.")
-        before = name
+    _check_names(node.entries)
     return node
 
 
 def read_node(reader: ChunkReader, tree: bytes) -> Node:
     """A whole node, its parts put together.  Raises ``DamageError``."""
     node = decode_node(reader.read(TREE, tree))
+    return joined(node, [decode_node(reader.read(TREE, part)) for part in node.parts])
+
+
+def joined(node: Node, parts: list[Node]) -> Node:
+    """A node with the entries of its parts.  Raises ``FormatError``."""
     if not node.parts:
         return node
-    entries = [entry for part in node.parts for entry in decode_node(reader.read(TREE, part)).entries]
+    if any(part.parts for part in parts):
+        raise FormatError("A part of a directory node is itself split, which is not allowed.")
+    entries = [*node.entries, *(entry for part in parts for entry in part.entries)]
+    _check_names(entries)  # over all parts: no name may come twice
     return Node(entries, node.owners, node.groups)
 
 
@@ -81,6 +84,33 @@ def find(reader: ChunkReader, tree: bytes, path: bytes) -> Entry | None:
             raise PathMissing(f"There is no {path.decode(errors='replace')} in that snapshot.", "`safehold ls` shows what is.")
         tree = entry.content
     return entry
+
+
+def total(entries: list[Entry]) -> Totals:
+    """The totals of a folder with these entries."""
+    files = directories = others = size = 0
+    for entry in entries:
+        if entry.kind == FILE:
+            files += 1
+            size += entry.size
+        elif entry.kind == DIRECTORY:
+            below = entry.more.totals if entry.more and entry.more.totals else Totals()
+            files += below.files
+            directories += below.directories + 1
+            others += below.others
+            size += below.bytes
+        else:
+            others += 1
+    return Totals(files, directories, others, size)
+
+
+def _check_names(entries: list[Entry]) -> None:
+    before = b""
+    for entry in entries:
+        name = entry.name
+        if name <= before or name in _FORBIDDEN or b"/" in name or b"\0" in name:
+            raise FormatError(f"A directory node holds the name {name!r}, which is not allowed there.")
+        before = name
 
 
 def _split(entries: list[Entry]) -> Iterator[list[Entry]]:

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 from blake3 import blake3
 
 from safehold.codec import compression
-from safehold.repo import envelopes, shards
-from safehold.repo.index import PREFIX, Index
+from safehold.repo import shards
+from safehold.repo.index import Index
 from safehold.repo.packs import TARGET as PACK_TARGET
 from safehold.repo.packs import PackBuilder, PackRecord
 from safehold.repo.seals import DATA, ID_SIZE, Seals, SessionKey
@@ -98,6 +98,10 @@ class ChunkWriter:
         name: bytes = blake3(data, key=self._naming[kind]).digest(ID_SIZE)
         self.add_named(kind, name, data, group)
         return name
+
+    def assume(self, names: Iterable[bytes]) -> None:
+        """These chunks are known to be stored, so the index need not be asked for them."""
+        self._known.update(names)
 
     def add_named(self, kind: int, name: bytes, data: bytes | memoryview, group: int) -> None:
         """The same for data whose name the caller has just computed."""
@@ -211,11 +215,7 @@ class ChunkWriter:
             records, self._records, self._unindexed = self._records, [], 0
         if not records:
             return
-        body = shards.encode(records)
-        data = envelopes.wrap(self._seals, "index", body)
-        name = envelopes.name_of(data)
-        self._store.put(PREFIX + name, data)
-        self._index.add(name, body)
+        self._index.publish(shards.encode(records))
         for record in records:
             for chunks in record.chunks:
                 self._known.difference_update(chunk for chunk, _ in chunks)

@@ -33,6 +33,11 @@ def test_a_new_cache_compares_with_the_newest_snapshot(safehold: Program, source
     assert again["bytes_stored"] == 0 or int(str(again["bytes_added"])) < int(str(first["bytes_added"]))
     shown = safehold.do("snapshots", "--json").value["snapshots"]
     assert shown[1]["parent"] == first["snapshot"]  # type: ignore[index]
+    shutil.rmtree(tmp_path / "cache")
+    safehold.do("backup", source, "--parent", str(first["snapshot"])[:8])
+    shown = safehold.do("snapshots", "--json").value["snapshots"]
+    assert shown[2]["parent"] == first["snapshot"]  # type: ignore[index]
+    assert safehold("backup", source, "--parent", "00000000").status == 1
 
 
 def test_dry_run_counts_and_writes_nothing(safehold: Program, source: Path) -> None:

@@ -74,6 +74,18 @@ def test_a_reader_that_goes_away_is_no_drama(safehold: Program, tmp_path: Path) 
     running.stderr.close()
 
 
+def test_signs_that_the_locale_lacks_are_written_out(safehold: Program, tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path / "odd")
+    os.mkdir(odd)
+    for name in ("snow\u2603", "caf\xe9"):
+        open(os.path.join(odd, name.encode()), "wb").close()
+    safehold.do("backup", tmp_path / "odd")
+    safehold.set(PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
+    ran = safehold.spawn("ls", f"latest:{tmp_path}/odd")
+    assert ran.status == 0, ran.err
+    assert [line.rpartition(b"/")[2] for line in ran.raw.splitlines()] == [b"caf\xe9", b"snow\\u2603"]
+
+
 def test_without_a_terminal_nobody_is_asked(safehold: Program) -> None:
     safehold.set(SAFEHOLD_KEY_FILE=None, PYTHON_KEYRING_BACKEND="keyring.backends.null.Keyring")
     ran = safehold.spawn("snapshots")

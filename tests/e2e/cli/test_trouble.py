@@ -65,6 +65,11 @@ def test_no_repository_there(program: Program, tmp_path: Path) -> None:
         assert ran.status == 10 and "safehold init" in ran.err
     assert program("-r", tmp_path / "drive" / "absent", "snapshots").status == 14
     assert program("-r", "s3://bucket/x", "snapshots").status == 2
+    (tmp_path / "file").touch()
+    for words in (("init", tmp_path / "file" / "x"), ("-r", tmp_path / "file", "snapshots")):
+        ran = program(*words, "--key-file", "new.key")
+        assert ran.status in (1, 14) and str(tmp_path / "file") in ran.err
+    assert not (tmp_path / "new.key").exists()
 
 
 def test_one_is_there_already(secret: Program) -> None:

@@ -164,7 +164,7 @@ def test_attributes_of_existing_files_are_made_right(tmp_path: Path) -> None:
     for mode in ("if-changed", "always"):
         done = restore(tree, target, overwrite=mode)
         assert done.warned == []
-        assert entry_of(os.fsencode(target / "file")).more == More(xattrs={"user.a": b"1"})
+        assert entry_of(os.fsencode(target / "file")).more == More(attributes={b"user.a": b"1"})
         assert stat.S_IMODE((target / "file").stat().st_mode) == 0o644
         (target / "file").chmod(0o600)
 

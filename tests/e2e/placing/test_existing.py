@@ -308,7 +308,7 @@ def test_only_bytes_that_are_needed_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_target_itself_gets_attributes_if_asked_for(tmp_path: Path) -> None:
-    top = Entry(b"", DIRECTORY, 0o750, 3, 4, _STAMP, 1, 0, 1, b"", More(xattrs={"user.a": b"b"}))
+    top = Entry(b"", DIRECTORY, 0o750, 3, 4, _STAMP, 1, 0, 1, b"", More(attributes={b"user.a": b"b"}))
     entry, content = _file("file", b"x")
     with Placer(tmp_path / "target", Options(), silent, top) as placer:
         placer.place(placer.root, entry, content)

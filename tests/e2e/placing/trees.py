@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from safehold.core.entries import DIRECTORY, FILE, SYMLINK, Entry, More
+from safehold.core.entries import DIRECTORY, FILE, SYMLINK, Entry, More, attributes
 from safehold.core.events import Event, Warn
 from safehold.sources.files import metadata
 from safehold.sources.files.compare import kind_of
@@ -19,7 +19,7 @@ Tree = list[tuple[Entry, Any]]
 
 
 def _more(path: bytes, found: os.stat_result, kind: int) -> More | None:
-    fields: dict[str, Any] = {"xattrs": metadata.read_xattrs(path, follow=False)}
+    fields: dict[str, Any] = {"attributes": attributes(metadata.read_xattrs(path, follow=False))}
     if kind == SYMLINK:
         fields["target"] = os.readlink(path)
     if stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):

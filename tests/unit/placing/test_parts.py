@@ -120,7 +120,7 @@ def test_every_difference_is_named(tmp_path: Path) -> None:
     assert differences(folder, _entry(mode=0o600), None, None) == ["permissions are 0644, should be 0600"]
     assert differences(folder, _entry(mtime_ns=6), None, None) == ["modification time is 5, should be 6"]
     assert differences(folder, _entry(size=4), b"abcd", (7, 0)) == ["size is 3, should be 4", "owner is 0, should be 7"]
-    wanted = More(xattrs={"user.a": b"1"}, flags=0x40)
+    wanted = More(attributes={b"user.a": b"1"}, flags=0x40)
     assert differences(folder, _entry(more=wanted), None, None) == [
         "extended attribute user.a differs",
         "inode flags are 0x0, should be 0x40",

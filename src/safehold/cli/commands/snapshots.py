@@ -33,7 +33,7 @@ def run(call: Call) -> int:
     if call.out.as_json:
         call.out.result("", {"snapshots": [records.snapshot(stored) for stored in found]})
         return 0
-    rows = [["ID", "Time", "Host", "Files", "Size", "Tags", "Source"], *map(records.row, found)]
+    rows = [[*records.HEADINGS], *map(records.row, found)]
     for line in words.table(rows, frozenset({3, 4})) if found else []:
         call.out.result(line)
     call.out.result(words.count(len(found), "snapshot") + (" in the trash" if call.values.trash else ""))

@@ -89,7 +89,7 @@ def sentence(event: Event) -> str:
     """A note, a warning, or something done to a path (``action``), as a line."""
     if isinstance(event, Warn):
         path = f"{printable(event.path)}: " if event.path else ""
-        return f"safehold: warning: {path}{printable(event.message)} {event.hint}".rstrip()
+        return f"safehold: warning: {path}{words.advice(event.message, event.hint)}"
     if isinstance(event, Note):
         return printable(event.message)
     path, size = printable(getattr(event, "path", "")), getattr(event, "bytes", 0)

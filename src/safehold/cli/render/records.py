@@ -9,6 +9,8 @@ from safehold.cli.render import words
 from safehold.core.entries import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, KIND_NAMES, SOCKET, SYMLINK, Entry, Totals
 from safehold.repo.snapshots import Snapshot, Stored
 
+HEADINGS = ("ID", "Time", "Host", "Files", "Size", "Tags", "Source")
+"""Of the columns of ``row``."""
 SHORT = 8
 """Digits of an id that people are shown."""
 _FORMATS = {

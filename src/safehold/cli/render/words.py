@@ -53,6 +53,12 @@ def printable(path: bytes | str) -> str:
     return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
 
 
+def advice(message: str, hint: str) -> str:
+    """What happened and what to do, as two sentences; full stops and the hint's capital are put where they are missing."""
+    said = [text if text[-1] in ".!?" else f"{text}." for text in (message, hint[:1].upper() + hint[1:]) if text]
+    return printable(" ".join(said))
+
+
 def table(rows: list[list[str]], right: frozenset[int] = frozenset()) -> list[str]:
     """Lines of aligned columns; those in ``right`` flush right.  The first row is the heading."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -7,7 +7,7 @@ import stat
 
 import msgspec
 
-from safehold.core.entries import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, SYMLINK, Entry, More, Totals
+from safehold.core.entries import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, SYMLINK, Entry, More, Totals, attributes
 from safehold.core.events import Reporter, Warn
 from safehold.ops.backup.content import Content, ContentWriter
 from safehold.ops.backup.paged import LEAST, PAGE, PagedWriter, is_paged
@@ -92,7 +92,7 @@ class Capture:
         """The entry of an open folder whose tree is stored.  Raises ``OSError``."""
         xattrs = folder.file_xattrs(b"", folder.fd)
         flags = metadata.read_flags(folder.fd, st.st_dev)
-        more = More(totals=totals, xattrs=xattrs, flags=flags, birth_ns=metadata.read_birth(st))
+        more = More(totals=totals, attributes=attributes(xattrs), flags=flags, birth_ns=metadata.read_birth(st))
         return _entry(name, DIRECTORY, st, 0, tree, more)
 
     def plain_folder(self, name: bytes, st: os.stat_result, tree: bytes, totals: Totals) -> Entry:
@@ -190,7 +190,15 @@ class Capture:
         link = (st.st_dev, st.st_ino) if st.st_nlink > 1 else None
         if not (xattrs or flags or birth or link or holes or content.map):
             return None, failure
-        more = More(xattrs=xattrs, flags=flags, birth_ns=birth, link=link, holes=holes or None, map=content.map, paged=page)
+        more = More(
+            attributes=attributes(xattrs),
+            flags=flags,
+            birth_ns=birth,
+            link=link,
+            holes=holes or None,
+            map=content.map,
+            paged=page,
+        )
         return more, failure
 
     def _special(self, folder: Folder, name: bytes, st: os.stat_result) -> Entry:
@@ -199,7 +207,7 @@ class Capture:
             target=folder.link_target(name) if kind == SYMLINK else None,
             device=device_numbers(st) if kind in (CHAR_DEVICE, BLOCK_DEVICE) else None,
             link=(st.st_dev, st.st_ino) if st.st_nlink > 1 else None,
-            xattrs=folder.xattrs(name),
+            attributes=attributes(folder.xattrs(name)),
         )
         return _entry(name, kind, st, 0, b"", more)
 

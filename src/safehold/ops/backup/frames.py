@@ -9,7 +9,7 @@ from stat import S_ISDIR
 
 from blake3 import blake3
 
-from safehold.core.entries import DIRECTORY, FILE, Entry, Node, Totals
+from safehold.core.entries import DIRECTORY, Entry, Node
 from safehold.ops.backup.memory import Remembered
 from safehold.sources.files import metadata
 from safehold.sources.files.folders import Folder, Row, Vanished
@@ -62,24 +62,6 @@ def fingerprint(device: int, rows: list[Row]) -> bytes:
         for name, st in rows
     ]
     return blake3(b"".join([b"%d/" % device, *parts])).digest(16)
-
-
-def total(entries: list[Entry]) -> Totals:
-    """The totals of a folder with these entries."""
-    files = directories = others = size = 0
-    for entry in entries:
-        if entry.kind == FILE:
-            files += 1
-            size += entry.size
-        elif entry.kind == DIRECTORY:
-            below = entry.more.totals if entry.more and entry.more.totals else Totals()
-            files += below.files
-            directories += below.directories + 1
-            others += below.others
-            size += below.bytes
-        else:
-            others += 1
-    return Totals(files, directories, others, size)
 
 
 def node_of(entries: list[Entry]) -> Node:

@@ -58,6 +58,8 @@ class Memory:
         found = self._one("SELECT value FROM state WHERE name = 'snapshot'")
         self.snapshot = str(found[0]) if found else ""
         """The snapshot that the rows mirror; empty if none."""
+        self.above = self._above()
+        """Ids of the trees of the folders above what was backed up, in a row."""
         self.totals = self._totals()
         """Of that snapshot: what the next backup will find, more or less."""
 
@@ -118,8 +120,12 @@ class Memory:
         """Drop the row of something that is gone."""
         self._change("DELETE FROM folders WHERE key = ?", key)
 
-    def commit(self, snapshot: str, totals: Totals) -> None:
-        """The rows now mirror ``snapshot``; unless the database failed meanwhile, then they stay as they were before."""
+    def commit(self, snapshot: str, totals: Totals, above: bytes) -> None:
+        """The rows now mirror ``snapshot``; ``above``: tree ids of the folders above, in a row.
+
+        If the database failed meanwhile, the rows stay as they were before.
+        """
+        self._change("INSERT OR REPLACE INTO state VALUES ('above', ?)", (self._mark(b"above", above) + above).hex())
         self._change("INSERT OR REPLACE INTO state VALUES ('totals', ?)", msgspec.json.encode(totals).decode())
         self._change("INSERT OR REPLACE INTO state VALUES ('snapshot', ?)", snapshot)
         self._change("COMMIT")
@@ -127,6 +133,15 @@ class Memory:
     def close(self) -> None:
         """Drop what was not committed."""
         self._db.close()
+
+    def _above(self) -> bytes:
+        found = self._one("SELECT value FROM state WHERE name = 'above'")
+        try:
+            marked = bytes.fromhex(str(found[0])) if found else b""
+        except ValueError:
+            return b""
+        above = marked[_MARK:]
+        return above if self._mark(b"above", above) == marked[:_MARK] else b""
 
     def _totals(self) -> Totals:
         found = self._one("SELECT value FROM state WHERE name = 'totals'")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from safehold.core.errors import SessionExpired, StoreError
-from safehold.repo import snapshots
+from safehold.repo import adopt, seen, snapshots
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Snapshot
 from safehold.repo.writer import ChunkWriter, WriterOptions
@@ -26,25 +26,38 @@ class Result(msgspec.Struct, frozen=True):
     snapshot: Snapshot
 
 
-def record(repository: Repository, options: WriterOptions, build: Callable[[ChunkWriter], Snapshot]) -> Result:
+def record(
+    repository: Repository, options: WriterOptions, build: Callable[[ChunkWriter], Snapshot], *, remember: bool = True
+) -> Result:
     """Run ``build``, which can be run again, and commit its snapshot.
 
     If a prune took the session for dead, it is all done once more; what was stored is found again.
     """
     try:
-        return record_once(repository, options, build)
+        return record_once(repository, options, build, remember=remember)
     except SessionExpired:
-        return record_once(repository, options, build)
+        return record_once(repository, options, build, remember=remember)
 
 
-def record_once(repository: Repository, options: WriterOptions, build: Callable[[ChunkWriter], Snapshot]) -> Result:
+def record_once(
+    repository: Repository, options: WriterOptions, build: Callable[[ChunkWriter], Snapshot], *, remember: bool = True
+) -> Result:
     """Run ``build``, which stores everything a snapshot refers to, and commit the snapshot that it returns.
 
-    Raises ``SessionExpired``, with no snapshot made, if a prune took the session for dead.
+    Raises ``SessionExpired``, with no snapshot made, if a prune took the session for dead.  ``remember``: this machine will
+    miss the snapshot if it is gone, and name it as the previous one; not after a dry run.
     """
+    result = _record(repository, options, build)
+    if remember:
+        seen.remember(repository.cache, [result.id], last=(repository.keyring.slot_id.hex(), result.id))
+    return result
+
+
+def _record(repository: Repository, options: WriterOptions, build: Callable[[ChunkWriter], Snapshot]) -> Result:
     started = repository.clock.monotonic()
     with repository.session("backup") as session:
         repository.condemned()
+        repository.index.before_use(lambda: adopt.adopt(repository))
         writer = repository.writer(options)
         try:
             snapshot = build(writer)
@@ -56,7 +69,8 @@ def record_once(repository: Repository, options: WriterOptions, build: Callable[
             writer.salvage()
             raise
         seconds = round(repository.clock.monotonic() - started, 3)
-        snapshot = _with_added(snapshot, writer, seconds)
+        previous = seen.load(repository.cache).last.get(repository.keyring.slot_id.hex(), "")
+        snapshot = msgspec.structs.replace(_with_added(snapshot, writer, seconds), previous=previous)
         name = snapshots.commit(session, repository.seals, repository.store, writer.session, snapshot)
         return Result(name, snapshot)
 

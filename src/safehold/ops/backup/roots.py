@@ -10,7 +10,7 @@ import msgspec
 
 from safehold.core.entries import Entry, Totals
 from safehold.core.errors import SourceMissing, UsageError
-from safehold.ops.backup.frames import node_of, total
+from safehold.ops.backup.frames import node_of
 from safehold.repo import trees
 from safehold.repo.writer import ChunkWriter
 
@@ -68,17 +68,19 @@ def store(
     root: Root,
     walk: Callable[[Root, bytes], Entry | None],
     entry: Callable[[bytes, bytes, bytes, Totals], Entry],
+    above: list[bytes],
 ) -> tuple[bytes, Totals]:
     """Store everything below ``root``; its tree id and totals.
 
     ``walk`` stores a source, given its root and name; None if it could not.  ``entry`` makes the entry of a folder above,
-    given its path, name, tree and totals.
+    given its path, name, tree and totals.  The ids of the trees of folders above are added to ``above``.
     """
     whole = walk(root, b"") if root.is_source else None  # only / itself: other sources have a folder above them
     if whole is not None and whole.more is not None and whole.more.totals is not None:
         return whole.content, whole.more.totals
-    entries = list(_entries(writer, root, walk, entry))
-    return trees.write_node(writer, node_of(entries)), total(entries)
+    entries = list(_entries(writer, root, walk, entry, above))
+    above.append(trees.write_node(writer, node_of(entries)))
+    return above[-1], trees.total(entries)
 
 
 def _entries(
@@ -86,6 +88,7 @@ def _entries(
     root: Root,
     walk: Callable[[Root, bytes], Entry | None],
     entry: Callable[[bytes, bytes, bytes, Totals], Entry],
+    above: list[bytes],
 ) -> Iterator[Entry]:
     for name, child in sorted(root.below.items()):
         if child.is_source:
@@ -93,7 +96,7 @@ def _entries(
             if found is not None:
                 yield found
         else:
-            tree, totals = store(writer, child, walk, entry)
+            tree, totals = store(writer, child, walk, entry, above)
             yield entry(child.path, name, tree, totals)
 
 

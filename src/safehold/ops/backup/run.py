@@ -23,6 +23,7 @@ from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.paged import PAGE, PagedWriter
 from safehold.ops.backup.record import Result, record, user_name
 from safehold.ops.backup.walk import Walker, WalkOptions
+from safehold.repo import condemned, contents
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Snapshot, Source, Statistics
 from safehold.repo.writer import ChunkWriter, WriterOptions
@@ -70,26 +71,27 @@ class _Backup:
         self._paths = paths
         self._host = options.host or socket.gethostname()
         self._excluder = Excluder(options.excludes)
+        self._above: list[bytes] = []
 
     def run(self) -> Result:
+        options = self._options
         with self._memory() as memory:
-            result = record(self._repository, self._options.writer, lambda writer: self._walk(writer, memory))
-            if self._options.dry_run:
+            result = record(self._repository, options.writer, lambda w: self._walk(w, memory), remember=not options.dry_run)
+            if options.dry_run:
                 return msgspec.structs.replace(result, id="")
-            memory.commit(result.id, result.snapshot.totals)
+            memory.commit(result.id, result.snapshot.totals, b"".join(self._above))
             return result
 
     def _walk(self, writer: ChunkWriter, memory: Memory) -> Snapshot:
         repository, options = self._repository, self._options
         started_ns = repository.clock.now_ns()
         memory.reset()
-        # Not one in the trash: a prune that condemned before this session's mark may be about to remove it.
-        trusted = bool(memory.snapshot) and memory.snapshot in set(repository.snapshot_names())
+        trusted = self._is_trusted(memory.snapshot)
         older = None if memory.snapshot else previous.parent(repository, options.parent, self._host, self._paths)
         ticker = _Ticker(repository.report, repository.clock.monotonic, older.totals if older else memory.totals)
         content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), ticker.advance)
         paging = Paging(PagedWriter(writer, memory, ticker.advance, trusted=trusted), options.page_size or PAGE, options.paged)
-        capture = Capture(writer, content, paging, repository.report, trusted=trusted or older is not None)
+        capture = Capture(writer, content, paging, repository.report, trusted=self._is_trusted(older.id) if older else trusted)
         ticker.watch(capture)
         walk_options = WalkOptions(
             excluder=self._excluder,
@@ -103,7 +105,10 @@ class _Backup:
         )
         walker = Walker(writer, capture, memory, walk_options, repository.report, ticker.tick, older)
         sources = _Sources(walker, older)
-        tree, totals = roots.store(writer, roots.plan(self._paths), sources.store, _above(capture))
+        self._above = []
+        if trusted:
+            writer.assume(contents.split_ids(memory.above))
+        tree, totals = roots.store(writer, roots.plan(self._paths), sources.store, _above(capture), self._above)
         sources.require_one()
         counts = capture.counts
         statistics = Statistics(
@@ -122,6 +127,15 @@ class _Backup:
             parent=memory.snapshot if trusted else older.id if older else "",
             program=f"safehold {__version__}",
         )
+
+    def _is_trusted(self, name: str) -> bool:
+        """Whether all that the snapshot of that name refers to is stored, and stays so.
+
+        Not one in the trash: a prune that condemned before this session's mark may be about to remove it; nor one that a
+        repair found hurt.
+        """
+        repository = self._repository
+        return name in repository.snapshot_names() and name not in condemned.distrusted(repository.condemned())
 
     @contextmanager
     def _memory(self) -> Iterator[Memory]:

@@ -36,6 +36,8 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
     tags: list[str] = []
     host: str = ""
     writer: WriterOptions = WriterOptions()
+    dry_run: bool = False
+    """The store is one that changes nothing."""
 
 
 def back_up_stream(repository: Repository, stream: BinaryIO, options: StreamOptions) -> Result:
@@ -102,9 +104,10 @@ def _back_up(
         )
 
     try:
-        return record_once(repository, options.writer, build)
+        result = record_once(repository, options.writer, build, remember=not options.dry_run)
     except SessionExpired as error:
         raise SessionExpired(str(error), "What came in is used up; run it again.") from error
+    return msgspec.structs.replace(result, id="") if options.dry_run else result
 
 
 def _name(options: StreamOptions) -> bytes:

@@ -17,7 +17,7 @@ import msgspec
 from safehold.core.entries import DIRECTORY, Entry, Node, Totals
 from safehold.core.events import Note, Reporter, Warn
 from safehold.ops.backup.capture import AttributesLost, Capture
-from safehold.ops.backup.frames import Frame, down_to, fingerprint, node_of, parent_of, total, trees_of
+from safehold.ops.backup.frames import Frame, down_to, fingerprint, node_of, parent_of, trees_of
 from safehold.ops.backup.memory import Memory, Remembered
 from safehold.repo import trees
 from safehold.repo.writer import ChunkWriter
@@ -119,7 +119,7 @@ class Walker:
         if not frame.entries:
             self._memory.forget(frame.key)
             return None
-        remembered = Remembered(b"", b"", total(frame.entries), self._still_racy(frame.entries))
+        remembered = Remembered(b"", b"", trees.total(frame.entries), self._still_racy(frame.entries))
         self._memory.put(frame.key, remembered, Node(frame.entries))
         return frame.entries[0]
 
@@ -320,7 +320,7 @@ class Walker:
     def _store(self, frame: Frame) -> tuple[bytes, Totals]:
         node = node_of(frame.entries)
         tree = trees.write_node(self._writer, node)
-        totals = total(node.entries)
+        totals = trees.total(node.entries)
         remembered = Remembered(b"" if frame.failed else frame.fingerprint, tree, totals, self._still_racy(node.entries))
         if remembered != frame.remembered:
             self._memory.put(frame.key, remembered, node)

@@ -15,6 +15,10 @@ from safehold.repo.keys.format import Role, SlotClear, SlotSecrets, retired_key
 from safehold.repo.keys.survey import Survey
 
 
+class UnknownSigner(DamageError):
+    """The key slot of whoever signed is lost, damaged, or never was."""
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """The holder of one slot: whose signatures verify with ``public`` (Ed25519, 32 bytes)."""
@@ -139,7 +143,7 @@ class Keyring:
         """Who signed.  Raises ``DamageError`` where no slot of this repository did; retired slots count, too."""
         device = self.devices.get(slot_id)
         if device is None:
-            raise DamageError(
+            raise UnknownSigner(
                 f"A {kind} is signed by {slot_id.hex()[:8]}, which is no key slot of this repository.",
                 "It was forged, or that slot's object is lost; run `safehold check`.",
             )

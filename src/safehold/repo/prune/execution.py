@@ -8,10 +8,10 @@ import msgspec
 
 from safehold.core.errors import DamageError, DeletionRefused, ObjectMissing
 from safehold.core.events import Progress
-from safehold.repo import condemned, index, snapshots
+from safehold.repo import condemned, index, seen, snapshots
 from safehold.repo.condemned import Condemned
 from safehold.repo.packs import key_of
-from safehold.repo.prune import compaction, planning, survey, usage
+from safehold.repo.prune import compaction, planning, usage
 from safehold.repo.prune.barrier import Barrier, raise_barrier
 from safehold.repo.prune.model import PackUse, PrunePlan, PruneResult
 from safehold.repo.prune.planning import Analysis
@@ -70,7 +70,7 @@ class _Prune:
         self._replace_index(analysis, gone, moved)
         self._delete((key_of(pack.id) for pack in gone), "packs")
         self._tidy(records)
-        survey.remember(repository, analysis.survey.snapshots.difference(going))
+        seen.remember(repository.cache, (), going)
         done = PruneResult(
             snapshots=going,
             deleted=len(emptied),
@@ -140,10 +140,11 @@ class _Prune:
         repository = self._repository
         marks = repository.condemned()
         stored = set(snapshots.names(repository.store))
-        trash = [item.key for item in marks if item.condemned.trash and stored.isdisjoint(item.condemned.trash)]
+        named = {item.key: item.condemned.trash + item.condemned.distrust for item in marks}
+        over = [key for key, names in named.items() if names and stored.isdisjoint(names)]
         acts = {item.key for item in marks}
         orphans = [item.key for item in marks if item.condemned.act and item.condemned.act not in acts]
-        self._delete([*trash, *records, *orphans, *self._barrier.keys], "condemned")
+        self._delete([*over, *records, *orphans, *self._barrier.keys], "condemned")
 
     def _delete(self, keys: Iterable[str], phase: str) -> None:
         for number, key in enumerate(keys):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safehold.core.entries import DIRECTORY, Entry
 from safehold.core.errors import DamageError, FormatError
-from safehold.repo import references
+from safehold.repo import files
 from safehold.repo.prune.columns import Columns, Flags
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import ID_SIZE, TREE
@@ -89,18 +89,21 @@ class TreeWalk:
             elif entry.more is not None and entry.more.map is not None:
                 self._mark_map(entry, entry.more.map)
             elif entry.content:
-                self._marks.add(references.direct_chunks(entry))
+                self._marks.add(_chunks_of(entry))
         return below
 
     def _mark_map(self, entry: Entry, top: bytes) -> None:
+        self._marks.add(_chunks_of(entry))
         if top not in self._visited:
             self._visited.add(top)
-            self._mark_all(references.mapped_chunks(self._reader, entry))
-        self._mark_all([references.direct_chunks(entry)])
+            for _, name in files.references(self._reader, entry):
+                self._marks.add(name)
 
-    def _mark_all(self, ids: Iterable[bytes]) -> None:
-        for some in ids:
-            self._marks.add(some)
+
+def _chunks_of(entry: Entry) -> bytes:
+    if len(entry.content) % ID_SIZE:
+        raise FormatError(f"The entry {entry.name!r} does not list whole chunk ids.")
+    return entry.content
 
 
 def _tree_of(entry: Entry) -> bytes:

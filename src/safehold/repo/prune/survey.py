@@ -5,13 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from safehold.core.errors import DamageError, DeletionRefused
-from safehold.repo import condemned, index, snapshots
+from safehold.repo import condemned, index, seen, snapshots
 from safehold.repo.prune.columns import Columns
 from safehold.repo.prune.model import Options
 from safehold.repo.repository import Repository
 
 PACKS = "packs/"
-SEEN = "snapshots-seen"
 
 
 class Survey(msgspec.Struct, frozen=True):
@@ -40,26 +39,8 @@ def take(repository: Repository, options: Options) -> Survey:
     _check_packs(repository, survey)
     if not options.confirm_large:
         _check_snapshots(repository, survey)
-    remember(repository, stored)
+    seen.remember(repository.cache, stored, seen.vanished(repository.cache, stored, ()))
     return survey
-
-
-def remember(repository: Repository, names: frozenset[str]) -> None:
-    """Keep the ids of the stored snapshots in the local cache, to be missed next time; without a cache it goes without."""
-    try:
-        repository.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = repository.cache / f"{SEEN}.{repository.seals.random(4).hex()}"
-        partial.write_bytes(msgspec.msgpack.encode(sorted(names)))
-        partial.replace(repository.cache / SEEN)
-    except OSError:
-        return
-
-
-def _seen(repository: Repository) -> frozenset[str]:
-    try:
-        return frozenset(msgspec.msgpack.decode((repository.cache / SEEN).read_bytes(), type=list[str]))
-    except (OSError, msgspec.MsgspecError):
-        return frozenset()
 
 
 def _list_packs(repository: Repository) -> dict[bytes, int]:
@@ -102,15 +83,16 @@ def _check_packs(repository: Repository, survey: Survey) -> None:
 
 def _check_snapshots(repository: Repository, survey: Survey) -> None:
     """Raise ``DeletionRefused`` if snapshots are missing that nobody removed (restic #4612: a failed listing)."""
-    expected = _seen(repository) | condemned.trash(survey.condemned).keys()
-    missing = expected - survey.snapshots - condemned.removed(survey.condemned)
+    removed = condemned.removed(survey.condemned)
+    missing = condemned.trash(survey.condemned).keys() - survey.snapshots - removed
+    missing.update(seen.vanished(repository.cache, survey.snapshots, removed))
     if missing:
         raise DeletionRefused(
             f"{len(missing)} snapshots are not in the store's listing though nobody removed them, {min(missing)[:8]} for one; "
             "nothing was deleted.",
             "If the store is whole, try again.  If they are lost for good, prune with --confirm-large.",
         )
-    if not survey.snapshots and survey.packs and not condemned.removed(survey.condemned):
+    if not survey.snapshots and survey.packs and not removed:
         raise DeletionRefused(
             f"The store lists {len(survey.packs)} packs and not one snapshot; nothing was deleted.",
             "If no backup has ever been finished here, prune with --confirm-large.",
