@@ -90,7 +90,9 @@ def test_a_fifo_or_device_that_is_named_is_not_read(home: Home, tmp_path: Path, 
     assert made.snapshot.totals.others == 1
 
 
-@pytest.mark.parametrize(("paths", "error"), [(["missing"], SourceMissing), ([""], UsageError), (["a", "missing"], SourceMissing)])
+@pytest.mark.parametrize(
+    ("paths", "error"), [(["missing"], SourceMissing), ([""], UsageError), (["a", "missing"], SourceMissing)]
+)
 def test_what_is_not_there(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str], error: type[Exception]
 ) -> None:

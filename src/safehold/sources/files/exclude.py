@@ -57,7 +57,7 @@ def _rule(text: str) -> tuple[bool, bool, re.Pattern[str]]:
     body = body.rstrip("/")
     if not body:
         raise UsageError(f"The exclude pattern {text!r} would leave out everything.", "Name what is to be left out.")
-    front = "^" if body.startswith("/") else "(?:^|/)"
+    front = "^" if body.startswith("/") else "/"
     try:
         return keep, folders_only, re.compile(front + _expression(body) + r"\Z", re.DOTALL)
     except re.error as error:
