@@ -216,7 +216,7 @@ def _run(examples: int, steps: int) -> None:
 
 
 def test_random_histories() -> None:
-    _run(25, 30)
+    _run(80, 40)
 
 
 @pytest.mark.soak
