@@ -16,7 +16,7 @@ import pytest
 from homes import Home
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from safehold.core.errors import SafeholdError
 from safehold.ops import forget
@@ -26,6 +26,7 @@ from safehold.sources.files.placing.terms import Options
 from safehold.testing.stores import MemoryStore
 
 _NAMES = st.sampled_from(["a", "b", "c", "d/a", "d/b", "d/e/a", "d/e/b", "f/a", "f/x.img", "g"])
+_WHICH = st.integers(0, 1000)
 _SIZES = st.sampled_from([0, 1, 100, 5000, 70_000, 300_000, 4_300_000])
 
 Copy = dict[str, tuple[Any, ...]]
@@ -80,6 +81,11 @@ class Histories(RuleBasedStateMachine):
         with suppress(FileExistsError, NotADirectoryError):
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def _chosen(self, which: int) -> str | None:
+        """A snapshot.  Ids are random, so nothing that Hypothesis draws may depend on how many there are."""
+        names = list(self.copies)
+        return names[which % len(names)] if names else None
 
     @rule(name=_NAMES, size=_SIZES)
     def write(self, name: str, size: int) -> None:
@@ -161,10 +167,11 @@ class Histories(RuleBasedStateMachine):
     def lose_the_memory(self) -> None:
         shutil.rmtree(self.home.household.cache)
 
-    @precondition(lambda self: self.copies)
-    @rule(data=st.data())
-    def forget(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(sorted(self.copies)))
+    @rule(which=_WHICH)
+    def forget(self, which: int) -> None:
+        name = self._chosen(which)
+        if name is None:
+            return
         forget.forget(self.home.open(), [name])
         del self.copies[name]
 
@@ -172,19 +179,21 @@ class Histories(RuleBasedStateMachine):
     def prune(self) -> None:
         self.home.prune()
 
-    @precondition(lambda self: self.copies)
-    @rule(data=st.data())
-    def restore(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(sorted(self.copies)))
+    @rule(which=_WHICH)
+    def restore(self, which: int) -> None:
+        name = self._chosen(which)
+        if name is None:
+            return
         target = self.home.restored(name, self.source)
         assert _copied(target) == self.copies[name]
         shutil.rmtree(target)
 
-    @precondition(lambda self: self.copies)
-    @rule(data=st.data())
-    def rewind(self, data: st.DataObject) -> None:
+    @rule(which=_WHICH)
+    def rewind(self, which: int) -> None:
         """Restore over the source itself."""
-        name = data.draw(st.sampled_from(sorted(self.copies)))
+        name = self._chosen(which)
+        if name is None:
+            return
         repository = self.home.open()
         snapshot = snapshots.load(repository.seals, repository.store, name).snapshot
         restore(repository, snapshot, self.source, Options(delete=True), path=os.fsencode(self.source))
@@ -207,7 +216,7 @@ def _run(examples: int, steps: int) -> None:
 
 
 def test_random_histories() -> None:
-    _run(25, 30)
+    _run(80, 40)
 
 
 @pytest.mark.soak
