@@ -84,7 +84,8 @@ def mounted(household: Household, place: Path, words: str = "{}") -> Iterator[Se
     """A mount, gone afterwards."""
     served = start(household, place, words)
     try:
-        assert served.line() == "mounted"
+        said = served.line()
+        assert said == "mounted", said
         yield served
     finally:
         if served.process.poll() is None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from mounts import Served, mounted, start
 
+from safehold.ops.forget import forget
 from safehold.storage.local import LocalStore
 from safehold.testing.builders import Household
 
@@ -200,7 +201,7 @@ def test_new_and_forgotten_snapshots_show(household: Household, base: Path, sour
             assert len(os.listdir(running.place / "by-time")) == 2
             assert "new" in os.listdir(running.place / "tags")
         finally:
-            household.store.delete(f"snapshots/{result.id}")
+            forget(household.open(), [result.id])
         assert len(os.listdir(running.place / "by-time")) == 1
         assert os.readlink(running.latest) == before
 
