@@ -84,8 +84,8 @@ def mounted(household: Household, place: Path, words: str = "{}") -> Iterator[Se
     """A mount, gone afterwards."""
     served = start(household, place, words)
     try:
-        said = served.line()
-        assert said == "mounted", said
+        line = served.line()
+        assert line == "mounted", line
         yield served
     finally:
         if served.process.poll() is None:

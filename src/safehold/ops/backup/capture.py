@@ -23,6 +23,14 @@ BLOCK = 512
 SPARSE_FROM = 4096
 
 
+class AttributesLost(OSError):
+    """The bytes of a file are stored, but not all of its attributes could be read; ``entry`` is without them."""
+
+    def __init__(self, error: OSError, entry: Entry) -> None:
+        super().__init__(error.errno, f"its attributes could not be read ({error.strerror}); its bytes are stored")
+        self.entry = entry
+
+
 class Counts(msgspec.Struct):
     """What a walk has come by."""
 
@@ -69,7 +77,7 @@ class Capture:
         self._links: dict[tuple[int, int], Entry] = {}
 
     def entry(self, folder: Folder, name: bytes, st: os.stat_result, old: Entry | None, trusted_before: int) -> Entry:
-        """The entry of what is no folder.  Raises ``Vanished``, ``OSError``.
+        """The entry of what is no folder.  Raises ``Vanished``, ``AttributesLost``, ``OSError``.
 
         ``old``: its entry in the snapshot before; it is taken over if nothing shows a change and its ctime is before
         ``trusted_before``.
@@ -93,18 +101,19 @@ class Capture:
 
     def _file(self, folder: Folder, name: bytes, st: os.stat_result, old: Entry | None, trusted_before: int) -> Entry:
         counts = self.counts
-        counts.files += 1
-        counts.bytes += st.st_size
         if old is not None and old.ctime_ns < trusted_before and unchanged(old, st) and self._stored(old):
             counts.unchanged += 1
-            return old
-        entry = self._linked(folder, name, st) if st.st_nlink > 1 else self._read(folder, name, st)
-        if old is None or old.kind != FILE:
-            counts.new += 1
-        elif unchanged(old, st) and _same_content(old, entry):
-            counts.unchanged += 1  # it was read only to be sure
+            entry = _same_device(old, st)
         else:
-            counts.changed += 1
+            entry = self._linked(folder, name, st, old) if st.st_nlink > 1 else self._read(folder, name, st, old)
+            if old is None or old.kind != FILE:
+                counts.new += 1
+            elif unchanged(old, st) and _same_content(old, entry):
+                counts.unchanged += 1  # it was read only to be sure
+            else:
+                counts.changed += 1
+        counts.files += 1
+        counts.bytes += entry.size
         return entry
 
     def _stored(self, old: Entry) -> bool:
@@ -115,60 +124,73 @@ class Capture:
             return False  # a writer cannot look into the list
         return all(self._writer.knows(chunk) for chunk in contents.chunk_names(old))
 
-    def _linked(self, folder: Folder, name: bytes, st: os.stat_result) -> Entry:
+    def _linked(self, folder: Folder, name: bytes, st: os.stat_result, old: Entry | None) -> Entry:
         """A file of several names is read once."""
         link = (st.st_dev, st.st_ino)
         first = self._links.get(link)
         if first is None or not unchanged(first, st):
-            first = self._links[link] = self._read(folder, name, st)
+            first = self._links[link] = self._read(folder, name, st, old)
         return msgspec.structs.replace(first, name=name)
 
-    def _read(self, folder: Folder, name: bytes, st: os.stat_result) -> Entry:
+    def _read(self, folder: Folder, name: bytes, st: os.stat_result, old: Entry | None) -> Entry:
         for _ in range(ATTEMPTS):
             fd = folder.open_file(name)
             try:
-                if st.st_size >= self._content.large and not stat.S_ISREG(os.fstat(fd).st_mode):
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
                     raise Vanished  # something else by now, whose end might never come
                 holes = metadata.holes(fd, st.st_size) if _may_be_sparse(st) else []
-                content, page = self._store(fd, folder, name, st, holes)
-                more = self._more(folder, name, fd, st, content, holes, page)
+                content, page = self._store(fd, folder, name, st, holes, old)
+                more, failure = self._more(folder, name, fd, st, content, holes, page)
                 now = os.fstat(fd)
             finally:
                 os.close(fd)
-            if same_file(st, now):
-                return _entry(name, FILE, st, st.st_size, content.ids, more)
-            if not stat.S_ISREG(now.st_mode):
-                raise Vanished
+            changed = not same_file(st, now)
             st = now
+            if not changed:
+                break
+        else:
+            self._warn_changed(folder, name)
+        size = content.size if page else content.size + sum(holes[1::2])
+        entry = _entry(name, FILE, st, size, content.ids, more)
+        if failure is not None:
+            raise AttributesLost(failure, _never_unchanged(entry))
+        return _never_unchanged(entry) if changed else entry
+
+    def _warn_changed(self, folder: Folder, name: bytes) -> None:
         self._report(
             Warn(
                 code="changed-while-read",
                 message="Changed while it was read; what is stored may mix old and new.",
-                path=os.fsdecode(name),
+                path=os.fsdecode(folder.path + b"/" + name),
                 hint="Back up a snapshot of the file system, or stop the program that writes it.",
             )
         )
-        size = content.size if page else content.size + sum(holes[1::2])
-        return _entry(name, FILE, st, size, content.ids, more)
 
-    def _store(self, fd: int, folder: Folder, name: bytes, st: os.stat_result, holes: list[int]) -> tuple[Content, int]:
+    def _store(
+        self, fd: int, folder: Folder, name: bytes, st: os.stat_result, holes: list[int], old: Entry | None
+    ) -> tuple[Content, int]:
         """Store the content of an open file; with it the page size, or 0."""
         paging = self._paging
         if not paging.wants(name, st.st_size):
             return self._content.store(fd, st.st_size, holes), 0
-        stored = paging.writer.store(fd, folder.path + b"/" + name, st.st_size, paging.page, holes)
+        stored = paging.writer.store(fd, folder.path + b"/" + name, st.st_size, paging.page, holes, old)
         return Content(b"", stored.map, stored.size), paging.page
 
     def _more(
         self, folder: Folder, name: bytes, fd: int, st: os.stat_result, content: Content, holes: list[int], page: int
-    ) -> More | None:
-        xattrs = folder.file_xattrs(name, fd)
-        flags = metadata.read_flags(fd, st.st_dev)
+    ) -> tuple[More | None, OSError | None]:
+        """What few files have; and why some of it could not be read."""
+        xattrs, flags, failure = None, 0, None
+        try:
+            xattrs = folder.file_xattrs(name, fd)
+            flags = metadata.read_flags(fd, st.st_dev)
+        except OSError as error:
+            failure = error
         birth = metadata.read_birth(st)
         link = (st.st_dev, st.st_ino) if st.st_nlink > 1 else None
         if not (xattrs or flags or birth or link or holes or content.map):
-            return None
-        return More(
+            return None, failure
+        more = More(
             attributes=attributes(xattrs),
             flags=flags,
             birth_ns=birth,
@@ -177,6 +199,7 @@ class Capture:
             map=content.map,
             paged=page,
         )
+        return more, failure
 
     def _special(self, folder: Folder, name: bytes, st: os.stat_result) -> Entry:
         kind = kind_of(st.st_mode)
@@ -203,6 +226,18 @@ def unchanged(old: Entry, st: os.stat_result) -> bool:
 def _same_content(old: Entry, new: Entry) -> bool:
     maps = (old.more.map if old.more else None, new.more.map if new.more else None)
     return old.content == new.content and maps[0] == maps[1]
+
+
+def _same_device(old: Entry, st: os.stat_result) -> Entry:
+    """An unchanged file's entry, where its file system has another device number by now: hard links are known by that."""
+    if old.more is None or old.more.link in (None, (st.st_dev, st.st_ino)):
+        return old
+    return msgspec.structs.replace(old, more=msgspec.structs.replace(old.more, link=(st.st_dev, st.st_ino)))
+
+
+def _never_unchanged(entry: Entry) -> Entry:
+    """The entry of a file that must be read again next time, whatever it looks like."""
+    return msgspec.structs.replace(entry, ctime_ns=0)
 
 
 def _may_be_sparse(st: os.stat_result) -> bool:

@@ -124,10 +124,9 @@ def _reader(fd: int, size: int, holes: list[int]) -> Callable[[int], bytes]:
                 at, end = next(ranges, (0, 0))
                 if end == 0:
                     return b""
-            data = read_at(fd, min(most, end - at), at)
-            if data:
-                at += len(data)
-                return data
-            at = end  # cut off meanwhile
+            length = min(most, end - at)
+            data = read_at(fd, length, at) or bytes(length)  # zeros where it was cut off meanwhile, so that the holes stay right
+            at += len(data)
+            return data
 
     return read

@@ -4,13 +4,15 @@ A row per folder: a fingerprint of what its listing said, its tree id and totals
 read its own backups, so it cannot ask the repository).  When the fingerprint is the same, no entry of the folder has to be built.
 
 It is a hint.  The rows mirror one snapshot, whose id stands beside them: while that snapshot is stored, all it refers to is
-too.  When it is not, every chunk is looked up in the index before it is relied on.
+too.  When it is not, every chunk is looked up in the index before it is relied on.  A row is believed only if its mark (a keyed
+hash) is right, and a database that fails in the middle of a backup is given up without stopping the backup.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,19 +25,18 @@ from safehold.repo.trees import decode_node, encode_node
 
 NODE_LIMIT = 1 << 30
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS folders (
-    key BLOB PRIMARY KEY, fingerprint BLOB NOT NULL, tree BLOB NOT NULL, totals BLOB NOT NULL,
-    trusted_before INTEGER NOT NULL, node BLOB NOT NULL
-) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS folders (key BLOB PRIMARY KEY, row BLOB NOT NULL, node BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pages (
     key BLOB NOT NULL, number INTEGER NOT NULL, map BLOB NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (key, number)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 VERSION = "1"
+_MARK = 16
+"""Bytes of a row's mark."""
+_Value = bytes | str | int
 
 
-class Remembered(msgspec.Struct, frozen=True, gc=False):
+class Remembered(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A folder as the last backup left it."""
 
     fingerprint: bytes
@@ -52,14 +53,21 @@ class Memory:
         """``key``: seals nodes and names rows; known to this device only."""
         self._key = key
         self._random = random
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._failed = False
         self._db = _open(path)
-        self.snapshot = self._state("snapshot")
+        found = self._one("SELECT value FROM state WHERE name = 'snapshot'")
+        self.snapshot = str(found[0]) if found else ""
         """The snapshot that the rows mirror; empty if none."""
-        self.above = bytes.fromhex(self._state("above"))
+        self.above = self._above()
         """Ids of the trees of the folders above what was backed up, in a row."""
         self.totals = self._totals()
         """Of that snapshot: what the next backup will find, more or less."""
+
+    def reset(self) -> None:
+        """Drop what was not committed: a backup begins, perhaps for the second time."""
+        with suppress(sqlite3.Error):
+            self._db.execute("ROLLBACK")
+        self._change("BEGIN IMMEDIATE")
 
     def row_key(self, path: bytes) -> bytes:
         """The key of a folder's row."""
@@ -67,98 +75,127 @@ class Memory:
 
     def get(self, key: bytes) -> Remembered | None:
         """What is remembered of a folder, without its node."""
-        row = self._db.execute("SELECT fingerprint, tree, totals, trusted_before FROM folders WHERE key = ?", (key,)).fetchone()
-        if row is None:
+        found = self._one("SELECT row FROM folders WHERE key = ?", key)
+        if found is None:
             return None
-        return Remembered(row[0], row[1], msgspec.msgpack.decode(row[2], type=Totals), row[3])
+        row = found[0]
+        if not isinstance(row, bytes) or self._mark(key, row[_MARK:]) != row[:_MARK]:
+            return None
+        return _rows.decode(row[_MARK:])
 
     def node(self, key: bytes) -> Node | None:
         """The node of a folder; None if it is not remembered, or does not open."""
-        row = self._db.execute("SELECT node FROM folders WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            return None
-        try:
-            return decode_node(self._unseal(row[0], key))
-        except DamageError:
-            return None
+        found = self._one("SELECT node FROM folders WHERE key = ?", key)
+        data = self._unseal(found[0], key) if found else None
+        return decode_node(data) if data is not None else None
 
     def pages(self, key: bytes, number: int, group_map: bytes) -> bytes | None:
         """What is remembered of a group of a paged file whose group map has that id."""
-        row = self._db.execute(
-            "SELECT sealed FROM pages WHERE key = ? AND number = ? AND map = ?", (key, number, group_map)
-        ).fetchone()
-        try:
-            return self._unseal(row[0], key) if row else None
-        except DamageError:
-            return None
+        found = self._one("SELECT sealed FROM pages WHERE key = ? AND number = ? AND map = ?", key, number, group_map)
+        return self._unseal(found[0], key + group_map) if found else None
 
     def page_maps(self, key: bytes) -> list[bytes]:
         """The ids of the group maps of a paged file, in order."""
-        rows = self._db.execute("SELECT map FROM pages WHERE key = ? ORDER BY number", (key,))
-        return [row[0] for row in rows]
+        try:
+            return [row[0] for row in self._db.execute("SELECT map FROM pages WHERE key = ? ORDER BY number", (key,))]
+        except sqlite3.Error:
+            return []
 
     def put_pages(self, key: bytes, number: int, group_map: bytes, data: bytes) -> None:
         """Remember a group of a paged file, once ``commit`` is called."""
-        self._db.execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?)", (key, number, group_map, self._seal(data, key)))
+        sealed = self._seal(data, key + group_map)
+        self._change("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?)", key, number, group_map, sealed)
 
     def cut_pages(self, key: bytes, groups: int) -> None:
         """Drop what is remembered of a paged file beyond that many groups."""
-        self._db.execute("DELETE FROM pages WHERE key = ? AND number >= ?", (key, groups))
+        self._change("DELETE FROM pages WHERE key = ? AND number >= ?", key, groups)
 
     def put(self, key: bytes, remembered: Remembered, node: Node) -> None:
         """Remember a folder, once ``commit`` is called."""
+        row = _encoder.encode(remembered)
         sealed = self._seal(encode_node(node), key)
-        totals = msgspec.msgpack.encode(remembered.totals)
-        row = (key, remembered.fingerprint, remembered.tree, totals, remembered.trusted_before, sealed)
-        self._db.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?, ?, ?, ?)", row)
+        self._change("INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", key, self._mark(key, row) + row, sealed)
 
-    def forget(self, keys: Iterable[bytes]) -> None:
-        """Drop rows of folders that are gone."""
-        self._db.executemany("DELETE FROM folders WHERE key = ?", ((key,) for key in keys))
+    def forget(self, key: bytes) -> None:
+        """Drop the row of something that is gone."""
+        self._change("DELETE FROM folders WHERE key = ?", key)
 
     def commit(self, snapshot: str, totals: Totals, above: bytes) -> None:
-        """The rows now mirror ``snapshot``; ``above``: tree ids of the folders above, in a row."""
-        self._db.execute("INSERT OR REPLACE INTO state VALUES ('totals', ?)", (msgspec.json.encode(totals).decode(),))
-        self._db.execute("INSERT OR REPLACE INTO state VALUES ('above', ?)", (above.hex(),))
-        self._db.execute("INSERT OR REPLACE INTO state VALUES ('snapshot', ?)", (snapshot,))
-        self._db.execute("COMMIT")
+        """The rows now mirror ``snapshot``; ``above``: tree ids of the folders above, in a row.
 
-    def reset(self) -> None:
-        """Drop what was not committed, and begin again."""
-        self._db.execute("ROLLBACK")
-        self._db.execute("BEGIN IMMEDIATE")
+        If the database failed meanwhile, the rows stay as they were before.
+        """
+        self._change("INSERT OR REPLACE INTO state VALUES ('above', ?)", (self._mark(b"above", above) + above).hex())
+        self._change("INSERT OR REPLACE INTO state VALUES ('totals', ?)", msgspec.json.encode(totals).decode())
+        self._change("INSERT OR REPLACE INTO state VALUES ('snapshot', ?)", snapshot)
+        self._change("COMMIT")
 
     def close(self) -> None:
         """Drop what was not committed."""
         self._db.close()
 
+    def _above(self) -> bytes:
+        found = self._one("SELECT value FROM state WHERE name = 'above'")
+        try:
+            marked = bytes.fromhex(str(found[0])) if found else b""
+        except ValueError:
+            return b""
+        above = marked[_MARK:]
+        return above if self._mark(b"above", above) == marked[:_MARK] else b""
+
+    def _totals(self) -> Totals:
+        found = self._one("SELECT value FROM state WHERE name = 'totals'")
+        try:
+            return msgspec.json.decode(str(found[0]) if found else "", type=Totals)
+        except msgspec.MsgspecError:
+            return Totals()
+
+    def _one(self, query: str, *values: _Value) -> tuple[_Value, ...] | None:
+        """The first row of a query; None if there is none, or the database is broken."""
+        try:
+            found: tuple[_Value, ...] | None = self._db.execute(query, values).fetchone()
+        except sqlite3.Error:
+            return None
+        return found
+
+    def _change(self, statement: str, *values: _Value) -> None:
+        """After one failure (a full disk, say) nothing is changed any more, so that nothing is committed in part."""
+        if not self._failed:
+            try:
+                self._db.execute(statement, values)
+            except sqlite3.Error:
+                self._failed = True
+
+    def _mark(self, key: bytes, row: bytes) -> bytes:
+        return blake3(key + row, key=self._key).digest(_MARK)
+
     def _seal(self, data: bytes, key: bytes) -> bytes:
         nonce = self._random(12)
         return nonce + sealing.aead_seal(self._key, nonce, compression.pack(data, 1), key)
 
-    def _unseal(self, sealed: bytes, key: bytes) -> bytes:
-        return compression.unpack(sealing.aead_open(self._key, sealed[:12], sealed[12:], key), NODE_LIMIT)
-
-    def _totals(self) -> Totals:
+    def _unseal(self, sealed: _Value, key: bytes) -> bytes | None:
+        if not isinstance(sealed, bytes):
+            return None
         try:
-            return msgspec.json.decode(self._state("totals"), type=Totals)
-        except msgspec.MsgspecError:
-            return Totals()
+            return compression.unpack(sealing.aead_open(self._key, sealed[:12], sealed[12:], key), NODE_LIMIT)
+        except DamageError:
+            return None
 
-    def _state(self, name: str) -> str:
-        row = self._db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
-        return row[0] if row else ""
+
+_encoder = msgspec.msgpack.Encoder()
+_rows = msgspec.msgpack.Decoder(Remembered)
 
 
 def _open(path: Path) -> sqlite3.Connection:
     """The database, with its write lock held; one that is broken or of another version is made anew: it is only a hint."""
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _connect(path)
-    except sqlite3.OperationalError:
-        return _connect(":memory:")  # another backup of the same paths is running: this one remembers nothing
+    except (OSError, sqlite3.OperationalError):
+        return _connect(":memory:")  # another backup of the same paths is running, or the folder takes nothing: remember nothing
     except sqlite3.DatabaseError:
-        for leftover in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-journal")):
-            leftover.unlink(missing_ok=True)
+        for ending in ("", "-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
         return _connect(path)
 
 
@@ -169,11 +206,12 @@ def _connect(path: Path | str) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
+        db.execute("INSERT OR IGNORE INTO state VALUES ('version', ?)", (VERSION,))
+        if db.execute("SELECT value FROM state WHERE name = 'version'").fetchone() != (VERSION,):
+            raise sqlite3.DatabaseError("of another version")
         db.executescript(SCHEMA)
         db.execute("BEGIN IMMEDIATE")
-        db.execute("INSERT OR IGNORE INTO state VALUES ('version', ?)", (VERSION,))
-        if db.execute("SELECT value FROM state WHERE name = 'version'").fetchone()[0] != VERSION:
-            raise sqlite3.DatabaseError("of another version")
     except sqlite3.Error:
         db.close()
         raise

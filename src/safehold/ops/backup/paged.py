@@ -9,7 +9,7 @@ from itertools import islice
 
 import msgspec
 
-from safehold.core.entries import data_ranges
+from safehold.core.entries import Entry, data_ranges
 from safehold.ops.backup.memory import Memory
 from safehold.repo import contents
 from safehold.repo.paged import BLOCK, GROUP, HASH, Block, Extent, decode_group, encode_group, page_hashes
@@ -61,19 +61,28 @@ class PagedWriter:
         self._writer = writer
         self._memory = memory
         self._trusted = trusted
+        self._sure = False
+        """What is remembered of the file at hand is known to be stored."""
 
-    def store(self, fd: int, path: bytes, size: int, page: int, holes: list[int]) -> Stored:
-        """The content of an open file, remembered by ``path``.  Blocks in ``holes`` are not read, nor bytes beyond ``size``."""
+    def store(self, fd: int, path: bytes, size: int, page: int, holes: list[int], old: Entry | None) -> Stored:
+        """The content of an open file, remembered by ``path``.  Blocks in ``holes`` are not read, nor bytes beyond ``size``.
+
+        ``old``: its entry in the snapshot that the memory mirrors.
+        """
         key = self._memory.row_key(b"pages\0%d\0" % page + path)
         known = self._memory.page_maps(key)
+        self._sure = self._trusted and self._mirrors(old, known)
         blocks = _blocks(fd, size, holes)
-        rows = []
-        for number in range(-(-size // (GROUP * BLOCK))):
-            name = self._group(key, number, islice(blocks, GROUP), self._old(key, number, known), page)
-            rows.append((name, min(GROUP * BLOCK, size - number * GROUP * BLOCK)))
-        self._memory.cut_pages(key, len(rows))
-        top = b"".join(contents.TOP_ROW.pack(name, length) for name, length in rows)
-        return Stored(self._writer.add(MAP, top), size)
+        names = [
+            self._group(key, number, islice(blocks, GROUP), self._old(key, number, known), page)
+            for number in range(-(-size // (GROUP * BLOCK)))
+        ]
+        self._memory.cut_pages(key, len(names))
+        return Stored(self._writer.add(MAP, _top_map(names, size)), size)
+
+    def _mirrors(self, old: Entry | None, known: list[bytes]) -> bool:
+        """Whether these groups are what that entry refers to; rows may be older, if the file could not be read meanwhile."""
+        return old is not None and old.more is not None and old.more.map == self._writer.name(MAP, _top_map(known, old.size))
 
     def _old(self, key: bytes, number: int, known: list[bytes]) -> Remembered | None:
         data = self._memory.pages(key, number, known[number]) if number < len(known) else None
@@ -118,7 +127,7 @@ class PagedWriter:
 
     def _stored(self, old: Block) -> bool:
         """Whether everything an old block needs can be relied on."""
-        if self._trusted:
+        if self._sure:
             return True
         knows = self._writer.knows
         return all(knows(extent.chunk) for extent in old.extents) and (not old.hashes or knows(old.hashes))
@@ -137,6 +146,11 @@ class PagedWriter:
             piece = data[first * page : last * page]
             new.append(Extent(first * page, self._writer.add(DATA, piece, group=PAGES), 0, len(piece)))
         return splice(old.extents, new)
+
+
+def _top_map(names: list[bytes], size: int) -> bytes:
+    rows = (contents.TOP_ROW.pack(name, min(GROUP * BLOCK, size - n * GROUP * BLOCK)) for n, name in enumerate(names))
+    return b"".join(rows) if len(names) == -(-size // (GROUP * BLOCK)) else b""
 
 
 def splice(old: list[Extent], new: list[Extent]) -> list[Extent]:

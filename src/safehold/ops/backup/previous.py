@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from safehold.core.entries import DIRECTORY, Node
-from safehold.core.errors import DamageError, PathMissing
+from safehold.core.entries import DIRECTORY, Entry, Node
+from safehold.core.errors import DamageError, PathMissing, SnapshotMissing
 from safehold.ops.backup import roots
 from safehold.repo import trees
 from safehold.repo.repository import Repository
@@ -15,6 +15,7 @@ class Parent:
 
     def __init__(self, repository: Repository, stored: Stored) -> None:
         self.id = stored.id
+        """Of the snapshot."""
         self.time_ns = stored.snapshot.time_ns
         self.totals = stored.snapshot.totals
         self._reader = repository.reader
@@ -22,13 +23,18 @@ class Parent:
 
     def tree(self, path: bytes) -> bytes | None:
         """The tree of the folder with that absolute path; None if it is not in the snapshot."""
+        names = roots.components(path)
+        if not names:
+            return self._root
+        entry = self.entry(path)
+        return entry.content if entry is not None and entry.kind == DIRECTORY else None
+
+    def entry(self, path: bytes) -> Entry | None:
+        """The entry with that absolute path; None if it is not in the snapshot."""
         try:
-            entry = trees.find(self._reader, self._root, b"/".join(roots.components(path)))
+            return trees.find(self._reader, self._root, b"/".join(roots.components(path)))
         except (PathMissing, DamageError):
             return None
-        if entry is None:
-            return self._root
-        return entry.content if entry.kind == DIRECTORY else None
 
     def node(self, tree: bytes) -> Node | None:
         """A folder of it; None if it is damaged."""
@@ -39,10 +45,23 @@ class Parent:
 
 
 def parent(repository: Repository, wanted: str, host: str, paths: list[bytes]) -> Parent | None:
-    """The snapshot ``wanted`` (an id), else the newest one of the same host and paths; None for a key that cannot read."""
+    """The snapshot ``wanted`` (an id), else the newest of the same host, paths and key, a complete one if there is one.
+
+    None for a key that cannot read.  That of another key is not taken unasked: a hijacked machine could make one in which
+    rubbish passes for this machine's unchanged files.  Raises ``SnapshotMissing``.
+    """
     if not repository.seals.can_read:
         return None
     if wanted:
-        return next((Parent(repository, stored) for stored in repository.load_snapshots([wanted])), None)
-    fitting = [s for s in repository.visible_snapshots() if s.snapshot.host == host and s.snapshot.source.paths == paths]
-    return Parent(repository, fitting[-1]) if fitting else None
+        found = repository.load_snapshots([name for name in repository.snapshot_names() if name == wanted])
+        if not found:
+            raise SnapshotMissing(f"There is no snapshot {wanted} to compare with.", "`safehold snapshots` lists them.")
+        return Parent(repository, found[0])
+    own = repository.keyring.slot_id
+    fitting = [
+        s
+        for s in repository.visible_snapshots()
+        if s.signer == own and s.snapshot.host == host and s.snapshot.source.paths == paths
+    ]
+    best = [s for s in fitting if not s.snapshot.incomplete] or fitting
+    return Parent(repository, best[-1]) if best else None

@@ -29,15 +29,25 @@ class Result(msgspec.Struct, frozen=True):
 def record(
     repository: Repository, options: WriterOptions, build: Callable[[ChunkWriter], Snapshot], *, remember: bool = True
 ) -> Result:
-    """Run ``build``, which stores everything a snapshot refers to, and commit the snapshot that it returns.
+    """Run ``build``, which can be run again, and commit its snapshot.
 
-    If a prune took the session for dead, it is all done once more; what was stored is found again.  ``remember``: this
-    machine will miss the snapshot if it is gone, and name it as the previous one; not after a dry run.
+    If a prune took the session for dead, it is all done once more; what was stored is found again.
     """
     try:
-        result = _record(repository, options, build)
+        return record_once(repository, options, build, remember=remember)
     except SessionExpired:
-        result = _record(repository, options, build)
+        return record_once(repository, options, build, remember=remember)
+
+
+def record_once(
+    repository: Repository, options: WriterOptions, build: Callable[[ChunkWriter], Snapshot], *, remember: bool = True
+) -> Result:
+    """Run ``build``, which stores everything a snapshot refers to, and commit the snapshot that it returns.
+
+    Raises ``SessionExpired``, with no snapshot made, if a prune took the session for dead.  ``remember``: this machine will
+    miss the snapshot if it is gone, and name it as the previous one; not after a dry run.
+    """
+    result = _record(repository, options, build)
     if remember:
         seen.remember(repository.cache, [result.id], last=(repository.keyring.slot_id.hex(), result.id))
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ from blake3 import blake3
 from safehold import __version__
 from safehold.codec.chunker import Chunker
 from safehold.core.entries import Entry, Totals
+from safehold.core.errors import SourceMissing, UsageError
 from safehold.core.events import Progress, Reporter
 from safehold.ops.backup import previous, roots
 from safehold.ops.backup.capture import Capture, Paging
@@ -59,6 +60,7 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
 def back_up(repository: Repository, options: BackupOptions) -> Result:
     """Back up files and folders.  Raises ``SourceMissing`` before anything is written, ``StoreFull`` and other store errors."""
     paths = roots.resolve(options.paths)
+    _refuse_repository(repository, paths)
     return _Backup(repository, options, paths).run()
 
 
@@ -89,12 +91,12 @@ class _Backup:
         ticker = _Ticker(repository.report, repository.clock.monotonic, older.totals if older else memory.totals)
         content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), ticker.advance)
         paging = Paging(PagedWriter(writer, memory, ticker.advance, trusted=trusted), options.page_size or PAGE, options.paged)
-        capture = Capture(writer, content, paging, repository.report, trusted=trusted)
+        capture = Capture(writer, content, paging, repository.report, trusted=self._is_trusted(older.id) if older else trusted)
         ticker.watch(capture)
         walk_options = WalkOptions(
             excluder=self._excluder,
             exclude_caches=options.exclude_caches,
-            one_file_system=options.one_file_system,
+            devices=_devices(options.paths) if options.one_file_system else frozenset(),
             skip=_own_folders(repository),
             trusted=trusted,
             trusted_before=started_ns - RACY_NS,
@@ -102,11 +104,12 @@ class _Backup:
             force=options.force,
         )
         walker = Walker(writer, capture, memory, walk_options, repository.report, ticker.tick, older)
-        source = _source(walker, capture, older)
+        sources = _Sources(walker, older)
         self._above = []
         if trusted:
             writer.assume(contents.split_ids(memory.above))
-        tree, totals = roots.store(writer, roots.plan(self._paths), source, _above(capture), self._above)
+        tree, totals = roots.store(writer, roots.plan(self._paths), sources.store, _above(capture), self._above)
+        sources.require_one()
         counts = capture.counts
         statistics = Statistics(
             new=counts.new, changed=counts.changed, unchanged=counts.unchanged, read=ticker.read, errors=counts.errors
@@ -136,9 +139,8 @@ class _Backup:
 
     @contextmanager
     def _memory(self) -> Iterator[Memory]:
-        """The local memory of these paths, under these rules."""
-        rules = (self._host, self._paths, self._options.excludes, self._options.exclude_caches, self._options.one_file_system)
-        name = blake3(msgspec.msgpack.encode(rules)).hexdigest(16)
+        """The local memory of these paths, whatever is excluded: that shows in the fingerprints."""
+        name = blake3(msgspec.msgpack.encode((self._host, self._paths))).hexdigest(16)
         repository = self._repository
         memory = Memory(repository.cache / f"files-{name}.db", repository.seals.cache_key, repository.seals.random)
         try:
@@ -183,24 +185,61 @@ class _Ticker:
             )
 
 
-def _source(walker: Walker, capture: Capture, older: previous.Parent | None) -> Callable[[roots.Root, bytes], Entry | None]:
-    def store(root: roots.Root, name: bytes) -> Entry | None:
-        if os.path.isdir(root.path) and not os.path.islink(root.path):
-            return walker.walk(root.path, name, older.tree(root.path) if older else None)
-        folder = Folder.at(os.path.dirname(root.path))
+class _Sources:
+    """Stores one source after the other; one that cannot be read does not keep the others from being stored."""
+
+    def __init__(self, walker: Walker, older: previous.Parent | None) -> None:
+        self._walker = walker
+        self._older = older
+        self._stored = 0
+        self._failure: OSError | None = None
+
+    def store(self, root: roots.Root, name: bytes) -> Entry | None:
         try:
-            return capture.entry(folder, name, folder.look(name), None, 0)
+            entry = self._store(root.path, name)
+        except OSError as error:
+            self._failure = error
+            self._walker.lost(root.path, error)
+            return None
+        self._stored += entry is not None
+        return entry
+
+    def require_one(self) -> None:
+        """Raise ``SourceMissing`` if nothing at all could be read: there is nothing to make a snapshot of."""
+        if not self._stored:
+            reason = f": {self._failure.strerror}" if self._failure else ""
+            raise SourceMissing(f"Nothing could be read of what was to be backed up{reason}.", "No snapshot was made.")
+
+    def _store(self, path: bytes, name: bytes) -> Entry | None:
+        older = self._older
+        if os.path.isdir(path) and not os.path.islink(path):
+            return self._walker.walk(path, name, older.tree(path) if older else None)
+        return self._walker.single(path, name, older.entry(path) if older else None)
+
+
+def _above(capture: Capture) -> Callable[[bytes, bytes, bytes, Totals], Entry]:
+    def entry(path: bytes, name: bytes, tree: bytes, totals: Totals) -> Entry:
+        try:
+            folder = Folder.at(path)
+        except OSError:  # it may be passed through, but not read: its attributes are not of the source
+            return capture.plain_folder(name, os.stat(path), tree, totals)
+        try:
+            return capture.folder(folder, name, folder.stat(), tree, totals)
+        except OSError:
+            return capture.plain_folder(name, folder.stat(), tree, totals)
         finally:
             folder.close()
 
-    return store
-
-
-def _above(capture: Capture) -> Callable[[Folder, bytes, bytes, Totals], Entry]:
-    def entry(folder: Folder, name: bytes, tree: bytes, totals: Totals) -> Entry:
-        return capture.folder(folder, name, folder.stat(), tree, totals)
-
     return entry
+
+
+def _devices(paths: list[str]) -> frozenset[int]:
+    """The file systems that the sources lie on, those too that lie in another source."""
+    found = set()
+    for path in paths:
+        with suppress(OSError):
+            found.add(os.stat(path).st_dev)
+    return frozenset(found)
 
 
 def _own_folders(repository: Repository) -> frozenset[tuple[int, int]]:
@@ -213,3 +252,11 @@ def _own_folders(repository: Repository) -> frozenset[tuple[int, int]]:
             continue
         found.add((st.st_dev, st.st_ino))
     return frozenset(found)
+
+
+def _refuse_repository(repository: Repository, paths: list[bytes]) -> None:
+    """A source in the repository itself would grow while it is read."""
+    where = repository.store.location
+    for path in paths:
+        if "://" not in where and Path(os.path.realpath(os.fsdecode(path))).is_relative_to(os.path.realpath(where)):
+            raise UsageError(f"{os.fsdecode(path)} lies in the repository itself.", "Name a folder outside it.")

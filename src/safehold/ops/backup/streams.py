@@ -14,10 +14,10 @@ import msgspec
 from safehold import __version__
 from safehold.codec.chunker import Chunker
 from safehold.core.entries import FILE, Entry, More, Node, Totals
-from safehold.core.errors import CommandFailed, UsageError
+from safehold.core.errors import CommandFailed, SessionExpired, UsageError
 from safehold.core.events import Progress
 from safehold.ops.backup.content import ContentWriter
-from safehold.ops.backup.record import Result, record, user_name
+from safehold.ops.backup.record import Result, record_once, user_name
 from safehold.repo import trees
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Snapshot, Source, Statistics
@@ -41,7 +41,10 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def back_up_stream(repository: Repository, stream: BinaryIO, options: StreamOptions) -> Result:
-    """Back up everything that can be read from ``stream``.  Raises ``UsageError`` for a name that no file can have."""
+    """Back up everything that can be read from ``stream``.  Raises ``UsageError`` for a name that no file can have.
+
+    Raises ``SessionExpired`` if a prune took it for dead: a stream cannot be read twice, so it is not tried again.
+    """
     read = stream.read1 if hasattr(stream, "read1") else stream.read
     return _back_up(repository, Source(kind="stdin", paths=[_name(options)]), read, lambda: None, options)
 
@@ -100,7 +103,10 @@ def _back_up(
             program=f"safehold {__version__}",
         )
 
-    result = record(repository, options.writer, build, remember=not options.dry_run)
+    try:
+        result = record_once(repository, options.writer, build, remember=not options.dry_run)
+    except SessionExpired as error:
+        raise SessionExpired(str(error), "What came in is used up; run it again.") from error
     return msgspec.structs.replace(result, id="") if options.dry_run else result
 
 

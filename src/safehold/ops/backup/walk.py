@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 from collections.abc import Callable
 from stat import S_ISDIR, S_ISREG
 from typing import Protocol
 
 import msgspec
-from blake3 import blake3
 
 from safehold.core.entries import DIRECTORY, Entry, Node, Totals
 from safehold.core.events import Note, Reporter, Warn
-from safehold.ops.backup.capture import Capture
+from safehold.ops.backup.capture import AttributesLost, Capture
+from safehold.ops.backup.frames import Frame, down_to, fingerprint, node_of, parent_of, trees_of
 from safehold.ops.backup.memory import Memory, Remembered
 from safehold.repo import trees
 from safehold.repo.writer import ChunkWriter
-from safehold.sources.files import metadata
 from safehold.sources.files.exclude import CACHEDIR_SIGNATURE, CACHEDIR_TAG, Excluder
 from safehold.sources.files.folders import Folder, Row, Vanished
 
 OPEN_FOLDERS = 256
 """So many folders of the path to where the walk is are kept open; those above are opened again by way of ``..``."""
 ALWAYS = 1 << 63
-_STAT = struct.Struct("<QqqqI")
 
 
 class Previous(Protocol):
@@ -44,7 +41,8 @@ class WalkOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     excluder: Excluder
     exclude_caches: bool = False
-    one_file_system: bool = False
+    devices: frozenset[int] = frozenset()
+    """The file systems that are entered (st_dev); empty: all."""
     skip: frozenset[tuple[int, int]] = frozenset()
     """(device, inode) of folders that are never entered: the repository, the local cache."""
     trusted: bool = False
@@ -55,36 +53,6 @@ class WalkOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The same boundary of the snapshot before, for folders that only the repository remembers."""
     force: bool = False
     """Read every file, whatever is remembered."""
-
-
-class Frame:
-    """A folder being walked."""
-
-    __slots__ = ("entries", "failed", "fingerprint", "folder", "folders", "key", "name", "old", "path", "position", "remembered",
-                 "same", "stat")  # fmt: skip
-
-    def __init__(self, folder: Folder, name: bytes, path: bytes, old: Node | None) -> None:
-        self.folder = folder
-        self.name = name
-        self.path = path
-        self.stat = folder.stat()
-        self.old = old
-        """The node of the snapshot before, where it comes from the repository."""
-        self.key = b""
-        self.remembered: Remembered | None = None
-        self.fingerprint = b""
-        self.folders: list[Row] = []
-        self.position = 0
-        """How many of ``folders`` are done."""
-        self.entries: list[Entry] = []
-        self.same = False
-        """So far, nothing in it or below it differs from what is remembered; then ``entries`` is not filled."""
-        self.failed = False
-        """Something of it could not be read, so it must be looked at again next time."""
-
-    def below(self, name: bytes) -> bytes:
-        """The path of something in it."""
-        return self.path.rstrip(b"/") + b"/" + name
 
 
 class Walker:
@@ -116,42 +84,79 @@ class Walker:
         ``old``: its tree in the snapshot before, used where there is no local memory of it.
         """
         stack = [Frame(Folder.at(path), name, path, self._old_node(old))]
-        device = stack[0].stat.st_dev
         try:
-            self._begin(stack[0])
+            self._begin(stack[0], None)
             while True:
                 frame = stack[-1]
                 if frame.position < len(frame.folders):
-                    self._descend(stack, device)
+                    self._descend(stack)
                     continue
                 parent = stack[-2] if len(stack) > 1 else None
                 entry = self._end(frame, parent)
                 if parent is None:
                     assert entry is not None
                     return entry
-                self._return(parent, frame, entry)
+                self._return(stack, entry)
                 stack.pop().folder.close()
         finally:
             for frame in stack:
                 frame.folder.close()
 
-    def _begin(self, frame: Frame) -> None:
+    def single(self, path: bytes, name: bytes, old: Entry | None = None) -> Entry | None:
+        """Store what is no folder; its entry, or None if it could not be read, which is told.
+
+        ``old``: its entry in the snapshot before, used where there is no local memory of it.
+        """
+        frame = Frame(Folder.at(os.path.dirname(path)), b"", os.path.dirname(path), Node([old]) if old else None)
+        try:
+            frame.key = self._memory.row_key(path)
+            frame.remembered = self._memory.get(frame.key)
+            self._other(frame, name, frame.folder.look(name), self._known(frame).get(name))
+        except Vanished:
+            self._lost(frame, name, OSError(errno.ENOENT, "it is gone"))
+        finally:
+            frame.folder.close()
+        if not frame.entries:
+            self._memory.forget(frame.key)
+            return None
+        remembered = Remembered(b"", b"", trees.total(frame.entries), self._still_racy(frame.entries))
+        self._memory.put(frame.key, remembered, Node(frame.entries))
+        return frame.entries[0]
+
+    def lost(self, path: bytes, error: OSError) -> None:
+        """A source as a whole could not be read."""
+        self._memory.forget(self._memory.row_key(path))
+        self._tell_lost(path, error)
+
+    def _begin(self, frame: Frame, parent: Frame | None) -> None:
         """List the folder, and take in everything of it that is no folder."""
         self._tick(frame.path)
         rows = self._rows(frame)
         frame.key = self._memory.row_key(frame.path)
-        frame.fingerprint = fingerprint(rows)
-        frame.remembered = self._memory.get(frame.key)
+        frame.fingerprint = fingerprint(frame.stat.st_dev, rows)
+        frame.remembered = self._remembered(frame, parent)
         frame.folders = [row for row in rows if S_ISDIR(row[1].st_mode)]
         if self._unchanged(frame):
             frame.same = True
             self._count_unchanged(rows)
             return
         known = self._known(frame)
+        frame.known = trees_of(known)
         for name, stat in rows:
             if not S_ISDIR(stat.st_mode):
                 self._other(frame, name, stat, known.get(name))
         self._forget_gone(frame, known)
+
+    def _remembered(self, frame: Frame, parent: Frame | None) -> Remembered | None:
+        """What is remembered of a folder, where the one above agrees.
+
+        A row may be older than the snapshot that the memory mirrors: the folder could not be read then, or was left out.  What
+        such a row refers to need not be stored any more.
+        """
+        found = self._memory.get(frame.key)
+        if found is None or parent is None or parent.same or parent.known.get(frame.name) == found.tree:
+            return found
+        return None
 
     def _unchanged(self, frame: Frame) -> bool:
         remembered = frame.remembered
@@ -174,6 +179,23 @@ class Walker:
         """Take in what is no folder."""
         try:
             frame.entries.append(self._capture.entry(frame.folder, name, stat, old, self._trusted_before(frame)))
+        except AttributesLost as error:
+            frame.entries.append(error.entry)
+            self._lost(frame, name, error)
+        except (Vanished, FileNotFoundError):
+            self._replaced(frame, name)
+        except OSError as error:
+            self._lost(frame, name, error)
+
+    def _replaced(self, frame: Frame, name: bytes) -> None:
+        """Something is not there any more as it was listed: take in what has its name now, if anything."""
+        frame.failed = True
+        try:
+            stat = frame.folder.look(name)
+            if S_ISDIR(stat.st_mode) and all(name != known for known, _ in frame.folders):
+                frame.folders.append((name, stat))
+                return
+            frame.entries.append(self._capture.entry(frame.folder, name, stat, None, 0))
         except Vanished:
             return
         except OSError as error:
@@ -212,7 +234,7 @@ class Walker:
         node = (self._memory.node(frame.key) if frame.remembered else None) or frame.old
         return {entry.name: entry for entry in node.entries} if node else {}
 
-    def _descend(self, stack: list[Frame], device: int) -> None:
+    def _descend(self, stack: list[Frame]) -> None:
         """Open and begin the next folder of the one on top, unless it is left out."""
         frame = stack[-1]
         name, stat = frame.folders[frame.position]
@@ -220,20 +242,23 @@ class Walker:
         try:
             child = self._open(frame, name, stat)
         except Vanished:
-            child = None
+            self._differ(frame, frame.position - 1)
+            self._replaced(frame, name)
+            return
         except OSError as error:
             self._lost(frame, name, error)
             child = None
         if child is None:
-            self._differ(frame)
+            frame.failed = True
+            self._differ(frame, frame.position - 1)
             return
         stack.append(child)
         if len(stack) > OPEN_FOLDERS:
             stack[-1 - OPEN_FOLDERS].folder.close()
-        if self._options.one_file_system and child.stat.st_dev != device:
+        if self._options.devices and child.stat.st_dev not in self._options.devices:
             child.key = self._memory.row_key(child.path)  # a mount point is kept, as an empty folder
         else:
-            self._begin(child)
+            self._begin(child, frame)
 
     def _open(self, frame: Frame, name: bytes, stat: os.stat_result) -> Frame | None:
         if (stat.st_dev, stat.st_ino) in self._options.skip:
@@ -241,31 +266,35 @@ class Walker:
             return None
         return Frame(frame.folder.folder(name), name, frame.below(name), self._old_child(frame, name))
 
-    def _return(self, parent: Frame, child: Frame, entry: Entry | None) -> None:
-        """Add a finished folder to the one it lies in."""
-        if parent.folder.fd < 0:
-            self._reopen(parent, child)
+    def _return(self, stack: list[Frame], entry: Entry | None) -> None:
+        """Add the finished folder on top to the one it lies in."""
+        parent = stack[-2]
         if entry is not None:
-            self._differ(parent)
+            self._differ(parent, parent.position - 1)
             parent.entries.append(entry)
+        if parent.folder.fd < 0:
+            self._reopen(stack)
 
-    def _differ(self, frame: Frame) -> None:
-        """A folder whose listing has not changed turns out to need a new node: fill in its entries up to here."""
+    def _differ(self, frame: Frame, finished: int) -> None:
+        """A folder whose listing has not changed turns out to need a new node: fill in what is no folder, and so many folders."""
         if frame.same:
             frame.same = False
-            done = {name for name, _ in frame.folders[: frame.position - 1]}
-            frame.entries = [e for e in self._known(frame).values() if e.kind != DIRECTORY or e.name in done]
+            known = self._known(frame)
+            frame.known = trees_of(known)
+            done = {name for name, _ in frame.folders[:finished]}
+            frame.entries = [e for e in known.values() if e.kind != DIRECTORY or e.name in done]
 
-    def _reopen(self, parent: Frame, child: Frame) -> None:
-        """Open a folder again that was closed because the walk was deep below it."""
-        folder = child.folder.parent()
-        found = folder.stat()
-        if (found.st_dev, found.st_ino) == (parent.stat.st_dev, parent.stat.st_ino):
+    def _reopen(self, stack: list[Frame]) -> None:
+        """Open the folder below the top again, which was closed because the walk was deep below it."""
+        parent, child = stack[-2:]
+        names = [frame.name for frame in stack[1:-1]]
+        folder = parent_of(child.folder, parent.stat) or down_to(names, stack[0].path, parent.stat)
+        if folder is not None:
             parent.folder = folder
             return
-        folder.close()
+        self._differ(parent, parent.position)
         for name, _ in parent.folders[parent.position :]:
-            self._lost(parent, name, OSError(errno.ESTALE, "the folder was moved away while it was read"))
+            self._lost(parent, name, _moved())
         parent.folders = parent.folders[: parent.position]
 
     def _end(self, frame: Frame, parent: Frame | None) -> Entry | None:
@@ -279,25 +308,28 @@ class Walker:
         if frame.same and parent is not None and parent.same:
             return None
         try:
+            if frame.folder.fd < 0:
+                raise _moved()
             return self._capture.folder(frame.folder, frame.name, frame.stat, tree, totals)
         except OSError as error:
             self._lost(frame, b"", error)
+            if parent is not None:
+                parent.failed = True  # its node is the one to look at again
             return self._capture.plain_folder(frame.name, frame.stat, tree, totals)
 
     def _store(self, frame: Frame) -> tuple[bytes, Totals]:
-        entries = sorted(frame.entries, key=_entry_name)
-        owners = _names(metadata.owner_name, {e.uid for e in entries})
-        groups = _names(metadata.group_name, {e.gid for e in entries})
-        node = Node(entries, owners, groups)
+        node = node_of(frame.entries)
         tree = trees.write_node(self._writer, node)
-        totals = trees.total(entries)
-        racy = any(e.ctime_ns >= self._options.trusted_before for e in entries)
-        remembered = Remembered(
-            b"" if frame.failed else frame.fingerprint, tree, totals, self._options.trusted_before if racy else 0
-        )
+        totals = trees.total(node.entries)
+        remembered = Remembered(b"" if frame.failed else frame.fingerprint, tree, totals, self._still_racy(node.entries))
         if remembered != frame.remembered:
             self._memory.put(frame.key, remembered, node)
         return tree, totals
+
+    def _still_racy(self, entries: list[Entry]) -> int:
+        """For ``Remembered.trusted_before``."""
+        before = self._options.trusted_before
+        return before if any(entry.ctime_ns >= before for entry in entries) else 0
 
     def _forget_gone(self, frame: Frame, known: dict[bytes, Entry]) -> None:
         """Drop what is remembered of folders that are not here any more, and of all below them."""
@@ -308,7 +340,7 @@ class Walker:
             key = self._memory.row_key(path)
             node = self._memory.node(key)
             gone += [path + b"/" + e.name for e in (node.entries if node else []) if e.kind == DIRECTORY]
-            self._memory.forget([key])
+            self._memory.forget(key)
 
     def _old_node(self, tree: bytes | None) -> Node | None:
         return self._previous.node(tree) if self._previous is not None and tree is not None else None
@@ -322,37 +354,19 @@ class Walker:
     def _lost(self, frame: Frame, name: bytes, error: OSError) -> None:
         """Something of the source is not in this backup: said, counted, and looked at again next time."""
         frame.failed = True
+        self._tell_lost(frame.below(name) if name else frame.path, error)
+
+    def _tell_lost(self, path: bytes, error: OSError) -> None:
         self.counts.errors += 1
-        reason = error.strerror or str(error)
-        self._report(
-            Warn(
-                code="unreadable", message=f"Could not be read: {reason}.", path=_text(frame.below(name) if name else frame.path)
-            )
-        )
+        self._report(Warn(code="unreadable", message=f"Could not be read: {error.strerror or error}.", path=_text(path)))
 
 
-def fingerprint(rows: list[Row]) -> bytes:
-    """16 bytes that change when anything does that a listing shows: a name, inode, size, time or mode."""
-    pack = _STAT.pack
-    parts = [
-        name + b"\0" + pack(st.st_ino, st.st_ctime_ns, 0, 0, st.st_mode)
-        if S_ISDIR(st.st_mode)
-        else name + b"\0" + pack(st.st_ino, st.st_ctime_ns, st.st_mtime_ns, st.st_size, st.st_mode)
-        for name, st in rows
-    ]
-    return blake3(b"".join(parts)).digest(16)
-
-
-def _entry_name(entry: Entry) -> bytes:
-    return entry.name
+def _moved() -> OSError:
+    return OSError(errno.ESTALE, "the folder was moved away while it was read")
 
 
 def _text(path: bytes) -> str:
     return os.fsdecode(path)
-
-
-def _names(look_up: Callable[[int], str], numbers: set[int]) -> dict[int, str]:
-    return {number: name for number in sorted(numbers) if (name := look_up(number))}
 
 
 def _is_cache(folder: Folder, rows: list[Row]) -> bool:
@@ -365,5 +379,7 @@ def _is_cache(folder: Folder, rows: list[Row]) -> bool:
         return False
     try:
         return os.read(fd, len(CACHEDIR_SIGNATURE)) == CACHEDIR_SIGNATURE
+    except OSError:
+        return False  # it is read again as a file, and told then
     finally:
         os.close(fd)

@@ -26,8 +26,10 @@ _KINDS = {
     stat.S_IFCHR: CHAR_DEVICE,
     stat.S_IFBLK: BLOCK_DEVICE,
 }
-_NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOTDIR})
-"""What opening says of a symlink, a socket, a device without a driver: it is no file any more."""
+_NOT_A_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOTDIR})
+"""What opening says of a name that is gone, a symlink, a socket, a device without a driver: it is no file any more."""
+_NOT_A_LINK = frozenset({errno.ENOENT, errno.EINVAL})
+"""What reading a symlink says of a name that is gone, or is something else by now."""
 
 _ENCODING = sys.getfilesystemencoding()
 _ERRORS = sys.getfilesystemencodeerrors()
@@ -70,7 +72,7 @@ if sys.platform != "win32":
         @classmethod
         def at(cls, path: bytes) -> Folder:
             """Open a folder by its path; a symlink is followed."""
-            return cls(os.open(path, _FOLDER & ~os.O_NOFOLLOW), path)
+            return cls(os.open(path, _FOLDER & ~os.O_NOFOLLOW), path.rstrip(b"/"))
 
         def rows(self) -> tuple[list[Row], list[tuple[bytes, OSError]]]:
             """Every name with its lstat, sorted by name; and the names that could not be looked at."""
@@ -102,13 +104,15 @@ if sys.platform != "win32":
         def open_file(self, name: bytes) -> int:
             """Open a file for reading, without touching its access time if we may.  Raises ``Vanished``, ``OSError``."""
             try:
-                return os.open(name, _FILE | _NOATIME, dir_fd=self.fd)
-            except FileNotFoundError as error:
-                raise Vanished from error
+                return self._open(name, _FILE | _NOATIME)
             except PermissionError:
                 if not _NOATIME:
                     raise
-                return os.open(name, _FILE, dir_fd=self.fd)  # O_NOATIME is for the owner of a file only
+                return self._open(name, _FILE)  # O_NOATIME is for the owner of a file only
+
+        def _open(self, name: bytes, flags: int) -> int:
+            try:
+                return os.open(name, flags, dir_fd=self.fd)
             except OSError as error:
                 if error.errno in _NOT_A_FILE:
                     raise Vanished from error
@@ -122,11 +126,13 @@ if sys.platform != "win32":
                 raise Vanished from error
 
         def link_target(self, name: bytes) -> bytes:
-            """Where a symlink points.  Raises ``Vanished``."""
+            """Where a symlink points.  Raises ``Vanished``, ``OSError``."""
             try:
                 return os.readlink(name, dir_fd=self.fd)
             except OSError as error:
-                raise Vanished from error
+                if error.errno in _NOT_A_LINK:
+                    raise Vanished from error
+                raise
 
         def xattrs(self, name: bytes) -> dict[str, bytes] | None:
             """Extended attributes of something that is not opened: a symlink, a device."""
@@ -210,11 +216,13 @@ else:
                 raise Vanished from error
 
         def link_target(self, name: bytes) -> bytes:
-            """Where a symlink points.  Raises ``Vanished``."""
+            """Where a symlink points.  Raises ``Vanished``, ``OSError``."""
             try:
                 return os.fsencode(os.readlink(self._path(name)))
             except OSError as error:
-                raise Vanished from error
+                if error.errno in _NOT_A_LINK:
+                    raise Vanished from error
+                raise
 
         def xattrs(self, name: bytes) -> dict[str, bytes] | None:
             """Alternate data streams are read with the file; nothing else has any."""

@@ -82,6 +82,18 @@ def outside(pieces: Iterable[tuple[int, int]], holes: list[tuple[int, int]]) -> 
             yield offset, end - offset
 
 
+def _parts_and_zeros(data: Data, holes: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Offset and length of what has to be read, and start and end of all else: it is zero, in a hole or not."""
+    parts = list(outside(data.pieces(), holes))
+    zeros = []
+    at = 0
+    for offset, length in [*parts, (data.size, 0)]:
+        if offset > at:
+            zeros.append((at, offset))
+        at = offset + length
+    return parts, zeros
+
+
 def _read(data: Data, offset: int, length: int) -> bytes:
     content = data.read(offset, length)
     if len(content) != length:
@@ -107,9 +119,9 @@ def equals(fd: int, data: Data, holes: list[tuple[int, int]], size: int) -> bool
     """Whether an open file of ``size`` bytes has exactly these bytes."""
     if size != data.size:
         return False
-    parts = outside(data.pieces(), holes)
+    parts, zeros = _parts_and_zeros(data, holes)
     return all(_read_file(fd, offset, length) == _read(data, offset, length) for offset, length in parts) and all(
-        not _has_data(fd, start, end) for start, end in holes
+        not _has_data(fd, start, end) for start, end in zeros
     )
 
 
@@ -117,8 +129,9 @@ def update(fd: int, data: Data, holes: list[tuple[int, int]], size: int) -> int:
     """Make an open file of ``size`` bytes have these bytes, writing blocks that differ.  Returns the bytes written."""
     if not holes and data.size <= SMALL:
         return _update_small(fd, _read(data, 0, data.size), size)
-    written = sum(_update_part(fd, offset, _read(data, offset, length)) for offset, length in outside(data.pieces(), holes))
-    punched = [_empty(fd, start, min(end, size)) for start, end in holes if start < size]
+    parts, zeros = _parts_and_zeros(data, holes)
+    written = sum(_update_part(fd, offset, _read(data, offset, length)) for offset, length in parts)
+    punched = [_empty(fd, start, min(end, size)) for start, end in zeros if start < size]
     if size != data.size:
         os.ftruncate(fd, data.size)
     if written or any(punched) or size != data.size:

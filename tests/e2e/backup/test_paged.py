@@ -1,0 +1,159 @@
+"""Files that change in place: only their changed pages are stored, and every snapshot has all of them."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from homes import Home
+
+_MIB = 1 << 20
+
+
+def _image(tmp_path: Path, size: int, seed: int = 1, name: str = "disk.img") -> Path:
+    source = tmp_path / "source"
+    source.mkdir(exist_ok=True)
+    (source / name).write_bytes(random.Random(seed).randbytes(size))
+    return source / name
+
+
+def _write(path: Path, offset: int, data: bytes) -> None:
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def _mutate(path: Path, dice: random.Random) -> None:
+    size = path.stat().st_size
+    for _ in range(dice.randrange(1, 12)):
+        at = dice.randrange(size)
+        what = dice.randrange(8)
+        if what < 4:
+            _write(path, at, dice.randbytes(dice.choice((1, 100, 8192, 20_000, 300_000))))
+        elif what == 4:
+            _write(path, at & -4096, bytes(dice.choice((4096, 2 * _MIB))))
+        elif what == 5 and size > 5 * _MIB:
+            os.truncate(path, dice.randrange(size - _MIB, size))
+        elif what == 6:
+            os.truncate(path, size + dice.choice((1, 4096, _MIB, 3 * _MIB + 5)))
+        else:
+            with open(path, "ab") as file:
+                file.write(dice.randbytes(dice.choice((7, 50_000, _MIB))))
+        size = path.stat().st_size
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_snapshot_of_a_random_history(home: Home, tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    image = _image(tmp_path, 6 * _MIB + 1234, seed)
+    options = {"page_size": dice.choice((512, 4096, 16384, 65536))}
+    kept = []
+    for step in range(8):
+        if step == 5:
+            for memory in home.household.cache.rglob("files-*"):
+                memory.unlink()
+        kept.append((home.back_up(image.parent, **options), image.read_bytes()))
+        _mutate(image, dice)
+    for made, content in kept:
+        assert home.entry(made, image).more.paged == options["page_size"]
+        assert home.content(made, image) == content
+    assert (home.restored(kept[3][0], image.parent) / "disk.img").read_bytes() == kept[3][1]
+
+
+def test_growth_is_bounded_by_what_changed(home: Home, tmp_path: Path) -> None:
+    image = _image(tmp_path, 40 * _MIB)
+    home.back_up(image.parent)
+    dice = random.Random(5)
+    for _ in range(60):
+        _write(image, dice.randrange(40 * _MIB // 4096) * 4096, dice.randbytes(4096))
+    made = home.back_up(image.parent, page_size=16384)
+    assert made.snapshot.statistics.added_raw < 60 * 16384 + 300_000
+    assert home.content(made, image) == image.read_bytes()
+
+
+def test_what_is_written_back_as_it_was_is_not_stored(home: Home, tmp_path: Path) -> None:
+    image = _image(tmp_path, 8 * _MIB)
+    home.back_up(image.parent)
+    image.write_bytes(image.read_bytes())
+    made = home.back_up(image.parent)
+    assert made.snapshot.statistics.read == 8 * _MIB
+    assert made.snapshot.statistics.added_raw < 10_000
+
+
+def test_a_block_that_was_changed_often_is_stored_whole_again(home: Home, tmp_path: Path) -> None:
+    image = _image(tmp_path, 5 * _MIB)
+    for step in range(30):
+        for page in range(3):
+            _write(image, _MIB + 32768 * (step % 16) + 8192 * 20 * page, os.urandom(100))
+        made = home.back_up(image.parent, page_size=4096)
+        assert home.content(made, image) == image.read_bytes()
+
+
+def test_old_snapshots_go_and_the_others_stay_whole(home: Home, tmp_path: Path) -> None:
+    from safehold.ops import forget
+
+    image = _image(tmp_path, 5 * _MIB)
+    kept = []
+    for step in range(5):
+        kept.append((home.back_up(image.parent), image.read_bytes()))
+        _write(image, step * 700_000, os.urandom(20_000))
+    forget.forget(home.open(), [made.id for made, _ in kept[:4]])
+    home.prune()
+    made, content = kept[4]
+    assert home.content(made, image) == content
+    _write(image, 17, b"and on")
+    assert home.content(home.back_up(image.parent), image) == image.read_bytes()
+
+
+def test_zeros_come_back_over_what_was_there(home: Home, tmp_path: Path) -> None:
+    """Stretches of zeros are not stored: a restore into an older state of the file must make them, not skip them."""
+    from safehold.ops.restore import restore
+    from safehold.sources.files.placing.terms import Options
+
+    image = _image(tmp_path, 6 * _MIB)
+    old = home.back_up(image.parent)
+    target = home.restored(old, image.parent)
+    _write(image, _MIB, bytes(2 * _MIB))  # zeros that are written, so not holes
+    made = home.back_up(image.parent)
+    restore(home.open(), made.snapshot, target, Options(), path=os.fsencode(image.parent))
+    assert (target / "disk.img").read_bytes() == image.read_bytes()
+    again = restore(home.open(), made.snapshot, target, Options(), path=os.fsencode(image.parent), verify=True)
+    assert again.differing == 0
+
+
+def test_holes_stay_holes(home: Home, tmp_path: Path) -> None:
+    image = _image(tmp_path, 0, name="thin.qcow2")
+    os.truncate(image, 4000 * _MIB)
+    _write(image, 1234 * _MIB + 5, b"something")
+    made = home.back_up(image.parent)
+    assert made.snapshot.statistics.read < 2 * _MIB
+    target = home.restored(made, image.parent) / "thin.qcow2"
+    assert target.stat().st_size == 4000 * _MIB
+    assert target.stat().st_blocks < 100
+    with open(target, "rb") as file:
+        file.seek(1234 * _MIB)
+        assert file.read(20) == bytes(5) + b"something" + bytes(6)
+
+
+def test_which_files_are_paged(home: Home, tmp_path: Path) -> None:
+    image = _image(tmp_path, 5 * _MIB, name="Disk.IMG")
+    _image(tmp_path, 5 * _MIB, name="plain")
+    _image(tmp_path, 1000, name="small.img")
+    made = home.back_up(image.parent)
+    entries = {name: home.entry(made, image.parent / name) for name in ("Disk.IMG", "plain", "small.img")}
+    assert [bool(entry.more and entry.more.paged) for entry in entries.values()] == [True, False, False]
+    (image.parent / "plain").touch()
+    made = home.back_up(image.parent, paged=True)
+    assert home.entry(made, image.parent / "plain").more.paged
+    assert home.content(made, image.parent / "plain") == (image.parent / "plain").read_bytes()
+
+
+def test_a_writer_without_memory_reads_all_and_the_content_is_right(home: Home, tmp_path: Path) -> None:
+    image = _image(tmp_path, 5 * _MIB)
+    key = home.household.add_key("writer", "laptop")
+    home.back_up(image.parent, repository=home.open(key=key))
+    _write(image, 99, b"changed")
+    made = home.back_up(image.parent, repository=home.open(key=key, cache=tmp_path / "new cache"))
+    assert home.content(made, image) == image.read_bytes()

@@ -1,0 +1,51 @@
+"""Laying new extents over old ones."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safehold.ops.backup.paged import splice
+from safehold.repo.paged import Block, Extent, assemble
+
+_SIZE = 64
+
+
+@st.composite
+def _extents(draw: st.DrawFn, prefix: bytes) -> list[Extent]:
+    cuts = sorted(draw(st.sets(st.integers(0, _SIZE), max_size=10)))
+    found = []
+    for number, (start, end) in enumerate(zip(cuts[::2], cuts[1::2], strict=False)):
+        found.append(Extent(start, prefix + b"%d" % number, draw(st.integers(0, 5)), end - start))
+    return found
+
+
+def _chunk(name: bytes) -> bytes:
+    return bytes((name[0] * 31 + name[1] * 7 + at) % 255 + 1 for at in range(_SIZE + 8))
+
+
+def _naive(*layers: list[Extent]) -> bytes:
+    data = bytearray(_SIZE)
+    for extents in layers:
+        for extent in extents:
+            piece = _chunk(extent.chunk)[extent.start : extent.start + extent.length]
+            data[extent.offset : extent.offset + extent.length] = piece
+    return bytes(data)
+
+
+@given(_extents(b"o"), _extents(b"n"))
+def test_spliced_extents_give_the_bytes_of_both_layers(old: list[Extent], new: list[Extent]) -> None:
+    spliced = splice(old, new)
+    at = 0
+    for extent in spliced:
+        assert extent.offset >= at
+        assert extent.length > 0
+        at = extent.offset + extent.length
+    assert assemble(Block(b"", b"", spliced), 0, _SIZE, _chunk) == _naive(old, new)
+
+
+@given(_extents(b"o"), _extents(b"n"), st.integers(0, _SIZE), st.integers(0, _SIZE))
+def test_any_part_can_be_assembled(old: list[Extent], new: list[Extent], one: int, other: int) -> None:
+    start, stop = sorted((one, other))
+    block = Block(b"", b"", splice(old, new))
+    assert assemble(block, start, stop, _chunk) == _naive(old, new)[start:stop]
