@@ -30,6 +30,7 @@ NOT_STORED = {
     "core.entries": {"KIND_NAMES"},
     "repo.config": {"KNOWN_FEATURES"},
     "repo.envelopes": {"Opened"},
+    "repo.index": {"FILTERED_FROM", "FILTERED_MOST", "SMALL"},
     "repo.packs": {"GUESS", "PackRecord", "PackTail"},
     "repo.paged": {"PAGE_SIZES", "CACHED_GROUPS"},
     "repo.seals": {"KIND_NAMES", "SessionKey"},

@@ -23,6 +23,14 @@ from safehold.storage.store import Store
 PREFIX = "index/"
 
 
+FILTERED_FROM = 8
+"""From so many shards on, the small ones are asked only for what at least one of them lists ..."""
+SMALL = 65_536
+"""... small being no more chunks than these ..."""
+FILTERED_MOST = 1_000_000
+"""... and so many chunks in all: a set of so many numbers takes about 70 MB."""
+
+
 class Index:
     """Chunk -> place, over all shards.  Reading is safe from several threads."""
 
@@ -36,6 +44,7 @@ class Index:
         self._shards: dict[str, Shard] | None = None
         self._before_use: Callable[[], object] | None = None
         self._stale = False
+        self._filter = _Filter({})
         self.superseded: frozenset[str] = frozenset()
         """Names of stored shards that others replace: what a prune was about to delete."""
         self.avoid: frozenset[bytes] = frozenset()
@@ -52,7 +61,7 @@ class Index:
         Else an unproven writer could make everybody look for everything in the wrong place.
         """
         fallback, worst = None, 4
-        for shard in self._loaded().values():
+        for shard in self._filtered().listing(name):
             for place in _places(shard, name):
                 badness = (place.segment.pack in self.avoid) + 2 * (not shard.trusted)
                 if badness == 0:
@@ -63,12 +72,12 @@ class Index:
 
     def find_all(self, name: bytes) -> Iterator[ChunkPlace]:
         """Every place of a chunk."""
-        for shard in self._loaded().values():
+        for shard in self._filtered().listing(name):
             yield from _places(shard, name)
 
     def has(self, name: bytes) -> bool:
         """Whether a new snapshot may refer to that chunk: it is stored, vouched for, and not condemned."""
-        for shard in self._loaded().values():
+        for shard in self._filtered().listing(name):
             if shard.trusted:
                 for row in shard.rows(name):
                     if not self.avoid or shard.pack_of(row) not in self.avoid:
@@ -132,6 +141,13 @@ class Index:
             prepare, self._before_use = self._before_use, None
             prepare()
         return self._shards
+
+    def _filtered(self) -> _Filter:
+        """What is asked, made anew when the shards have changed."""
+        shards = self._loaded()
+        if self._filter.shards is not shards:
+            self._filter = _Filter(shards)
+        return self._filter
 
     def _load(self, known: dict[str, Shard]) -> dict[str, Shard]:
         names = sorted(info.key.removeprefix(PREFIX) for info in self._store.list(PREFIX))
@@ -206,6 +222,33 @@ class Index:
                     path.unlink(missing_ok=True)
         except OSError:
             return  # a cache that cannot be tidied is still a cache
+
+
+class _Filter:
+    """Which shards may list a chunk.
+
+    A backup a day leaves a small shard a day, and nearly every chunk that is looked up is in none of them: one look into a set
+    of numbers then stands for hundreds of searches, until a prune joins the shards.
+    """
+
+    def __init__(self, shards: dict[str, Shard]) -> None:
+        self.shards = shards
+        every = sorted(shards.values(), key=lambda shard: shard.chunks)
+        self._small: list[Shard] = []
+        self._prefixes: set[int] = set()
+        for shard in every if len(every) >= FILTERED_FROM else []:
+            if shard.chunks > SMALL or len(self._prefixes) + shard.chunks > FILTERED_MOST:
+                break
+            self._prefixes.update(shard.prefixes())
+            self._small.append(shard)
+        self._large = every[len(self._small) :]
+        self._all = every
+
+    def listing(self, name: bytes) -> list[Shard]:
+        """The shards to ask for a chunk."""
+        if self._small and int.from_bytes(name[:8], "big") not in self._prefixes:
+            return self._large
+        return self._all
 
 
 def _places(shard: Shard, name: bytes) -> Iterator[ChunkPlace]:

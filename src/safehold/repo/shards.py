@@ -43,8 +43,6 @@ class Tail(msgspec.Struct, array_like=True, frozen=True):
     sessions: list[SessionRef]
     replaces: list[str] = []
     """Names of older shards whose every living entry is in this one, or in others that were stored before it."""
-    verified: bool = False
-    """A reader opened every chunk listed here, so that a writer's word is no longer all there is."""
     voucher: bytes = b""
     """Slot id of the device whose word the entries rest on, where a prune took them over from its shards."""
 
@@ -68,7 +66,7 @@ class ChunkPlace(msgspec.Struct, frozen=True, gc=False):
     length: int
 
 
-def encode(records: Sequence[PackRecord], replaces: Sequence[str] = (), *, verified: bool = False) -> bytes:
+def encode(records: Sequence[PackRecord], replaces: Sequence[str] = ()) -> bytes:
     """The shard of these packs.  A chunk that lies in several places is listed in each."""
     sessions: dict[SessionRef, int] = {}
     rows: list[bytes] = []
@@ -79,7 +77,7 @@ def encode(records: Sequence[PackRecord], replaces: Sequence[str] = (), *, verif
             rows += _rows(len(segments), chunks)
             segments.append(SEGMENT.pack(segment.id, number, session, segment.offset, segment.length))
     packs = [PACK.pack(record.id, record.size, record.kind) for record in records]
-    tail = msgspec.msgpack.encode(Tail(list(sessions), list(replaces), verified))
+    tail = msgspec.msgpack.encode(Tail(list(sessions), list(replaces)))
     return assemble(rows, segments, packs, tail)
 
 
@@ -113,8 +111,7 @@ class Shard:
     """A shard over a buffer (bytes, or a mapped file).  Read-only; safe to use from several threads."""
 
     def __init__(self, name: str, buffer: bytes | memoryview, *, trusted: bool, signer: bytes = b"") -> None:
-        """``trusted``: chunks listed here may be built upon (``Seals.trusts`` of whose word they rest on; its own word that
-        they are ``verified`` is no proof)."""
+        """``trusted``: chunks listed here may be built upon (``Seals.trusts`` of whose word they rest on)."""
         view = memoryview(buffer)
         self.name = name
         if len(view) < HEADER.size:

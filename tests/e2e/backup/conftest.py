@@ -10,8 +10,8 @@ import pytest
 from homes import Home
 
 _SIZES = {"ext4": "520M", "xfs": "600M", "btrfs": "800M"}
-_OPTIONS = {"ext4": ["-b", "4096"]}
-"""By default so small a disk would have blocks, and so lists of attributes, of 1024 bytes."""
+_OPTIONS = {"ext4": ["-b", "4096", "-N", "100000"]}
+"""By default so small a disk would have blocks, and so lists of attributes, of 1024 bytes, and too few inodes."""
 
 
 @pytest.fixture(scope="session", params=sorted(_SIZES))

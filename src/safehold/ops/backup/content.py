@@ -12,7 +12,7 @@ from safehold.core.entries import data_ranges
 from safehold.repo import contents
 from safehold.repo.seals import DATA
 from safehold.repo.writer import ALONE, ChunkWriter
-from safehold.sources.files.folders import read_at
+from safehold.sources.files.folders import read_at, read_soon
 
 WINDOW = 8 * 1024 * 1024
 """Of a large file, so much is read at a time; no less than the most a chunk can have."""
@@ -110,10 +110,24 @@ def _fill(read: Callable[[int], bytes], wanted: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def _sequential(fd: int) -> Callable[[int], bytes]:
+    """Reads an open file from front to back, with the next window asked of the disk while this one is worked on."""
+    at = 0
+
+    def read(most: int) -> bytes:
+        nonlocal at
+        read_soon(fd, at + most, most)
+        data = os.read(fd, most)
+        at += len(data)
+        return data
+
+    return read
+
+
 def _reader(fd: int, size: int, holes: list[int]) -> Callable[[int], bytes]:
     """Reads what lies between the holes, in order; without holes, to the end of the file wherever that is by then."""
     if not holes:
-        return lambda most: os.read(fd, most)
+        return _sequential(fd)
     ranges = data_ranges(size, holes)
     at, end = next(ranges, (0, 0))
 

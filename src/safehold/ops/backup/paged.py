@@ -15,10 +15,12 @@ from safehold.repo import contents
 from safehold.repo.paged import BLOCK, GROUP, HASH, Block, Extent, decode_group, encode_group, page_hashes
 from safehold.repo.seals import DATA, MAP
 from safehold.repo.writer import ALONE, PAGES, ChunkWriter
-from safehold.sources.files.folders import read_at
+from safehold.sources.files.folders import read_at, read_soon
 
 PAGE = 16 * 1024
 """Page size where the source names none: small enough for a file system's scattered writes, large enough to hash fast."""
+AHEAD = 8 * 1024 * 1024
+"""So much is asked of the disk before it is needed."""
 LEAST = 4 * 1024 * 1024
 """Smaller files are chunked by content, whatever their name."""
 MOST_EXTENTS = 48
@@ -188,6 +190,8 @@ def _blocks(fd: int, size: int, holes: list[int]) -> Iterator[bytes | None]:
         if start >= stop:
             yield None
             continue
+        if at % AHEAD == 0:
+            read_soon(fd, at + AHEAD, AHEAD)
         data = _read(fd, at, stop - at)
         if len(data) < stop - at:
             data += bytes(stop - at - len(data))  # cut off while it was read; the caller sees that its size changed

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 import sys
+from contextlib import suppress
 
 from safehold.core.entries import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, FILE, SOCKET, SYMLINK
 from safehold.sources.files import metadata
@@ -43,6 +44,13 @@ _FILE = (
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0)
 )
+
+
+def read_soon(fd: int, offset: int, length: int) -> None:
+    """Ask the system to have that stretch of an open file in memory when it is read; it may not listen."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.posix_fadvise(fd, offset, length, os.POSIX_FADV_WILLNEED)
 
 
 class Vanished(Exception):
