@@ -6,6 +6,7 @@ import msgspec
 
 from safehold.core.errors import DamageError, DeletionRefused
 from safehold.repo import condemned, index, seen, snapshots
+from safehold.repo.packs import id_of
 from safehold.repo.prune.columns import Columns
 from safehold.repo.prune.model import Options
 from safehold.repo.repository import Repository
@@ -46,9 +47,9 @@ def take(repository: Repository, options: Options) -> Survey:
 def _list_packs(repository: Repository) -> dict[bytes, int]:
     found = {}
     for info in repository.store.list(PACKS):
-        name = info.key.rpartition("/")[2]
-        if len(name) == 64 and set(name) <= set("0123456789abcdef"):
-            found[bytes.fromhex(name)] = info.size
+        pack_id = id_of(info.key)
+        if pack_id:
+            found[pack_id] = info.size
     return found
 
 
