@@ -4,37 +4,21 @@
     python emergency_reader.py [--key-file FILE | --words-file FILE] REPOSITORY list
     python emergency_reader.py [--key-file FILE | --words-file FILE] REPOSITORY restore SNAPSHOT TARGET
 
-REPOSITORY is the folder that holds ``config``; SNAPSHOT the beginning of an id that ``list`` shows, or ``latest``; TARGET a new
-or empty folder, and nothing outside it is written.  The passphrase is asked for, or taken from the environment variable
-SAFEHOLD_PASSWORD; the words file holds the 24 printed recovery words.  The exit status is 0 only if everything came back.
-
-It needs Python 3.11 on Linux, macOS or a BSD, ``pip install cryptography`` (47 or newer), and one zstd: Python 3.14's own,
-``backports.zstd`` or ``zstandard``.  With ``blake3`` it also checks the name of every chunk (it always checks the seals).
-
-It was written from ``docs/format/`` alone; each part names its page.  It needs no index: the packs say where every chunk lies.
-Owners are restored by number, as root; inode flags, creation times and Windows' security descriptors are not restored.
-Snapshots in the trash are listed like all others.
+REPOSITORY is the folder with ``config``, SNAPSHOT the beginning of an id or ``latest``, TARGET a new or empty folder; nothing
+outside it is written.  The passphrase is asked for, or taken from SAFEHOLD_PASSWORD.  Status 0: everything came back.
+It needs Python 3.11 on Linux, macOS or a BSD, ``pip install cryptography msgpack`` and one zstd: Python 3.14's own,
+``backports.zstd`` or ``zstandard``; with ``blake3`` it also checks the name of every chunk (the seals it always checks).
+Written from ``docs/format/``; each part names its page.  It needs no index: the packs say where every chunk lies.  Owners are
+restored by number, as root; inode flags, creation times and Windows' security descriptors are not.
 """
+# fmt: off
 
-import argparse
-import base64
-import bisect
-import getpass
-import hashlib
-import hmac
-import io
-import json
-import os
-import re
-import resource
-import stat
-import struct
-import sys
-import time
-import unicodedata
-import zlib
+import argparse, base64, bisect, functools, getpass, hashlib, hmac, importlib, json, os, re, resource  # noqa: E401, I001
+import stat, struct, sys, time, unicodedata, zlib  # noqa: E401
+from contextlib import suppress
 from pathlib import Path
 
+import msgpack as messages
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -42,26 +26,19 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-try:
-    from compression import zstd
-except ImportError:
-    try:
-        from backports import zstd
-    except ImportError:
-        import zstandard as zstd
-try:
-    from blake3 import blake3
-except ImportError:
-    blake3 = None
+found = {}
+for module in ("zstandard", "backports.zstd", "compression.zstd", "blake3"):
+    with suppress(ImportError):
+        found[module.split(".")[0]] = importlib.import_module(module)
+zstd = found.get("compression") or found.get("backports") or found["zstandard"]
+blake3 = getattr(found.get("blake3"), "blake3", None)
 
 DATA, TREE, MAP = 1, 2, 3  # README.md: kinds of chunks
 FILE, FOLDER, SYMLINK, *_ = range(7)  # trees.md: kinds of entries; then those that mknod makes
 NODES = {3: stat.S_IFIFO, 4: stat.S_IFSOCK, 5: stat.S_IFCHR, 6: stat.S_IFBLK}
 
-
 BROKEN = (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, struct.error,
-          zstd.ZstdError, InvalidTag, InvalidSignature)  # fmt: skip
-"""All that reading something damaged can raise: it is reported, and the rest goes on."""
+          zstd.ZstdError, messages.UnpackException, InvalidTag, InvalidSignature)  # what reading something damaged raises
 
 
 def require(condition, problem):
@@ -70,39 +47,10 @@ def require(condition, problem):
         raise ValueError(problem)
 
 
-def msgpack(data):  # README.md, "Conventions"
-    """The one value that ``data`` is the msgpack encoding of."""
-    numbers, stream = "fdBHIQbhiq", io.BytesIO(data)  # struct's letters for the types 0xca to 0xd3
-    sized = {0xC4: (bytes, 1), 0xC5: (bytes, 2), 0xC6: (bytes, 4), 0xD9: (str, 1), 0xDA: (str, 2), 0xDB: (str, 4),
-             0xDC: (list, 2), 0xDD: (list, 4), 0xDE: (dict, 2), 0xDF: (dict, 4)}  # fmt: skip
-
-    def take(count):
-        require(stream.tell() + count <= len(data), "a structure is cut off")
-        return stream.read(count)
-
-    def value():
-        tag = take(1)[0]
-        if tag < 0x80 or tag >= 0xE0:
-            return tag if tag < 0x80 else tag - 0x100
-        if tag in (0xC0, 0xC2, 0xC3):
-            return {0xC0: None, 0xC2: False, 0xC3: True}[tag]
-        if 0xCA <= tag <= 0xD3:
-            return struct.unpack(">" + numbers[tag - 0xCA], take(struct.calcsize(numbers[tag - 0xCA])))[0]
-        if tag < 0xC0:
-            kind, count = (str, tag & 0x1F) if tag >= 0xA0 else ((dict, list)[tag >> 4 & 1], tag & 0x0F)
-        else:
-            kind, count = sized[tag][0], int.from_bytes(take(sized[tag][1]), "big")
-        if kind is dict:
-            return {value(): value() for _ in range(count)}
-        return [value() for _ in range(count)] if kind is list else bytes(take(count)) if kind is bytes else take(count).decode()
-
-    found = value()
-    require(not stream.read(1), "something follows a structure")
-    return found
+msgpack = functools.partial(messages.unpackb, strict_map_key=False)  # README.md, "Conventions"
 
 
-def derive(key, info, length=32):  # keys.md, "Primitives"
-    """HKDF-Expand with SHA-256 (RFC 5869, 2.3)."""
+def derive(key, info, length=32):  # keys.md, "Primitives": HKDF-Expand with SHA-256 (RFC 5869, 2.3)
     out = block = b""
     while len(out) < length:
         block = hmac.new(key, block + info + bytes([len(out) // 32 + 1]), "sha256").digest()
@@ -110,13 +58,11 @@ def derive(key, info, length=32):  # keys.md, "Primitives"
     return out[:length]
 
 
-def unseal(key, sealed, bound):  # keys.md, "Primitives"
-    """AES-256-GCM with a nonce of zeros."""
+def unseal(key, sealed, bound):  # keys.md, "Primitives": AES-256-GCM with a nonce of zeros
     return AESGCM(key).decrypt(bytes(12), sealed, bound)
 
 
-def unwrap(private, wrapped, info):  # keys.md, "Primitives"
-    """HPKE (RFC 9180), base mode, single shot, no associated data."""
+def unwrap(private, wrapped, info):  # keys.md, "Primitives": HPKE (RFC 9180), base mode, single shot, no associated data
     suite = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
     return suite.decrypt(wrapped, X25519PrivateKey.from_private_bytes(private), info)
 
@@ -135,7 +81,7 @@ def unpack(payload, limit):  # segments.md, "Packed payload"
 
 
 def secret_of_words(text):  # keys.md, "Recovery key"
-    """The 32 bytes behind 24 words."""
+    """The 32 bytes behind 24 words.  WORDS: four letters of each of BIP-39, as how many it shares with the last, and the rest."""
     listed, before = {}, ""
     for shared, rest in re.findall(r"(\d)([a-z]+)", zlib.decompress(base64.b64decode(WORDS)).decode()):
         before = before[: int(shared)] + rest
@@ -158,7 +104,6 @@ def secret_of_key_file(text):  # keys.md, "Key file"
 
 class Keys:  # keys.md
     """What an opened slot gives.  ``method``: passphrase, keyfile, recovery; ``secret``: text, (slot id, secret), or secret."""
-
     def __init__(self, folder, repository_id, method, secret):
         self.repository_id, self.sessions = repository_id, {}
         objects = list(attempts(sorted((folder / "keys").iterdir()), self.read))
@@ -194,8 +139,7 @@ class Keys:  # keys.md
         master = secret[1] if method == "keyfile" else secret
         if method == "passphrase":
             _, salt, memory, passes, lanes = how
-            allowed = 65536 <= memory <= 1 << 20 and 3 <= passes <= 16 and 1 <= lanes <= 16
-            require(allowed, "a key slot asks for a forbidden derivation")
+            require(65536 <= memory <= 1 << 20 and 3 <= passes <= 16 and 1 <= lanes <= 16, "a forbidden derivation")
             argon = Argon2id(salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory)
             master = argon.derive(unicodedata.normalize("NFC", secret).encode())
         both = derive(master, self.domain("kek/" + method) + slot_id, 64)
@@ -203,8 +147,7 @@ class Keys:  # keys.md
             return None
         return slot_id, msgpack(unseal(both[:32], body[1], self.domain("slot") + body[0]))
 
-    def collect(self, epoch):  # "Epoch body", "Opening"
-        """Keep an epoch's private key, and that of the epoch before."""
+    def collect(self, epoch):  # "Epoch body", "Opening": keep an epoch's private key, and that of the epoch before
         number, previous, wrapped = epoch[0], epoch[3], dict(epoch[5])
         context = number.to_bytes(4, "big")
         if number not in self.privates and self.slot_id in wrapped:
@@ -213,16 +156,13 @@ class Keys:  # keys.md
         if number in self.privates and number - 1 not in self.privates:
             self.privates[number - 1] = unwrap(self.privates[number], previous, self.domain("previous-epoch") + context)
 
-    def domain(self, kind):  # "Primitives"
-        """What stands before everything that is signed."""
+    def domain(self, kind):  # "Primitives": what stands before everything that is signed
         return b"safehold/1/" + kind.encode() + b"\0" + self.repository_id
 
-    def verify(self, public, kind, message, signature):
-        """Raise ``InvalidSignature`` unless the holder of ``public`` signed that."""
+    def verify(self, public, kind, message, signature):  # raises InvalidSignature
         Ed25519PublicKey.from_public_bytes(public).verify(signature, self.domain(kind) + message)
 
     def session_key(self, reference):  # README.md, "Session reference"
-        """The key of a session."""
         session_id, epoch, wrapped = reference[:3]
         if wrapped not in self.sessions:
             info = self.domain("session") + epoch.to_bytes(4, "big") + session_id
@@ -241,26 +181,22 @@ def attempts(items, action):
 
 class Repository:
     """A repository, opened."""
-
     def __init__(self, folder, method, secret):  # config.md
         self.folder = Path(folder)
         line, _, signature = (self.folder / "config").read_bytes().partition(b"\n")
         config = json.loads(line)
-        known = config["version"] == 1 and config["requires"] == []
-        require(known, f"format {config['version']} with {config['requires']} is unknown to this program")
+        require(config["version"] == 1 and config["requires"] == [], "this format is unknown to this program")
         self.id = bytes.fromhex(config["id"])
         self.keys = Keys(self.folder, self.id, method, secret)
         self.keys.verify(self.keys.admin, "config", line, bytes.fromhex(signature.decode().strip()))
         self.names = {kind: derive(self.keys.id_key, b"safehold/1 names " + bytes([kind])) for kind in (DATA, TREE, MAP)}
         self.rows, self.segments, self.opened = [], [], {}
 
-    def snapshots(self):  # snapshots.md
-        """(Id, snapshot), oldest first."""
+    def snapshots(self):  # snapshots.md: (Id, snapshot), oldest first
         paths = (self.folder / "snapshots").iterdir()
         return sorted(attempts(paths, lambda path: (path.name, self.snapshot(path))), key=lambda found: found[1]["time_ns"])
 
-    def snapshot(self, path):  # objects.md
-        """The body of the sealed object of a snapshot."""
+    def snapshot(self, path):  # objects.md: the body of the sealed object of a snapshot
         data = path.read_bytes()
         magic, length = struct.unpack_from("<8sI", data)
         header = data[12 : 12 + length]
@@ -271,13 +207,11 @@ class Repository:
         key = derive(self.keys.session_key(session), b"safehold/1 object " + object_id)
         return msgpack(unpack(unseal(key, data[12 + length : -64], b"safehold/1 object\0" + header), 1 << 28))
 
-    def survey(self):  # packs.md, "Rebuilding the index"
-        """Learn from the packs where every chunk lies: sorted rows of name, segment's number, offset, length."""
+    def survey(self):  # packs.md, "Rebuilding the index": sorted rows of name, segment's number, offset, length
         list(attempts(sorted((self.folder / "packs").glob("*/*")), self.survey_pack))
         self.rows.sort()
 
-    def survey_pack(self, path):  # packs.md; segments.md, "Table of a segment"
-        """Take in one pack."""
+    def survey_pack(self, path):  # packs.md; segments.md, "Table of a segment": take in one pack
         with path.open("rb") as file:
             magic, kind = struct.unpack("<8sB7x", file.read(16))
             end = file.seek(-92, os.SEEK_END)
@@ -296,8 +230,7 @@ class Repository:
                     at += chunk
                 self.segments.append((path, kind, segment_id, offset, size, sessions[session]))
 
-    def chunk(self, kind, name):
-        """The bytes of a chunk, from the first place where it is whole."""
+    def chunk(self, kind, name):  # the bytes of a chunk, from the first place where it is whole
         problem = f"chunk {name.hex()} is in no pack"
         at = bisect.bisect_left(self.rows, name)
         while at < len(self.rows) and self.rows[at].startswith(name):
@@ -311,40 +244,36 @@ class Repository:
                 problem = f"chunk {name.hex()}: {error!r}"
         raise ValueError(problem)
 
-    def segment(self, kind, number):  # segments.md
-        """The raw bytes of a segment that should be of this kind; the last few are kept."""
+    def segment(self, kind, number):  # segments.md: the raw bytes of a segment that should be of this kind; the last few are kept
         path, _, segment_id, offset, size, session = self.segments[number]
         if (kind, number) not in self.opened:
             with path.open("rb") as file:
                 file.seek(offset)
                 sealed = file.read(min(size, (1 << 24) + 1024))
             key = derive(self.keys.session_key(session), b"safehold/1 segment " + segment_id)
-            raw = unpack(unseal(key, sealed, b"safehold/1 segment\0" + self.id + bytes([kind]) + segment_id), 1 << 24)
-            while len(self.opened) > 7:
+            if len(self.opened) > 7:
                 del self.opened[next(iter(self.opened))]
-            self.opened[kind, number] = raw
+            bound = b"safehold/1 segment\0" + self.id + bytes([kind]) + segment_id
+            self.opened[kind, number] = unpack(unseal(key, sealed, bound), 1 << 24)
         return self.opened[kind, number]
 
-    def entries(self, tree):  # trees.md
-        """The entries of a folder."""
+    def entries(self, tree):  # trees.md: the entries of a folder
         entries, _, _, parts = msgpack(self.chunk(TREE, tree))[:4]
         entries += [entry for part in parts for entry in msgpack(self.chunk(TREE, part))[0]]
         before = b""
         for name in (entry[0] for entry in entries):
-            allowed = before < name not in (b".", b"..") and b"/" not in name and b"\0" not in name
-            require(allowed, f"a folder holds the name {name!r}, which is not allowed there")
+            require(before < name not in (b".", b"..") and not {47, 0} & {*name}, f"a folder holds the name {name!r}")
             before = name
         return entries
 
     def content(self, entry, more):  # contents.md
         """Offset and bytes of each piece of a file; what lies between them is zeros."""
         if more.get("p"):
-            yield from self.pages(more["m"])
-            return
+            return (yield from self.pages(more["m"]))
         names = [entry[9][at : at + 24] for at in range(0, len(entry[9]), 24)]
         if "m" in more:
-            parts = [part for part, _ in struct.iter_unpack("<24sQ", self.chunk(MAP, more["m"]))]
-            names = (name for part in parts for name, _ in struct.iter_unpack("<24sI", self.chunk(MAP, part)))
+            parts = struct.iter_unpack("<24sQ", self.chunk(MAP, more["m"]))
+            names = (name for part, _ in parts for name, _ in struct.iter_unpack("<24sI", self.chunk(MAP, part)))
         edges = [0]
         for offset, length in zip(more.get("h", [])[::2], more.get("h", [])[1::2], strict=True):
             edges += [offset, offset + length]
@@ -358,8 +287,7 @@ class Repository:
                 at, data = at + len(data[: end - at]), data[end - at :]
         require(not data and next(chunks, None) is None, "it has more content than its size says")
 
-    def pages(self, top):  # paged.md
-        """Offset and bytes of each piece of a paged file."""
+    def pages(self, top):  # paged.md: offset and bytes of each piece of a paged file
         at = 0
         for group, length in struct.iter_unpack("<24sQ", self.chunk(MAP, top)):
             for number, (_, _, extents) in enumerate(msgpack(self.chunk(MAP, group))):
@@ -370,7 +298,6 @@ class Repository:
 
 class Restore:  # trees.md
     """Brings back a snapshot.  Every step is one name below an open folder, so that no link that lies there leads elsewhere."""
-
     def __init__(self, repository, target):
         self.repository, self.target, self.links, self.problems, self.is_root = repository, target, {}, 0, os.geteuid() == 0
 
@@ -382,13 +309,11 @@ class Restore:  # trees.md
             self.problems += 1
             print(f"Not as it was: {os.fsdecode(path)!r}: {error!r}", file=sys.stderr)
 
-    def folder(self, fd, path, tree):
-        """Fill the open, empty folder ``fd``, which lies at ``path`` below the target."""
+    def folder(self, fd, path, tree):  # fill the open, empty folder ``fd``, which lies at ``path`` below the target
         for entry in self.repository.entries(tree):
             self.attempt(os.path.join(path, entry[0]), self.entry, fd, os.path.join(path, entry[0]), entry, entry[10] or {})
 
-    def entry(self, fd, path, entry, more):
-        """Bring back one entry into the folder ``fd``."""
+    def entry(self, fd, path, entry, more):  # bring back one entry into the folder ``fd``
         name, kind, mode, uid, gid, mtime = entry[:6]
         link = (kind, *more["l"]) if "l" in more and kind != FOLDER else None
         if link in self.links:
@@ -410,8 +335,7 @@ class Restore:  # trees.md
         self.attempt(path, os.utime, name, ns=(mtime, mtime), dir_fd=fd, follow_symlinks=False)
         return own is not None and os.close(own)
 
-    def make(self, fd, name, kind, more):
-        """Make what the entry is, new and empty; a descriptor of it if it is a file or a folder."""
+    def make(self, fd, name, kind, more):  # make what the entry is, new and empty; a descriptor of it if it is a file or a folder
         if kind == FILE:
             return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=fd)
         if kind == FOLDER:
@@ -421,27 +345,22 @@ class Restore:  # trees.md
             return os.symlink(more["t"], name, dir_fd=fd)
         return os.mknod(name, 0o600 | NODES[kind], os.makedev(*more.get("d", (0, 0))), dir_fd=fd)
 
-    def fill(self, fd, entry, more):
-        """Write the content of a file; what is not written stays a hole."""
+    def fill(self, fd, entry, more):  # write the content of a file; what is not written stays a hole
         os.ftruncate(fd, entry[7])
         for at, data in self.repository.content(entry, more):
             require(at + len(data) <= entry[7], "its content passes its end")
-            while data:
-                written = os.pwrite(fd, data, at)
+            while written := os.pwrite(fd, data, at):
                 at, data = at + written, data[written:]
 
 
 def main():
     """The command line.  Exit status: 0 all is well, 1 something did not come back."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("--key-file", "--words-file", "repository"):
-        parser.add_argument(name)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list")
-    restore = commands.add_parser("restore")
-    restore.add_argument("snapshot")
-    restore.add_argument("target")
+    parser = argparse.ArgumentParser(usage=__doc__)
+    for name in ("--key-file", "--words-file", "repository", "command"):
+        parser.add_argument(name, **({"choices": ("list", "restore")} if name == "command" else {}))
+    parser.add_argument("what", nargs="*", help="of restore: SNAPSHOT TARGET")
     options = parser.parse_args()
+    require(len(options.what) == (2 if options.command == "restore" else 0), "restore takes SNAPSHOT and TARGET, list nothing")
     if options.key_file:
         method, secret = "keyfile", secret_of_key_file(Path(options.key_file).read_text("utf-8-sig"))
     elif options.words_file:
@@ -455,23 +374,21 @@ def main():
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(found["time_ns"] // 10**9))
             print(name, when, repr(found["host"]), *found["source"].get("paths", []), "incomplete" * found.get("incomplete", 0))
         return 0
-    wanted = [found for name, found in snapshots if name.startswith(options.snapshot)]
-    wanted = [snapshots[-1][1]] if options.snapshot == "latest" else wanted
-    require(len(wanted) == 1, f"{len(wanted)} snapshots are called {options.snapshot}")
-    os.makedirs(options.target, 0o700, exist_ok=True)
-    require(not os.listdir(options.target), "the target is not empty")
+    wanted, target = options.what
+    wanted = [found for name, found in snapshots if name.startswith(wanted)] if wanted != "latest" else [snapshots[-1][1]]
+    require(len(wanted) == 1, f"{len(wanted)} snapshots are called {options.what[0]}")
+    os.makedirs(target, 0o700, exist_ok=True)
+    require(not os.listdir(target), "the target is not empty")
     repository.survey()
     sys.setrecursionlimit(50_000)  # a folder in a folder costs four calls, and an open file
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    target = os.open(options.target, os.O_RDONLY | os.O_DIRECTORY)
-    restore = Restore(repository, target)
-    restore.attempt(b"", restore.folder, target, b"", wanted[0]["tree"])
+    restore = Restore(repository, os.open(target, os.O_RDONLY | os.O_DIRECTORY))
+    restore.attempt(b"", restore.folder, restore.target, b"", wanted[0]["tree"])
     print(f"{restore.problems} problems." if restore.problems else "Everything came back.")
     return 1 if restore.problems else 0
 
 
 WORDS = "eNpNWGuCrKwO3JKEFaGickTwgLTjrP5WBft899dM+wh5VCoVBze6JCFK9JKb/Uj1NtvLNmnVTJO3AT+bbEHCjAfkb5OS5dLLxTYzu1Nm/Cryp8kRpEX5OBuML9ksi7NZijOrC+JtkuLN5p0JhxR7So0muiJjkymLLxK8RIvT5ciSk5wbnpeKw7zczhzusr+43j1LLsq02SCrtxGHw+QeJdHVfEm98RJu/gR5zIkzcpSzP1iCKXjxEu/g0AqfeaR9GFtxVuNFePx7m7rjNan9cpNrM9cWJR9y9UvFtOmSOdBOunCfuTIfxJIn5OB2O3L0iK+yNNlv8xPqMLrxoetZ5lVWic5ONsoxSqJDBXZXuFlpfpfrMt5NlkFPzKVfZMmyBtmQY4kswiVpsnASxxfU7ZYnmzA9MsvuJc0Mvcx4CqYiTM32gLnK8KuEJDnbypR6eFpNdrAh80NA0CXPfO54svQa1wo70pL8ILEF5gKNATUw5yXQPP3nAcjAjn+y+oSKtXGUebarLIvCbcRtVGxGlDC+4o0Kaw/tP15+f4fJjSOuoM4XqsxoYrSHHB7QSZZpm9X+By+dSAccL3a0tHVahoEcbrzMyunzHhcbTsKfjze+g/5Alnil4K7ZHA7UDGU1UjtQ+OrCnwyRODokEyfohMbqFBNWJwnlm+RiEJ+AZAc1cRMADv98+suLmj+ZH3XFNuZnxFX8QAEmnIJ+mH1PFDCBsInrY9S3A548WfMZPzTVsPFhlYDxE4cpihOLdWmx6KDGgqAJjuL6u8f77o22goOs3E0X1RHJJ3FB1yaFekfNY1lIVOKS045oJiaapMGOurx5pjjMbpbDdR9XPIKbyLrcCZDxaNsRySCaaZWRFfb+4rX4a2FDBL4fJLF2WtsvJdFYd2dHSJe2IaJiz5rgVi0dbHt0HO4if2tg/lDhxGqx/rVXc8OTWW301wE4kyeesTLfJzxgQ+64k9mNqBAxUxxzzgzdbwctOJT5RQVOaQdibNPee0fdhZOTfUAFxTzJDd6RsKTwJTijEZppwym4YmbgPLBkoM5s1hWw2sg6cVRA+EkP52GB8DYHcvkmEKx3MpsXqHG0Ezg5ki+YDzIG87k5+ZNBGkp1jLk2pUk8gtDOUM3fRuouDCzP7Hrg+zR1csqBSLe5cNQWzCfAvmLO/ABOB3KuvRaRQHhZOj8BvQqlq9fwW26ciWR4Ow6LG1kuvIToAjOC3Fe2ON1LqBT68iCA2MCke46XDBhdgjeZEktHWKyp55ogv00ARkEbPpKZo0fSLpazs1MgEg4SzmRpGWyGbu1lJZg9fFnZoYRKZgsEQh+9iTgJEBKHxk9eLZMa3d9OroyYBIk0wqT4v0QJh1/uzcp2a8E0+JZI+Imc14bVYRyAjwH/SE462cdkM5JNhTfImvbRL5gradW0JSpIK1egP8kCnlwlrXwzsqTRkSGVtmZS1qgz+8OIPKIB0c8I5C01sHp2jrgTfAeGlNzP/6P3WRkUxKW8kEzDZPVqPDK/5jmGzY2oO7p4kYMpxgA6EQoDoZ1L7e/y61BDvkZaZODadUpsAJ0JcAzIj5FT9VQZAGrEAEFrxblDSYkbmmXmiC49zKqkgGZVRKNl0U8H05g5aFZWa+6jYTTPWIYAqshoO9UC0Zs1ZROpQRLkxsomOwjO071iJ2FudwzPX2EEicNG2zRBl/zh84QjdcypcumVD1++wvWXsQqOrtFxQteGzjrMJ5fhj0OQQG0hJYEvdQDIjYKNxMeu0YFlmLVJDmRsValQr2F3aTXec7qgER7IgB08kDR2Hd3vDLyDSQT5wlreQ3SjuoXp/NC+2pQTyVq7jMLMTFB1cvcZgOn8aPkWLR/6jMizmoFK8Zb6PAchdr2AWgQKPd/JeaEPKC+PGsnzO+UeM3X1pwmPTOzKWDkpdioeZHSlSY403uIwc0q2AH2XT5P8NPOUMBxu2iCAlP0VnYnMx/MOlQ7qHwsbCU2yKicKeH5Xwrr6hCBQoCDZcNpIvEW7Kr0ovA4Flg6mbqNwEFaWeSOGWTqOZcjiNL94Ka6rOxr7YTVQ16BwohLlzOs+ICN9kEv9S2FJQmxJGxQU3eAHxlvUida9pf65EH7ltWsbkgsfJRLoq64FIGERSWET+ZkjIRKxlNkfvc+m7g1a5ecybI51g3tRyxrYauVQXdWBTD5Wtm2TqsWCyIfsdjP6B43ASUPf8DD10ATq9E6ubOZcMN/YFJQMIZrdPQY8BH+fwxwBI4wjXAKHFcbj6almgP0TypzjCbgIWgmagPAKhMa5mXoVCHQ0/kWOAHOZD/QG3zZ3st78PCvyc5nfnIbTTcp/nLgqOg7WyGsaSSgMcO9cUQmIrTMulKwi73h1OVkHcaoeJTpJdosOF/IyJ1px8nR+nvjTT2gVlbL5Bf7p38mFfo9qtKruoSaj+kLzmeyZ+D4eGHRiq3KpAaBURtTOLr18iKOLc9QZTXq+cy181T8l/4fL1Gi/MvLPq4e6IP2AO6NOh8hrygiTnCAxIj3oNQ5luvwUN0A3RJWcXhWyLmrXgCECxiY69940VLPMV+wG2YYwSnrX4UbX5Te/k6GSL9pXKHJDm8G2XQqvrEVTjPXbD2n+VQ3vlDq76GCeSS3Ta+bkNtBfb0mbicvl9gDvIxQtdQxxhTUF2oEIBxVSwIDLsI41LrdeyQn+0RWKPVD4ArAcvTOULuEB2Yk7j6ekRGejvZCqildJDItXGeE076SQvtfMdE63io4zM/XMEjlJNtI00A5uLfbfvsqufneVKb+ywHOvWg8yROefDhHIvk8nZTwDWt6UxbkX+7nv0VwxXj07qe7m6sDvAoUbcFs4VoANThb06MoccXRymcNDR/in+zuqGzZFEOgOseEBYNth0rj5j1RHJDjFJbUSFNK7LB5OnVGJmaFouUueOrBuJP8kqoKiiqMnktCDOklNsCp3aq/Gd/W5DNrd9vX4Xec4E7Z3Zd3VKQrjoN1RtG210R7VxKTcy41vr/RlqHyb1KskLzRFo3l6e4yz8ftFganTnUueCFSw224GsbHJuKc42+UG5xN75PRqs3g98VRjVDdYJOJ7XtdkfY8D3iGpMY/QoJyjA7zVInWxyg5M+i0DIx1DTufsT1AOO1Rmgb/SK7Yvkv/mlKy+kTxU51UXh95lDXe6vvCk0KjDEMl/XrkGiEVUCk3i2Puz6GPwZVdFlnWcI7+ZyvG0L7Okl24dNc7dx9/zb2Fd/xOk38wDPJR3717EpbX1hTW+a+yj6yoz+/3AwmIjjT525GlY5kG+w9DW+GCnKrpCoT7kjpktp9+xsD4h23+VSndgnsOojwNzAohYXbf85XPwLwJfvamQkV69j9KwPoU4fBw4reliErRpEvKA0da3RbSG36AvPiQylRb8CFIRMBNDITVy9Zk4p9iB96uS+ZlH9wHXP1XpzM3Y3IhwiROvUTENNzfQzJRQm1AdXn1kqXh5BbRSD8Xn9yMIv92I33VW9k0LEIn960j/2hA4b8NM7gW36X6U3oVr79hCXvgbcwMDjQuC0+9TfLLMSiDs1IL29qS/0GXQ8Lgyq26JQFSjqeHXIwXYEzIXgP8B/AT1YQ=="  # noqa: E501
-"""BIP-39's English list, the first four letters of each word, as: how many letters it shares with the one before, the rest."""
 
 if __name__ == "__main__":
     try:
