@@ -162,3 +162,18 @@ def test_restore_brings_back_a_part_and_all(safehold: Program, source: Path, tmp
     assert missing.status == 1 and "There is no no/such in that snapshot" in missing.err
     own = safehold("restore", "latest", "-t", safehold.repository / "x")
     assert own.status == 1 and "in the repository itself" in own.err
+
+
+def test_pages_of_any_large_file_on_request(safehold: Program, source: Path) -> None:
+    """A changed byte adds a page, not a chunk of a megabyte; and only sizes that can be are taken."""
+    image = source / "no-known-name"
+    image.write_bytes(os.urandom(5 << 20))
+    safehold.do("backup", "--paged", "--page-size", "4096", source)
+    with image.open("r+b") as file:
+        file.seek(3_000_000)
+        file.write(b"changed")
+    added = safehold.do("backup", "--paged", "--page-size", "4096", source, "--json").value["bytes_stored"]
+    assert 4096 < int(str(added)) < 40_000
+    assert safehold.do("cat", f"latest:{image}").raw == image.read_bytes()
+    refused = safehold("backup", "--page-size", "5000", source)
+    assert refused.status == 2 and "power of two" in refused.err

@@ -43,6 +43,12 @@ def arguments(parser: Parser) -> None:
     add("--parent", metavar="SNAP", default="", help="compare with this snapshot, instead of the last one of the same sources")
     add("--force", action="store_true", help="read every file, changed or not")
     add("--dry-run", action="store_true", help="count what would be read and added, and write nothing")
+    add(
+        "--paged",
+        action="store_true",
+        help="store every large file by page: of what changes in place, only changed pages are added",
+    )
+    add("--page-size", metavar="BYTES", type=int, default=0, help="of paged files: a power of two from 512 to 1048576 (16384)")
     add("--level", metavar="N", type=int, default=None, help="zstd's level of compression, 1 (fast) to 19 (small)")
     add("--no-verify", action="store_true", help="don't decode again what was compressed before it is stored")
 
@@ -68,6 +74,7 @@ def options(call: Call) -> BackupOptions:
     from safehold.cli.tagging import check_tags
     from safehold.core.errors import UsageError
     from safehold.ops.backup.run import BackupOptions
+    from safehold.repo.paged import PAGE_SIZES
     from safehold.repo.writer import WriterOptions
     from safehold.sources.files.exclude import Excluder, read_patterns
 
@@ -78,6 +85,8 @@ def options(call: Call) -> BackupOptions:
     Excluder(excludes)  # so that a wrong one shows before anybody is asked for a passphrase
     if values.level is not None and not 1 <= values.level <= 19:
         raise UsageError("--level is a number from 1 to 19.", "3 is what is used without it.")
+    if values.page_size and values.page_size not in PAGE_SIZES:
+        raise UsageError("--page-size is a power of two from 512 to 1048576.", "16384 is what is used without it.")
     check_tags(values.tag)
     level = {} if values.level is None else {"level": values.level}
     return BackupOptions(
@@ -88,6 +97,8 @@ def options(call: Call) -> BackupOptions:
         tags=values.tag,
         parent=values.parent,
         force=values.force,
+        paged=values.paged,
+        page_size=values.page_size,
         writer=WriterOptions(verify=not values.no_verify, **level),
         host=values.host,
         dry_run=values.dry_run,
