@@ -143,7 +143,9 @@ class Index:
         return self._shards
 
     def _filtered(self) -> _Filter:
-        """What is asked, made anew when the shards have changed."""
+        """What is asked, made anew when the shards have changed.  The first line is the hot path of a first backup."""
+        if self._filter.shards is self._shards and not self._stale and self._before_use is None:
+            return self._filter
         shards = self._loaded()
         if self._filter.shards is not shards:
             self._filter = _Filter(shards)

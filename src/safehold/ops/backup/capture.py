@@ -52,7 +52,7 @@ class Paging(msgspec.Struct, frozen=True):
     """All files that are large enough, not only those whose names say that they change in place."""
 
     def wants(self, name: bytes, size: int) -> bool:
-        return is_paged(name, size) or (self.every and size >= LEAST)
+        return size >= LEAST and (self.every or is_paged(name))
 
 
 class Capture:

@@ -48,10 +48,10 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     size: int
 
 
-def is_paged(name: bytes, size: int) -> bool:
+def is_paged(name: bytes) -> bool:
     """Whether a file of that name changes in place, as far as one can tell."""
     text = os.fsdecode(name).lower()
-    return size >= LEAST and any(fnmatchcase(text, pattern) for pattern in NAMES.split())
+    return any(fnmatchcase(text, pattern) for pattern in NAMES.split())
 
 
 class PagedWriter:
