@@ -11,7 +11,7 @@ from typing import Any
 from safehold.core.entries import DIRECTORY, FILE, SYMLINK, Entry, More, attributes
 from safehold.core.events import Event, Warn
 from safehold.sources.files import metadata
-from safehold.sources.files.compare import kind_of
+from safehold.sources.files.folders import kind_of
 from safehold.sources.files.placing import Placer
 from safehold.sources.files.placing.terms import Counts, Options, Placed
 
@@ -39,7 +39,7 @@ def _more(path: bytes, found: os.stat_result, kind: int) -> More | None:
 
 def entry_of(path: bytes) -> Entry:
     found = os.lstat(path)
-    kind = kind_of(found)
+    kind = kind_of(found.st_mode)
     size = found.st_size if kind == FILE else 0
     mode = stat.S_IMODE(found.st_mode)
     times = (found.st_mtime_ns, found.st_ctime_ns)

@@ -12,33 +12,18 @@ from safehold.core.entries import (
     BLOCK_DEVICE,
     CHAR_DEVICE,
     DIRECTORY,
-    FIFO,
     FILE,
     KIND_NAMES,
-    SOCKET,
     SYMLINK,
     Entry,
 )
 from safehold.sources.files.data import Data
+from safehold.sources.files.folders import kind_of
 from safehold.sources.files.metadata import read_flags, read_xattrs
 from safehold.sources.files.system import system
 
-_KINDS = {
-    stat.S_IFREG: FILE,
-    stat.S_IFDIR: DIRECTORY,
-    stat.S_IFLNK: SYMLINK,
-    stat.S_IFIFO: FIFO,
-    stat.S_IFSOCK: SOCKET,
-    stat.S_IFCHR: CHAR_DEVICE,
-    stat.S_IFBLK: BLOCK_DEVICE,
-}
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _STEP = 1 << 20
-
-
-def kind_of(found: os.stat_result) -> int:
-    """The kind of entry that something on disk is; -1 for what no snapshot holds."""
-    return _KINDS.get(stat.S_IFMT(found.st_mode), -1)
 
 
 def differences(parent: int, entry: Entry, data: bytes | Data | None, ids: tuple[int, int] | None) -> list[str]:
@@ -51,7 +36,7 @@ def differences(parent: int, entry: Entry, data: bytes | Data | None, ids: tuple
         found = os.stat(entry.name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return ["is missing"]
-    kind = kind_of(found)
+    kind = kind_of(found.st_mode)
     if kind != entry.kind:
         there = KIND_NAMES[kind] if kind >= 0 else "something unknown"
         return [f"is a {there}, should be a {KIND_NAMES[entry.kind]}"]

@@ -255,8 +255,8 @@ def _name_of(row: Row) -> bytes:
 
 
 def kind_of(mode: int) -> int:
-    """The entry kind of a file type (``core.entries``)."""
-    return _KINDS[stat.S_IFMT(mode)]
+    """The entry kind of a file type (``core.entries``); -1 for what no snapshot holds."""
+    return _KINDS.get(stat.S_IFMT(mode), -1)
 
 
 def same_file(one: os.stat_result, other: os.stat_result) -> bool:

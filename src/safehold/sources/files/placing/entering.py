@@ -9,7 +9,7 @@ import sys
 assert sys.platform != "win32"
 
 from safehold.core.entries import KIND_NAMES
-from safehold.sources.files.compare import kind_of
+from safehold.sources.files.folders import kind_of
 from safehold.sources.files.placing.attributes import Attributes, unlock
 from safehold.sources.files.placing.existing import Existing, lookup
 from safehold.sources.files.placing.folders import Folder, Folders, Spot, open_folder
@@ -66,7 +66,7 @@ class Entering:
         if stat.S_ISDIR(found.st_mode):
             return True
         if self._options.overwrite == "never":
-            kind = KIND_NAMES[max(kind_of(found), 0)]
+            kind = KIND_NAMES[max(kind_of(found.st_mode), 0)]
             hint = "restore with --overwrite always, or into another folder"
             self._ledger.failed("in-the-way", f"A {kind} is where a folder belongs", folder.path(), hint)
             return False

@@ -10,8 +10,8 @@ import sys
 assert sys.platform != "win32"
 
 from safehold.core.entries import BLOCK_DEVICE, CHAR_DEVICE, FILE, KIND_NAMES, SYMLINK, Entry
-from safehold.sources.files.compare import kind_of
 from safehold.sources.files.data import Data
+from safehold.sources.files.folders import kind_of
 from safehold.sources.files.placing.attributes import Attributes, unlock
 from safehold.sources.files.placing.contents import equals, hole_pairs, update
 from safehold.sources.files.placing.folders import Folder, Folders, Spot, names_in, open_folder
@@ -114,7 +114,7 @@ class Existing:
             return self._create(spot, data, Outcome.CREATED)
         if self._options.overwrite == "never":
             return Outcome.KEPT, 0
-        if kind_of(found) != spot.entry.kind:
+        if kind_of(found.st_mode) != spot.entry.kind:
             return self._replace(spot, data, found)
         if spot.entry.kind == FILE:
             return self._file(spot, data, found)
@@ -134,7 +134,7 @@ class Existing:
         return outcome, 0
 
     def _replace(self, spot: Spot, data: bytes | Data | None, found: os.stat_result) -> Result:
-        outcome = Outcome.CHANGED if kind_of(found) == spot.entry.kind else Outcome.REPLACED
+        outcome = Outcome.CHANGED if kind_of(found.st_mode) == spot.entry.kind else Outcome.REPLACED
         if spot.entry.kind == FILE:
             data = checked(spot.entry, data)
             if isinstance(data, Absent):
@@ -225,7 +225,7 @@ class Existing:
             return Outcome.FAILED, 0
         outcome = Outcome.CREATED
         if found:
-            outcome = Outcome.CHANGED if kind_of(found) == spot.entry.kind else Outcome.REPLACED
+            outcome = Outcome.CHANGED if kind_of(found.st_mode) == spot.entry.kind else Outcome.REPLACED
         if self._options.dry_run:
             return outcome, 0
         assert group.folder is not None
