@@ -177,3 +177,9 @@ def test_several_threads_on_one_and_on_different_folders(tmp_path: Path) -> None
         counts = placer.finish()
     assert (counts.created, counts.failed) == (712, 0)
     assert compared(source, target).replace(".d..t...... ./\n", "") == ""
+
+
+def test_a_target_that_cannot_be_made_is_refused_and_nothing_counts_as_restored() -> None:
+    """/proc answers mkdir with "no such file", which in a dry run only says that the target is not there yet."""
+    with pytest.raises(TargetError, match="/proc/nowhere"):
+        Placer(Path("/proc/nowhere"), Options(), print)

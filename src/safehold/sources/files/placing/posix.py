@@ -199,9 +199,10 @@ class Placer:
             if not self._options.dry_run:
                 self._target.mkdir(parents=True, exist_ok=True)
             fd = os.open(self._target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            self.root.missing = True
         except OSError as error:
+            if self._options.dry_run and isinstance(error, FileNotFoundError):
+                self.root.missing = True
+                return
             hint = "name a folder that you may write to"
             raise TargetError(f"Cannot restore into {self._target}: {error.strerror}", hint) from error
         else:
