@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from safehold.cli.databases import SCHEMES, engine
 from safehold.core.errors import SourceMissing, UsageError
 
 if TYPE_CHECKING:
@@ -17,14 +18,7 @@ if TYPE_CHECKING:
     from safehold.ops.backup.run import BackupOptions
     from safehold.repo.repository import Repository
 
-_LATER = {
-    "postgresql": "PostgreSQL databases",
-    "postgres": "PostgreSQL databases",
-    "mariadb": "MariaDB databases",
-    "mysql": "MySQL databases",
-    "sqlite": "SQLite databases",
-    "device": "disks and images",
-}
+_LATER = {"device": "disks and images"}
 _STREAMS = ("-", "command")
 
 
@@ -33,7 +27,7 @@ def kind_of(source: str) -> str:
     if source == "-":
         return "-"
     match = re.match(r"([a-z]+):", source)
-    return match[1] if match and match[1] in (*_LATER, *_STREAMS) and not os.path.lexists(source) else "files"
+    return match[1] if match and match[1] in (*_LATER, *_STREAMS, *SCHEMES) and not os.path.lexists(source) else "files"
 
 
 def back_up(call: Call, options: BackupOptions) -> Result:
@@ -44,6 +38,11 @@ def back_up(call: Call, options: BackupOptions) -> Result:
     kind = kinds.pop()
     if kind in _STREAMS:
         return _stream(call, options, kind)
+    if kind in SCHEMES:
+        if len(options.paths) > 1:
+            raise UsageError(f"{options.paths[0]} must be the only source.", "Back the others up one after the other.")
+        result: Result = engine(SCHEMES[kind]).back_up(call, options)
+        return result
     if kind != "files":
         what = f"{_LATER[kind]} ({options.paths[0]})"
         raise UsageError(f"This version of Safehold can't yet back up {what}.", "Name files or folders.")
@@ -58,7 +57,7 @@ def _files(call: Call, options: BackupOptions) -> Result:
     for source in options.paths:
         if not os.path.lexists(source):
             raise SourceMissing(f"There is no {source} to back up.", "Check the name; nothing was backed up.")
-    repository = _writable(call)
+    repository = writable(call)
     if options.parent:
         from safehold.ops.resolve import resolve
 
@@ -77,7 +76,7 @@ def _stream(call: Call, options: BackupOptions, kind: str) -> Result:
     command = source.removeprefix("command:")
     name = call.values.name or (_command_name(command) if kind == "command" else "stdin")
     stream = StreamOptions(name=name, tags=options.tags, host=options.host, writer=options.writer, dry_run=options.dry_run)
-    repository = _writable(call)
+    repository = writable(call)
     if kind == "command":
         return back_up_command(repository, command, stream)
     return back_up_stream(repository, sys.stdin.buffer, stream)
@@ -91,7 +90,7 @@ def _command_name(command: str) -> str:
     return os.path.basename(words[0]) or "command"
 
 
-def _writable(call: Call) -> Repository:
+def writable(call: Call) -> Repository:
     """The repository, or with --dry-run one that changes nothing."""
     if not call.values.dry_run:
         return call.repository()

@@ -111,7 +111,7 @@ def _ago(number: int, unit: str, now: datetime) -> datetime:
 
 
 def _latest(repository: Repository, tag: str) -> Stored:
-    found = repository.visible_snapshots()
+    found = _whole(repository)
     if not found:
         raise SnapshotMissing("The repository holds no snapshot yet.", "`safehold backup` makes one.")
     fitting = [stored for stored in found if not tag or tag in stored.snapshot.tags]
@@ -121,9 +121,14 @@ def _latest(repository: Repository, tag: str) -> Stored:
     return fitting[-1]
 
 
+def _whole(repository: Repository) -> list[Stored]:
+    """The snapshots that can be restored by themselves: a database's logs are not meant by "the latest"."""
+    return [stored for stored in repository.visible_snapshots() if not stored.snapshot.is_logs]
+
+
 def _as_of(repository: Repository, text: str) -> Stored:
     latest = moment_ns(text, repository.clock.now_ns())
-    found = repository.visible_snapshots()
+    found = _whole(repository)
     fitting = [stored for stored in found if stored.snapshot.time_ns <= latest]
     if not fitting:
         raise SnapshotMissing(f"No snapshot is from {text} or before.", _near(found[:_SHOWN], "The first ones are"))
@@ -141,9 +146,7 @@ def _by_id(repository: Repository, prefix: str) -> Stored:
     trash = condemned.trash(repository.condemned())
     if any(name.startswith(prefix) for name in trash):
         raise SnapshotMissing(f"Snapshot {prefix} is in the trash.", f"`safehold undelete {prefix}` brings it back.")
-    raise SnapshotMissing(
-        f"No snapshot begins with `{prefix}`.", _near(repository.visible_snapshots()[-_SHOWN:], "The last ones are")
-    )
+    raise SnapshotMissing(f"No snapshot begins with `{prefix}`.", _near(_whole(repository)[-_SHOWN:], "The last ones are"))
 
 
 def _near(found: list[Stored], words: str) -> str:

@@ -103,12 +103,15 @@ def apply(policy: Policy, snapshots: Iterable[Stored], now_ns: int, zone: tzinfo
     """A decision for each snapshot, newest first within each group.  ``zone``: where days begin at midnight.
 
     An incomplete snapshot counts only where there is no complete one, and never uses up the place of one.  The newest
-    complete snapshot of each group is always kept.
+    complete snapshot of each group is always kept.  So are a database's logs: which of them are needed follows from the bases
+    that are kept, not from their age.
     """
     decisions = []
-    for _, members in groupby(sorted(snapshots, key=_group_key), key=_group_key):
+    every = list(snapshots)
+    ordered = sorted((stored for stored in every if not stored.snapshot.is_logs), key=_group_key)
+    for _, members in groupby(ordered, key=_group_key):
         decisions += _decide(policy, list(members), now_ns, zone)
-    return decisions
+    return decisions + [Decision(stored, ("logs",)) for stored in every if stored.snapshot.is_logs]
 
 
 def _group_key(stored: Stored) -> tuple[object, ...]:

@@ -25,15 +25,46 @@ REPAIRED = "repaired"
 """The tag of a repaired snapshot."""
 
 
+class Database(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Which database a snapshot is of, and between which positions of its log.  ``docs/databases.md``.
+
+    A position is a number that grows with every change: PostgreSQL's LSN, MariaDB's binary log number << 32 | offset, a
+    counter of transactions for SQLite.  0: not known.
+    """
+
+    engine: str
+    """postgresql, mariadb, mysql or sqlite."""
+    role: str = "base"
+    """base: the database's files, to begin a recovery from; logs: what happened to it, log file by log file; dump: SQL."""
+    system: str
+    """What tells this database from every other, also from a copy of it: the engine's own id where it has one."""
+    name: str = ""
+    """What people call it: its URL without a password, or its path."""
+    version: str = ""
+    """Of the engine."""
+    method: str = ""
+    """How it was taken: the engine's page in ``docs/`` lists the words."""
+    timeline: int = 0
+    start: int = 0
+    """Of a base: where the replay of logs begins.  Of logs: where the first one begins."""
+    stop: int = 0
+    """Of a base: from where on it is consistent.  Of logs: where the last one ends."""
+    stop_ns: int = 0
+    """When it was at ``stop``."""
+    facts: dict[str, str] = {}
+    """What else a restore needs; the engine's page lists the words."""
+
+
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was backed up."""
 
     kind: str = "files"
-    """files, stdin or command."""
+    """files, stdin, command, or a database's engine."""
     paths: list[bytes] = []
     """Absolute paths, as the system names them; for stdin and command the name given."""
     command: str = ""
     excludes: list[str] = []
+    database: Database | None = None
 
 
 class Statistics(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,6 +106,11 @@ class Snapshot(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Of a repaired one: paths left out because their data is lost, at most ``MOST_LOST``.  One that ends in a slash is a
     folder whose listing, or a part of it, is lost with all that it named."""
     program: str = ""
+
+    @property
+    def is_logs(self) -> bool:
+        """Whether it holds a database's logs: part of that database's backups, and none by itself."""
+        return self.source.database is not None and self.source.database.role == "logs"
 
 
 class Stored(msgspec.Struct, frozen=True):

@@ -112,7 +112,7 @@ def test_standard_input_and_commands(safehold: Program) -> None:
 
 
 def test_sources_that_this_version_lacks_are_refused(safehold: Program, source: Path) -> None:
-    for word in ("postgresql://host/db", "mysql://host/db", "mariadb://host/db", "sqlite:x.db", "device:/dev/sda"):
+    for word in ("device:/dev/sda",):
         ran = safehold("backup", word)
         assert ran.status == 2 and "can't yet back up" in ran.err
     ran = safehold("backup", source, "-")

@@ -46,6 +46,23 @@ def arguments(parser: Parser) -> None:
     add("--numeric-owner", action="store_true", help="set owners by number, not by name")
     add("--verify", action="store_true", help="compare everything with the snapshot afterwards")
     add("--dry-run", action="store_true", help="tell what would be done, and do nothing")
+    add("--to-time", metavar="TIME", default="", help="of a database: its state at that time, from base and logs")
+    add("--to-lsn", metavar="LSN", default="", help="of a PostgreSQL database: its state at that position")
+    add("--to-name", metavar="NAME", default="", help="of a PostgreSQL database: its state at that named restore point")
+    add(
+        "--to-xid", metavar="XID", default="", help="of a PostgreSQL database: its state with that transaction, and none after it"
+    )
+    add("--to-position", metavar="FILE:POS", default="", help="of a MariaDB database: its state at that place of the binary log")
+    add("--to-gtid", metavar="GTID", default="", help="of a MariaDB database: its state with that transaction, and none after it")
+    add("--plan", action="store_true", help="of a database: say from what it would be restored, and write nothing")
+    add("--extract", metavar="DB[.TABLE]", action="append", default=[], help="of a database: only this, as SQL; may be repeated")
+    add(
+        "--tablespace",
+        metavar="OLD=NEW",
+        action="append",
+        default=[],
+        help="of a PostgreSQL database: put a tablespace (by its folder, name or number) there; may be repeated",
+    )
     add("-v", "--verbose", action="store_true", help="tell of every file")
 
 
@@ -53,6 +70,7 @@ def run(call: Call) -> int:
     """Restore, and say how it went."""
     from pathlib import Path
 
+    from safehold.cli.databases import OPTIONS, engine
     from safehold.ops.resolve import resolve_path
     from safehold.ops.restore import restore
     from safehold.sources.files.placing.terms import Options
@@ -69,6 +87,12 @@ def run(call: Call) -> int:
     )
     repository = call.repository()
     stored, path = resolve_path(repository, values.snap)
+    database = stored.snapshot.source.database
+    if database is not None and not path and not values.include and database.role == "base":
+        return int(engine(database.engine).restore(call, stored))
+    wrong = next((name for name in OPTIONS if getattr(values, name)), None)
+    if wrong:
+        raise UsageError(f"--{wrong.replace('_', '-')} is for whole databases, which {values.snap} is not.", "Leave it out.")
     if stored.snapshot.incomplete:
         call.out.note(f"Snapshot {stored.id[:8]} is incomplete: some of its source could not be read when it was made.")
     target = Path(values.target).expanduser()

@@ -21,6 +21,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument("--path", metavar="PATH", action="append", default=[], help="only those that hold this source")
     parser.add_argument("--tag", metavar="T", action="append", default=[], help="only those with this tag")
     parser.add_argument("--trash", action="store_true", help="list what was forgotten and can still be undeleted")
+    parser.add_argument("--logs", action="store_true", help="list the commits of databases' logs, too")
 
 
 def run(call: Call) -> int:
@@ -29,7 +30,8 @@ def run(call: Call) -> int:
     from safehold.cli.selection import selected
 
     repository = call.repository()
-    found = list(selected(_of_trash(repository) if call.values.trash else repository.visible_snapshots(), call.values))
+    every = _of_trash(repository) if call.values.trash else repository.visible_snapshots()
+    found = [stored for stored in selected(every, call.values) if call.values.logs or not stored.snapshot.is_logs]
     if call.out.as_json:
         call.out.result("", {"snapshots": [records.snapshot(stored) for stored in found]})
         return 0

@@ -71,10 +71,13 @@ class PagedWriter:
 
         ``old``: its entry in the snapshot that the memory mirrors.
         """
+        return self.store_blocks(file_blocks(fd, size, holes), path, size, page, old)
+
+    def store_blocks(self, blocks: Iterator[bytes | None], path: bytes, size: int, page: int, old: Entry | None) -> Stored:
+        """The same from blocks of 1 MiB, the last of which may be shorter; None for one of zeros."""
         key = self._memory.row_key(b"pages\0%d\0" % page + path)
         known = self._memory.page_maps(key)
         self._sure = self._trusted and self._mirrors(old, known)
-        blocks = _blocks(fd, size, holes)
         names = [
             self._group(key, number, islice(blocks, GROUP), self._old(key, number, known), page)
             for number in range(-(-size // (GROUP * BLOCK)))
@@ -179,7 +182,7 @@ def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
             start = index
 
 
-def _blocks(fd: int, size: int, holes: list[int]) -> Iterator[bytes | None]:
+def file_blocks(fd: int, size: int, holes: list[int]) -> Iterator[bytes | None]:
     """The blocks of a file; None for one that lies in a hole."""
     ranges = iter(data_ranges(size, holes))
     start, end = next(ranges, (size, size))

@@ -1,0 +1,149 @@
+"""A snapshot's tree, put together from files that arrive one after the other, in any order: a database's stream or folder.
+
+What the last snapshot held is known from the local memory (``ops/backup/memory.py``), one row per folder, so that a machine
+that may only write can store changed pages and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from safehold.codec.chunker import Chunker
+from safehold.core.entries import DIRECTORY, FILE, SYMLINK, Entry, More, Node, Totals
+from safehold.ops.backup.content import ContentWriter
+from safehold.ops.backup.frames import node_of
+from safehold.ops.backup.memory import Memory, Remembered
+from safehold.ops.backup.paged import PagedWriter
+from safehold.repo import trees
+from safehold.repo.repository import Repository
+from safehold.repo.writer import ChunkWriter
+
+
+class Attributes(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a file beside its bytes.  ``ctime_ns`` and ``inode`` serve to recognise it unchanged: 0 where unknown."""
+
+    mode: int = 0o600
+    uid: int = 0
+    gid: int = 0
+    mtime_ns: int = 0
+    ctime_ns: int = 0
+    inode: int = 0
+    extended: dict[bytes, bytes] | None = None
+    """Extended attributes."""
+
+
+PLAIN = Attributes()
+FOLDER = Attributes(mode=0o700)
+
+
+class Assembly:
+    """Collects files; ``finish`` stores the tree.  Paths are relative, without a slash at either end.  Belongs to one thread."""
+
+    def __init__(
+        self, repository: Repository, writer: ChunkWriter, memory: Memory, advance: Callable[[int], None], *, trusted: bool
+    ) -> None:
+        """``advance`` is told of bytes read; ``trusted``: what the memory refers to is known to be stored."""
+        self.paged_writer = PagedWriter(writer, memory, advance, trusted=trusted)
+        self.files = 0
+        self.unchanged = 0
+        self._writer = writer
+        self._memory = memory
+        self._trusted = trusted
+        self._content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), advance)
+        self._folders: dict[bytes, dict[bytes, Entry]] = {b"": {}}
+        self._attributes: dict[bytes, Attributes] = {}
+        self._known: dict[bytes, dict[bytes, Entry]] = {}
+        self._kept: set[bytes] = set()
+
+    def previous(self, path: bytes) -> Entry | None:
+        """What the last snapshot has at that path, if all of it is known to be stored."""
+        folder, _, name = path.rpartition(b"/")
+        return self._known_in(folder).get(name) if self._trusted else None
+
+    def keep(self, path: bytes, entry: Entry) -> None:
+        """Take an entry of the last snapshot over, as ``previous`` gave it."""
+        self.files += 1
+        self.unchanged += 1
+        self._put(path, entry)
+
+    def keep_folder(self, path: bytes) -> None:
+        """Take over all that the last snapshot has in that folder and below it, but what was or will be added there.
+
+        Nothing, where ``previous`` would know of nothing.
+        """
+        if self._trusted and path not in self._kept:
+            self._kept.add(path)
+            self._folders[path] = self._known_in(path) | self._folder(path)
+
+    def folder(self, path: bytes, attributes: Attributes = FOLDER) -> None:
+        """A folder, which is otherwise made, with attributes of little, for the first file in it."""
+        self._folder(path)
+        self._attributes[path] = attributes
+
+    def link(self, path: bytes, target: bytes, attributes: Attributes = PLAIN) -> None:
+        """A symbolic link."""
+        self._put(path, _entry(path, SYMLINK, attributes, 0, b"", More(target=target)))
+
+    def data(self, path: bytes, content: bytes, attributes: Attributes = PLAIN) -> None:
+        """A small file, whole."""
+        rest = [content]
+        self.stream(path, lambda most: rest.pop() if rest else b"", attributes)
+
+    def stream(self, path: bytes, read: Callable[[int], bytes], attributes: Attributes = PLAIN) -> int:
+        """A file cut by content, from ``read(most)``, which gives b"" at its end and may give fewer bytes; its size."""
+        stored = self._content.store_stream(read)
+        more = More(map=stored.map, attributes=attributes.extended) if stored.map or attributes.extended else None
+        self.files += 1
+        self._put(path, _entry(path, FILE, attributes, stored.size, stored.ids, more))
+        return stored.size
+
+    def paged(self, path: bytes, blocks: Iterator[bytes | None], size: int, page: int, attributes: Attributes = PLAIN) -> None:
+        """A file stored by page, from its blocks of 1 MiB (the last may be shorter, None is zeros), ``size`` bytes in all."""
+        stored = self.paged_writer.store_blocks(blocks, path, size, page, self.previous(path))
+        self.files += 1
+        self._put(
+            path, _entry(path, FILE, attributes, size, b"", More(map=stored.map, paged=page, attributes=attributes.extended))
+        )
+
+    def finish(self) -> tuple[bytes, Totals]:
+        """Store the tree; its id and totals."""
+        for path in sorted(self._folders, key=lambda p: p.count(b"/") + bool(p), reverse=True):
+            tree, totals = self._store(path)
+            if not path:
+                return tree, totals
+            above, _, name = path.rpartition(b"/")
+            entry = _entry(name, DIRECTORY, self._attributes.get(path, FOLDER), 0, tree, More(totals=totals))
+            self._folder(above)[name] = entry
+        raise AssertionError("the root is always there")
+
+    def _store(self, path: bytes) -> tuple[bytes, Totals]:
+        node = node_of(list(self._folders[path].values()))
+        tree, totals = trees.write_node(self._writer, node), trees.total(node.entries)
+        self._memory.put(self._memory.row_key(path), Remembered(b"", tree, totals, 0), node)
+        return tree, totals
+
+    def _put(self, path: bytes, entry: Entry) -> None:
+        folder, _, name = path.rpartition(b"/")
+        self._folder(folder)[name] = entry
+
+    def _folder(self, path: bytes) -> dict[bytes, Entry]:
+        while path not in self._folders:
+            self._folders[path] = {}
+            path_above = path.rpartition(b"/")[0]
+            if path_above not in self._folders:
+                self._folder(path_above)
+        return self._folders[path]
+
+    def _known_in(self, path: bytes) -> dict[bytes, Entry]:
+        known = self._known.get(path)
+        if known is None:
+            node: Node | None = self._memory.node(self._memory.row_key(path))
+            known = self._known[path] = {entry.name: entry for entry in node.entries} if node else {}
+        return known
+
+
+def _entry(path: bytes, kind: int, attributes: Attributes, size: int, content: bytes, more: More | None) -> Entry:
+    a = attributes
+    return Entry(path.rpartition(b"/")[2], kind, a.mode, a.uid, a.gid, a.mtime_ns, a.ctime_ns, size, a.inode, content, more)

@@ -1,0 +1,102 @@
+"""Databases' logs in a repository: what is committed is catalogued, gaps show, and a writer needs to read nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from safehold.ops.backup.memory import Memory
+from safehold.ops.databases import logs
+from safehold.ops.databases.assembly import Assembly
+from safehold.ops.databases.recording import Filled, RecordOptions, record_database
+from safehold.repo import files, trees
+from safehold.repo.repository import Repository
+from safehold.repo.snapshots import Database
+from safehold.storage.local import LocalStore
+from safehold.testing.builders import Household
+
+OPTIONS = RecordOptions()
+WAL = Database(engine="postgresql", system="71", name="postgresql://localhost")
+
+
+@pytest.fixture
+def household(tmp_path: Path) -> Household:
+    return Household(LocalStore(tmp_path / "repo", create=True), tmp_path / "cache")
+
+
+def _new(number: int, content: bytes, timeline: int = 1) -> logs.NewLog:
+    rest = [content]
+    log = logs.Log(f"{timeline}-{number:04}", timeline, number * 16, number * 16 + 16, hashlib.sha256(content).digest())
+    return logs.NewLog(log, lambda _: rest.pop() if rest else b"")
+
+
+def _content(repository: Repository, stored: logs.StoredLog) -> bytes:
+    return b"".join(files.stream(files.open_file(repository.reader, stored.entry)))
+
+
+def test_every_commit_holds_the_logs_before_it(household: Household) -> None:
+    repository = household.open()
+    for number in range(3):
+        logs.commit(repository, WAL, [_new(number, b"log %d" % number)], OPTIONS)
+    newest = repository.visible_snapshots()[-1]
+    found = logs.catalogue(repository, "postgresql", "71", [newest])
+    assert [_content(repository, stored) for stored in found.logs] == [b"log 0", b"log 1", b"log 2"]
+    assert [(s.start, s.end) for s in found.spans()] == [(0, 48)]
+
+
+def test_a_writer_commits_logs_without_reading_any(household: Household) -> None:
+    key = household.add_key("writer", "database server")
+    for number in range(2):
+        logs.commit(household.open(key), WAL, [_new(number, b"log %d" % number)], OPTIONS)
+    reader = household.open()
+    newest = reader.visible_snapshots()[-1]
+    found = logs.catalogue(reader, "postgresql", "71", [newest])
+    assert [_content(reader, stored) for stored in found.logs] == [b"log 0", b"log 1"]
+
+
+def test_the_catalogue_is_the_union_and_shows_gaps(household: Household, tmp_path: Path) -> None:
+    logs.commit(household.open(), WAL, [_new(0, b"a"), _new(1, b"b")], OPTIONS)
+    other = household.open(cache=tmp_path / "another machine")
+    logs.commit(other, WAL, [_new(3, b"d"), _new(4, b"e", timeline=2)], OPTIONS)
+    found = logs.catalogue(household.open(), "postgresql", "71")
+    assert [stored.log.name for stored in found.logs] == ["1-0000", "1-0001", "1-0003", "2-0004"]
+    assert found.gaps() == [(1, 32, 48)]
+    span = found.covering(1, 20)
+    assert span is not None and (span.start, span.end) == (0, 32)
+    assert found.covering(1, 40) is None
+    assert logs.catalogue(household.open(), "postgresql", "72").logs == []
+
+
+def test_logs_of_a_forgotten_commit_are_not_built_upon(household: Household) -> None:
+    from safehold.ops.forget import forget
+
+    first = logs.commit(household.open(), WAL, [_new(0, b"a")], OPTIONS)
+    forget(household.open(), [first.id])
+    logs.commit(household.open(), WAL, [_new(1, b"b")], OPTIONS)
+    assert [s.log.name for s in logs.catalogue(household.open(), "postgresql", "71").logs] == ["1-0001"]
+
+
+def test_an_assembly_stores_only_changed_pages(household: Household) -> None:
+    pages = [bytes([n]) * 8192 for n in range(1, 200)] + [b"\0" * 8192] * 57
+    before, content = b"".join(pages), bytearray(b"".join(pages))
+    content[8192 * 70 : 8192 * 71] = b"\xee" * 8192
+
+    def fill(data: bytes) -> object:
+        def do(assembly: Assembly, memory: Memory) -> Filled:
+            assert memory is not None
+            blocks = [data[at : at + (1 << 20)] for at in range(0, len(data), 1 << 20)]
+            assembly.paged(b"base/1/2", iter(blocks), len(data), 8192)
+            assembly.data(b"PG_VERSION", b"15\n")
+            return Filled(database=WAL)
+
+        return do
+
+    for data in (before, bytes(content)):
+        repository = household.open()
+        result = record_database(repository, "postgresql", "one", OPTIONS, fill(data))  # type: ignore[arg-type]
+        entry = trees.find(repository.reader, result.snapshot.tree, b"base/1/2")
+        assert entry is not None
+        assert b"".join(files.stream(files.open_file(repository.reader, entry))) == data
+    assert result.snapshot.statistics.added_raw < 8192 + 6000
