@@ -36,6 +36,8 @@ PAGES = 1
 """Changed pages of paged files share segments with each other."""
 ALONE = 2
 """Chunks of large files are segments of their own."""
+STREAM = 3
+"""Small chunks of a large text share segments with each other, not with other files: they can be handed out by themselves."""
 
 
 class WriterOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,9 +91,12 @@ class Assembly:
         rest = [content]
         self.stream(path, lambda most: rest.pop() if rest else b"", attributes)
 
-    def stream(self, path: bytes, read: Callable[[int], bytes], attributes: Attributes = PLAIN) -> int:
-        """A file cut by content, from ``read(most)``, which gives b"" at its end and may give fewer bytes; its size."""
-        stored = self._content.store_stream(read)
+    def stream(self, path: bytes, read: Callable[[int], bytes], attributes: Attributes = PLAIN, *, text: bool = False) -> int:
+        """A file cut by content, from ``read(most)``, which gives b"" at its end and may give fewer bytes; its size.
+
+        ``text``: if it is text, it is cut finely.
+        """
+        stored = self._content.store_stream(read, text=text)
         more = More(map=stored.map, attributes=attributes.extended) if stored.map or attributes.extended else None
         self.files += 1
         self._put(path, _entry(path, FILE, attributes, stored.size, stored.ids, more))
