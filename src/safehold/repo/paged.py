@@ -17,7 +17,7 @@ from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA, ID_SIZE, MAP
 
 BLOCK = 1024 * 1024
-GROUP = 256
+GROUP = 64
 HASH = 16
 PAGE_SIZES = frozenset(1 << bits for bits in range(9, 21))
 CACHED_GROUPS = 8
