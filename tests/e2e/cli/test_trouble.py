@@ -90,10 +90,11 @@ def test_wrong_passphrase_and_wrong_key(secret: Program, tmp_path: Path) -> None
 
 
 def test_a_newer_repository_is_left_alone(secret: Program) -> None:
-    config = secret.repository / "config"
-    line, _, rest = config.read_bytes().partition(b"\n")
-    config.chmod(0o600)
-    config.write_bytes(json.dumps({**json.loads(line), "version": 99}).encode() + b"\n" + rest)
+    for name in ("config", "config-copy"):
+        config = secret.repository / name
+        line, _, rest = config.read_bytes().partition(b"\n")
+        config.chmod(0o600)
+        config.write_bytes(json.dumps({**json.loads(line), "version": 99}).encode() + b"\n" + rest)
     secret.set(SAFEHOLD_PASSWORD="secret")
     ran = secret("snapshots")
     assert ran.status == 1 and "newer Safehold" in ran.err
