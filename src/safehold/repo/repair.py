@@ -141,7 +141,7 @@ class _Planner:
         shard = Shard("draft", draft.encode(), trusted=True)
         repository = inspection.repository
         with repository.index.supposing(shard):
-            walk = TreeWalk(repository.reader, self._catalog.extended(shard), Findings(0))
+            walk = TreeWalk(repository.reader, self._catalog.extended(shard), Findings(0), digests=inspection.digests)
             for stored in inspection.snapshots:
                 walk.examine(stored.snapshot.tree)
         return walk
