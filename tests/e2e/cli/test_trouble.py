@@ -212,3 +212,15 @@ def test_validate_a_store(secret: Program) -> None:
     ran = secret.do("store", "validate", secret.repository, "--json")
     assert len(ran.lines) > 10 and all(line["ok"] for line in ran.lines)
     assert [path for path in sorted(secret.repository.rglob("*")) if path not in before and path.is_file()] == []
+
+
+def test_a_target_that_takes_no_file_is_one_sentence(secret: Program, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_bytes(b"x")
+    secret.set(SAFEHOLD_PASSWORD="secret")
+    secret("backup", tmp_path / "source")
+    for path in ("", f":{tmp_path}/source", f":{tmp_path}/source/file"):
+        ran = secret("restore", f"latest{path}", "--target", "/proc")
+        assert ran.status == 1
+        assert any("/proc" in line and "takes no files" in line for line in ran.err.splitlines())
+        assert "could not be restored; all others were" not in ran.err
