@@ -62,7 +62,7 @@ class Placer:
 
     def __init__(self, target: Path, options: Options, report: Reporter, top: Entry | None = None) -> None:
         self._options = options
-        self._ledger = Ledger(report, options)
+        self.ledger = self._ledger = Ledger(report, options)
         self._lock = threading.Lock()
         self._links: dict[tuple[int, int], Path] = {}
         self.root = Folder(None, Path("\\\\?\\" + str(target.absolute())), top)
