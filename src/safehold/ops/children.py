@@ -7,6 +7,7 @@ the socket closes, when it is told to (``stop``), and with the process that made
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -96,6 +97,7 @@ def _live(channel: socket.socket, others: Sequence[socket.socket], answer: Answe
     status = 1
     try:
         _detach(parent)
+        gc.freeze()  # looking at what was there before the fork would copy it
         for other in others:
             other.close()
         while (asked := _receive(channel)) is not None:
