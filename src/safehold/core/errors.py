@@ -182,3 +182,14 @@ class Interrupted(SafeholdError):
 
     code = "interrupted"
     status = 130
+
+
+def by_code(code: str) -> type[SafeholdError]:
+    """The class of errors with that code."""
+    waiting = [SafeholdError]
+    while waiting:
+        found = waiting.pop()
+        if found.code == code:
+            return found
+        waiting += found.__subclasses__()
+    return SafeholdError

@@ -10,7 +10,7 @@ from safehold.core.entries import Entry, data_ranges
 from safehold.core.errors import DamageError, FormatError
 from safehold.repo import contents, paged
 from safehold.repo.reader import ChunkReader
-from safehold.repo.seals import DATA, MAP
+from safehold.repo.seals import DATA, ID_SIZE, MAP
 from safehold.repo.segments import LIMIT
 
 STEP = 1024 * 1024
@@ -39,11 +39,10 @@ def small_content(reader: ChunkReader, entry: Entry) -> bytes | None:
     """The whole content of a file that lists its chunks and has no holes; None for others."""
     if entry.more is not None and (entry.more.map is not None or entry.more.holes):
         return None
-    names = contents.chunk_names(entry)
-    if len(names) == 1:
-        data = reader.read(DATA, names[0])
+    if len(entry.content) == ID_SIZE:
+        data = reader.read(DATA, entry.content)
     else:
-        data = b"".join([reader.read(DATA, name) for name in names])
+        data = b"".join([reader.read(DATA, name) for name in contents.chunk_names(entry)])
     if len(data) != entry.size:
         raise DamageError(f"The stored content of {entry.name!r} has {len(data)} bytes, not the {entry.size} it should.")
     return data

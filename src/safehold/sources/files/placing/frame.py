@@ -57,7 +57,7 @@ class Frame(ABC, Generic[F]):
     def __init__(self, target: Path, options: Options, report: Reporter) -> None:
         self._target = target
         self._options = options
-        self._ledger = Ledger(report, options)
+        self.ledger = self._ledger = Ledger(report, options)
         self._lock = threading.Lock()
         self._reason = ""
         """Why the first entry failed that did."""

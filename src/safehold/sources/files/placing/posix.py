@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 assert sys.platform != "win32"
@@ -49,6 +49,25 @@ class Placer(Frame[Folder]):
                 return self._existing.needs(Spot(folder, fd, entry))
         except OSError:
             return True
+
+    def acquire(self, folder: Folder) -> int:
+        """A folder's descriptor, open until ``release``.  Raises OSError if the folder cannot be reached any more."""
+        return self._folders.acquire(folder)
+
+    def release(self, folder: Folder) -> None:
+        """Undo ``acquire``."""
+        self._folders.release(folder)
+
+    def adopt(self, fd: int, path: bytes, owners: Mapping[int, str], groups: Mapping[int, str]) -> Folder:
+        """An open folder that another process entered and will finish, to place things in until ``drop``."""
+        folder = Folder(self.root, path, None)
+        folder.owners, folder.groups = owners, groups
+        self._folders.add(folder, fd)
+        return folder
+
+    def drop(self, folder: Folder) -> None:
+        """Close a folder that was adopted."""
+        self._folders.close(folder)
 
     def prune(self, folder: Folder, names: Collection[bytes]) -> None:
         """With ``delete``: remove what the folder holds besides ``names``, all the names the snapshot has in it."""
