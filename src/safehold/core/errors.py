@@ -54,6 +54,30 @@ class CommandFailed(SafeholdError):
     code = "command-failed"
 
 
+class ImageError(SafeholdError):
+    """An image copy is not there, is not whole, or was opened otherwise and can be rolled no further."""
+
+    code = "image"
+
+
+class ProgramMissing(SafeholdError):
+    """A program of the database's own is needed on this machine, and is not there."""
+
+    code = "program-missing"
+
+
+class EngineFailed(SafeholdError):
+    """A database's own program or private server failed; the message says what it said."""
+
+    code = "engine-failed"
+
+
+class LogGap(SafeholdError):
+    """A stretch of a database's log is missing; nothing is rolled or replayed over it."""
+
+    code = "log-gap"
+
+
 class TargetError(SafeholdError):
     """The target of a restore cannot be written, or must not be."""
 
