@@ -21,9 +21,11 @@ NEWEST = 18
 PROGRAM = "safehold"
 TIMEOUT_SECONDS = 20
 _SECRETS = frozenset({"password", "sslpassword", "passfile"})
-_SETTINGS = list(
-    ["server_version", "server_version_num", "wal_segment_size", "block_size", "segment_size", "data_checksums", "data_directory", "port", "summarize_wal", "wal_level", "archive_mode", "config_file", "hba_file", "ident_file"]
-)  # fmt: skip
+_SETTINGS = (
+    "server_version server_version_num wal_segment_size block_size segment_size data_checksums data_directory port "
+    "summarize_wal wal_level archive_mode config_file hba_file ident_file"
+)
+"""Names of settings, between spaces."""
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +111,7 @@ def first_line(error: Exception) -> str:
 
 def inquire(session: Session) -> Server:
     """Ask a server about itself by SQL.  Raises ``DatabaseUnreachable`` for a version that is too old."""
-    rows = session.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [_SETTINGS]).fetchall()
+    rows = session.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [_SETTINGS.split(" ")]).fetchall()
     settings = {str(name): str(value) for name, value in rows}
     row = session.execute(
         "SELECT (SELECT system_identifier FROM pg_control_system())::text, pg_is_in_recovery(),"
