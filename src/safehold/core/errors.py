@@ -66,22 +66,34 @@ class ProgramMissing(SafeholdError):
     code = "program-missing"
 
 
-class EngineFailed(SafeholdError):
-    """A database's own program or private server failed; the message says what it said."""
-
-    code = "engine-failed"
-
-
 class LogGap(SafeholdError):
     """A stretch of a database's log is missing; nothing is rolled or replayed over it."""
 
     code = "log-gap"
 
 
+class DatabaseUnreachable(SafeholdError):
+    """A database server does not answer, or does not let this user do what a backup needs."""
+
+    code = "database-unreachable"
+
+
+class DatabaseFailed(SafeholdError):
+    """A database, or a program of its own, did not do what it was asked; nothing half done counts."""
+
+    code = "database-failed"
+
+
 class TargetError(SafeholdError):
     """The target of a restore cannot be written, or must not be."""
 
     code = "target"
+
+
+class WrongDatabase(TargetError):
+    """The target of a restore holds another database, or one that is running."""
+
+    code = "wrong-database"
 
 
 class MountError(SafeholdError):

@@ -1,1 +1,1 @@
-"""Image copies: a database on another disk, ready to open, rolled forward with the changes in the original.  ``docs/image-copies.md``."""
+"""Image copies: a database on another disk, ready to open, rolled forward by what changes.  ``docs/image-copies.md``."""

@@ -19,7 +19,7 @@ DATA = "data"
 LOG = "log"
 VERSION = 1
 
-Phase = Literal["creating", "ready", "rolling"]
+Phase = Literal["creating", "ready", "rolling", "reading"]
 
 
 class State(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -80,7 +80,9 @@ class Image:
             with locked(self.folder / LOCK):
                 yield
         except LockedElsewhere as error:
-            raise ImageError(f"Something is being done to the image copy in {self.folder}.", "Try again when it is over.") from error
+            raise ImageError(
+                f"Something is being done to the image copy in {self.folder}.", "Try again when it is over."
+            ) from error
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -135,7 +137,13 @@ class Registry:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_durably(self._path, msgspec.json.encode({name: str(folder) for name, folder in names.items()}))
         except OSError as error:
-            raise TargetError(f"{self._path} cannot be written: {error.strerror}.", "Name image copies by their folders.") from error
+            raise TargetError(
+                f"{self._path} cannot be written: {error.strerror}.", "Name image copies by their folders."
+            ) from error
+
+    def drop(self, name: str) -> None:
+        """Forget a name."""
+        self._write({other: folder for other, folder in self.names().items() if other != name})
 
     def find(self, text: str) -> Image:
         """An image copy by its name, or by its folder.  Raises ``ImageError``."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safehold.core.clock import Clock
-from safehold.core.errors import EngineFailed, ImageError, LogGap, TargetError, UsageError
+from safehold.core.errors import DamageError, DatabaseFailed, ImageError, LogGap, TargetError, UsageError
 from safehold.core.events import Note, Reporter
 from safehold.ops.image_copies.images import Image, State, sync_folder
 from safehold.sources.postgresql import controldata, private, programs
-from safehold.sources.postgresql.connecting import Server, Session, connect, first_line, inquire, public_name
+from safehold.sources.postgresql.connecting import Server, connect, first_line, inquire, public_name
 from safehold.sources.postgresql.controldata import ControlData
 from safehold.sources.postgresql.positions import SEGMENT, format_lsn, parse_lsn, segment_name, segment_names
 from safehold.sources.postgresql.receiving import receive, take_base
+
+if TYPE_CHECKING:
+    from safehold.sources.postgresql.connecting import Session
 
 CONTROL = Path("global/pg_control")
 ASIDE = Path("global/pg_control.image")
@@ -23,10 +28,12 @@ ASIDE = Path("global/pg_control.image")
 SIGNAL = "recovery.signal"
 WAL = "wal"
 DOWN = "shut down in recovery"
+RECOVERING = (DOWN, "in archive recovery", "in crash recovery")
+"""How a control file reads in the middle of a recovery, and after one that was shut down."""
 
 
 def create(image: Image, state: State, url: str, clock: Clock, report: Reporter) -> State:
-    """Make the copy and roll it to now.  Raises ``ImageError``, ``EngineFailed``, ``DatabaseUnreachable``."""
+    """Make the copy and roll it to now.  Raises ``ImageError``, ``DatabaseFailed``, ``DatabaseUnreachable``."""
     with connect(url) as session:
         server = inquire(session)
         _require_primary(server, url)
@@ -34,7 +41,12 @@ def create(image: Image, state: State, url: str, clock: Clock, report: Reporter)
         account = programs.account(image.folder)
         _make_folders(image, account)
         state.system, state.version = server.system, server.version
-        state.facts |= {"programs": str(folder), "major": str(server.major), "owner": _owner(session), "slot": _slot(session, state)}
+        state.facts |= {
+            "programs": str(folder),
+            "major": str(server.major),
+            "owner": _owner(session),
+            "slot": _slot(session, state),
+        }
         image.save(state)
         spaces = {str(path): image.folder / "tablespaces" / str(oid) for oid, path in session.execute(_TABLESPACES).fetchall()}
         take_base(folder, url, image.data, spaces, account)
@@ -59,7 +71,15 @@ def update(image: Image, state: State, url: str, clock: Clock, report: Reporter)
         target = _mark_point(session, name)
         rolled_ns = clock.now_ns()
         first = parse_segment(before, server.segment)
-        receive(tools.programs, url, state.facts["slot"], image.folder / WAL, _end(target, server.segment), tools.account)
+        receive(
+            tools.programs,
+            url,
+            state.facts["slot"],
+            image.folder / WAL,
+            _end(target, server.segment),
+            server.segment,
+            tools.account,
+        )
     with _control_in_place(image):
         _require_whole(image, before, first, target, server.segment)
         report(Note(message=f"Rolling {state.name} forward to {format_lsn(target)}."))
@@ -81,13 +101,17 @@ def opened(image: Image, state: State) -> Iterator[private.PrivateServer]:
     with _control_in_place(image):
         before = controldata.read(tools.programs, image.data)
         _require_untouched(before, state)
+        state.phase = "reading"
+        image.save(state)
         settings = {"recovery_target_name": state.facts["point"], "recovery_target_action": "pause", **_recovery(image, before)}
         try:
-            with private.running(tools.programs, image.data, tools.account, settings, image.log, owner=state.facts["owner"]) as server:
+            with private.running(
+                tools.programs, image.data, tools.account, settings, image.log, owner=state.facts["owner"]
+            ) as server:
                 server.wait_ready()
                 yield server
         finally:
-            state.mark = controldata.read(tools.programs, image.data).mark
+            state.mark, state.phase = controldata.read(tools.programs, image.data).mark, "ready"
             image.save(state)
 
 
@@ -98,11 +122,24 @@ def promoted(clone: Image, state: State) -> Iterator[private.PrivateServer]:
     with _control_in_place(clone):
         before = controldata.read(tools.programs, clone.data)
         settings = {"recovery_target_name": state.facts["point"], "recovery_target_action": "promote", **_recovery(clone, before)}
-        with private.running(tools.programs, clone.data, tools.account, settings, clone.log, owner=state.facts["owner"]) as server:
+        with private.running(
+            tools.programs, clone.data, tools.account, settings, clone.log, owner=state.facts["owner"]
+        ) as server:
             server.wait_ready()
             wait_promoted(server)
             yield server
     (clone.data / ASIDE).rename(clone.data / CONTROL)
+
+
+def relocate(image: Image, clone: Image) -> None:
+    """Let a clone's links to tablespaces lead to its own: through the image's it would write into the image."""
+    for link in (clone.data / "pg_tblspc").iterdir():
+        if link.is_symlink():
+            st = link.lstat()
+            inside = Path(os.readlink(link)).relative_to(image.folder)
+            link.unlink()
+            link.symlink_to(clone.folder / inside)
+            os.chown(link, st.st_uid, st.st_gid, follow_symlinks=False)
 
 
 def wait_promoted(server: private.PrivateServer) -> None:
@@ -115,12 +152,12 @@ def wait_promoted(server: private.PrivateServer) -> None:
         if row == (False,):
             return
         if server.process.poll() is not None:
-            raise EngineFailed(f"The clone could not be opened for writing: {server.why()}.", "Its log says more.")
+            raise DatabaseFailed(f"The clone could not be opened for writing: {server.why()}.", "Its log says more.")
         time.sleep(private.POLL_SECONDS)
 
 
 def verify(image: Image, state: State) -> None:
-    """Check every page's checksum.  Raises ``ImageError`` naming the first that is wrong, and one without checksums."""
+    """Check every page's checksum.  Raises ``DamageError`` that names the first wrong one, ``ImageError``."""
     tools = _Tools(image, state)
     private.end_stale(image.data)
     with _control_in_place(image):
@@ -130,20 +167,32 @@ def verify(image: Image, state: State) -> None:
             raise ImageError(f"{state.name} has no page checksums: the original was made without.", "Use --deep.")
         done = tools.run("pg_checksums", "--check", "-D", image.data)
     if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["it did not say what"]
-        raise ImageError(f"{state.name} is damaged: {lines[0].removeprefix('pg_checksums: error: ')}.", "Make the image copy anew.")
+        lines = (
+            [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["it did not say what"]
+        )
+        raise DamageError(
+            f"{state.name} is damaged: {lines[0].removeprefix('pg_checksums: error: ')}.", "Make the image copy anew."
+        )
 
 
 def verify_deep(clone: Image, state: State) -> None:
-    """Check every index of every database against its table, on a clone.  Raises ``ImageError``."""
+    """Check every index of every database against its table, on a clone.  Raises ``DamageError``."""
     tools = _Tools(clone, state)
     with promoted(clone, state) as server:
         done = tools.run(
-            "pg_amcheck", "--all", "--install-missing", "--heapallindexed", "-h", server.sockets, "-U", server.owner, "--no-password"
+            "pg_amcheck",
+            "--all",
+            "--install-missing",
+            "--heapallindexed",
+            "-h",
+            server.sockets,
+            "-U",
+            server.owner,
+            "--no-password",
         )
     if done.returncode != 0:
         lines = (done.stdout + done.stderr).strip().splitlines() or ["it did not say what"]
-        raise ImageError(f"{state.name} is damaged: {lines[0]}.", "Look into the original as well: it may be damaged there.")
+        raise DamageError(f"{state.name} is damaged: {lines[0]}.", "Look into the original as well: it may be damaged there.")
 
 
 class _Tools:
@@ -172,9 +221,7 @@ def _make_folders(image: Image, account: programs.Account) -> None:
 
 def _require_primary(server: Server, url: str) -> None:
     if server.standby:
-        raise UsageError(
-            f"{public_name(url)} is a standby, where no restore point can be made.", "Name its primary."
-        )
+        raise UsageError(f"{public_name(url)} is a standby, where no restore point can be made.", "Name its primary.")
 
 
 def _require_same(server: Server, state: State, url: str) -> None:
@@ -199,7 +246,7 @@ def _require_untouched(found: ControlData, state: State) -> None:
         raise ImageError(
             f"{state.name} was opened otherwise since its last roll; it is no copy of the original any more.", "Make it anew."
         )
-    if state.phase == "rolling" and found.state == "in production" and state.rolls:
+    if state.phase != "ready" and found.state not in RECOVERING and state.rolls:
         raise ImageError(f"{state.name} was opened for writing; it is no copy of the original any more.", "Make it anew.")
 
 
@@ -212,7 +259,7 @@ def _mark_point(session: Session, name: str) -> int:
         row = session.execute("SELECT pg_create_restore_point(%s)::text", [name]).fetchone()
         session.execute("SELECT pg_switch_wal()")
     except psycopg.Error as error:
-        raise EngineFailed(
+        raise DatabaseFailed(
             f"The original let no restore point be made: {first_line(error)}.",
             "The user needs `GRANT pg_checkpoint`, and EXECUTE on pg_create_restore_point and pg_switch_wal.",
         ) from error
@@ -236,8 +283,8 @@ def _require_whole(image: Image, control: ControlData, first: int, target: int, 
     for name in segment_names(control.timeline, first, _end(target, segment), segment):
         if name[8:] not in have:
             raise LogGap(
-                f"The segment {name} of the original's log is missing: the image copy cannot be rolled from {format_lsn(control.redo)}"
-                f" to {format_lsn(target)}.",
+                f"The segment {name} of the original's log is missing: the image copy cannot be rolled"
+                f" from {format_lsn(control.redo)} to {format_lsn(target)}.",
                 "It was not kept for the image. Make the image copy anew.",
             )
 
@@ -248,18 +295,26 @@ def _recovery(image: Image, control: ControlData) -> dict[str, str]:
 
 
 def _replay(image: Image, tools: _Tools, before: ControlData, target: dict[str, str], position: int) -> ControlData:
-    """Let the engine recover to a target and shut down; what the control file says then.  Raises ``EngineFailed``."""
-    settings = {**target, "recovery_target_action": "shutdown", **_recovery(image, before)}
+    """Let the engine recover to a target and shut down; what the control file says then.  Raises ``DatabaseFailed``."""
+    settings = {
+        **target,
+        "recovery_target_action": "shutdown",
+        "log_min_messages": "log",
+        "shared_buffers": "256MB",
+        **_recovery(image, before),
+    }
     with private.running(tools.programs, image.data, tools.account, settings, image.log, owner="postgres") as server:
         status = server.wait_ended()
-        why = server.why() if status else ""
-    if status != 0:
-        raise EngineFailed(f"The roll did not reach {format_lsn(position)}: {why}.", f"Run it again when that is put right; {image.log} says more.")
-    after = controldata.read(tools.programs, image.data)
-    if after.state != DOWN or after.reached < position:
-        raise EngineFailed(
-            f"The roll ended at {format_lsn(after.reached)} ({after.state}), short of {format_lsn(position)}.", f"{image.log} says more."
+        why = server.why() if status else "it ended before"
+        stopped = "recovery stopping at restore point" in server.said()
+    if status != 0 or not stopped:
+        raise DatabaseFailed(
+            f"The roll did not reach {format_lsn(position)}: {why}.",
+            f"Run it again when that is put right; {image.log} says more.",
         )
+    after = controldata.read(tools.programs, image.data)
+    if after.state != DOWN:
+        raise DatabaseFailed(f"The roll ended with the copy {after.state}, not {DOWN}.", f"{image.log} says more.")
     return after
 
 
@@ -301,18 +356,29 @@ def _slot(session: Session, state: State) -> str:
 
     name = "safehold_image_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in state.name.lower())[:40]
     try:
-        session.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND NOT active", [name])
+        session.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s AND NOT active", [name]
+        )
         session.execute("SELECT pg_create_physical_replication_slot(%s, true)", [name])
     except psycopg.Error as error:
-        raise EngineFailed(f"No replication slot could be made on the original: {first_line(error)}.", _ROLE) from error
+        raise DatabaseFailed(f"No replication slot could be made on the original: {first_line(error)}.", _ROLE) from error
     return name
 
 
-_ROLE = "The user needs the REPLICATION attribute, and wal_level must be `replica` or `logical` with a free max_replication_slots."
+_ROLE = (
+    "The user needs the REPLICATION attribute, and wal_level must be `replica` or `logical` with a free max_replication_slots."
+)
 
 
-def forget_slot(url: str, state: State) -> None:
+def public(source: str) -> str:
+    """A source without its password."""
+    return public_name(source)
+
+
+def give_up(url: str, state: State) -> None:
     """Give up the image's slot, so that the original keeps no log for it any more."""
+    if "slot" not in state.facts:
+        return
     with connect(url) as session:
         session.execute(
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s", [state.facts["slot"]]
@@ -322,10 +388,13 @@ def forget_slot(url: str, state: State) -> None:
 def lag(url: str, state: State) -> str:
     """What is wrong with the slot, in a sentence; empty if nothing is."""
     with connect(url) as session:
-        row = session.execute("SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s", [state.facts["slot"]]).fetchone()
+        row = session.execute(
+            "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s", [state.facts["slot"]]
+        ).fetchone()
     if row is None:
-        return f"The slot {state.facts['slot']} is gone from the original: {state.name} can't be rolled on and has to be made anew."
+        return (
+            f"The slot {state.facts['slot']} is gone from the original: {state.name} can't be rolled on and has to be made anew."
+        )
     if row[0] == "lost":
         return f"The original gave up the slot {state.facts['slot']}: {state.name} can't be rolled on and has to be made anew."
     return ""
-

@@ -22,8 +22,6 @@ class ControlData(msgspec.Struct, frozen=True, kw_only=True):
     """Where the last checkpoint's replay begins."""
     redo_segment: str
     """The name of the segment of the log that it is in."""
-    reached: int
-    """The minimum recovery ending location; 0: none."""
     segment: int
     """Bytes of a segment of the log."""
     checksums: bool
@@ -39,7 +37,7 @@ _NAMES = {"max_prepared_xacts": "max_prepared_transactions", "max_locks_per_xact
 
 def read(programs: Path, data: Path) -> ControlData:
     """Run it.  Raises ``DamageError``."""
-    command = [programs / "pg_controldata", "-D", data]
+    command = [str(programs / "pg_controldata"), "-D", str(data)]
     environment = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
@@ -60,7 +58,6 @@ def parse(text: str) -> ControlData:
             timeline=int(values["Latest checkpoint's TimeLineID"]),
             redo=parse_lsn(values["Latest checkpoint's REDO location"]),
             redo_segment=values["Latest checkpoint's REDO WAL file"],
-            reached=parse_lsn(values["Minimum recovery ending location"]),
             segment=int(values["Bytes per WAL segment"]),
             checksums=values["Data page checksum version"] != "0",
             settings={_NAMES.get(name, name): values[f"{name} setting"] for name in _SETTINGS},

@@ -17,8 +17,8 @@ from pathlib import Path
 from shutil import rmtree
 from urllib.parse import quote
 
-from safehold.core.errors import EngineFailed
-from safehold.sources.postgresql.programs import Account
+from safehold.core.errors import DatabaseFailed
+from safehold.sources.postgresql.programs import Account, tied
 
 PATIENCE_SECONDS = 3600.0
 """A server that recovers may take long before it answers; one that makes no progress for so long is given up."""
@@ -85,18 +85,20 @@ class PrivateServer:
         return self.process.wait(seconds)
 
     def wait_ready(self, seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until it answers.  Raises ``EngineFailed`` if it ends instead."""
+        """Wait until it answers.  Raises ``DatabaseFailed`` if it ends instead."""
         import psycopg
 
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self.process.poll() is not None:
-                raise EngineFailed(f"A private PostgreSQL server could not be started: {self.why()}.", "Its log is in " + str(self._log))
+                raise DatabaseFailed(
+                    f"A private PostgreSQL server could not be started: {self.why()}.", "Its log is in " + str(self._log)
+                )
             with suppress(psycopg.OperationalError):
                 psycopg.connect(self.url, connect_timeout=2).close()
                 return
             time.sleep(POLL_SECONDS)
-        raise EngineFailed("A private PostgreSQL server does not answer.", "Its log is in " + str(self._log))
+        raise DatabaseFailed("A private PostgreSQL server does not answer.", "Its log is in " + str(self._log))
 
     def stop(self) -> None:
         """End it, quickly but cleanly; by force if it does not."""
@@ -129,12 +131,23 @@ def running(
             "unix_socket_directories": str(run),
         }
         every = {**ALONE, **own, **settings}
-        command = [str(programs / "postgres"), "-D", str(data), *(word for pair in every.items() for word in ("-c", "=".join(pair)))]
+        command = [
+            str(programs / "postgres"),
+            "-D",
+            str(data),
+            *(word for pair in every.items() for word in ("-c", "=".join(pair))),
+        ]
         with log.open("ab") as output:
             account.give(log)
             started_at = output.tell()
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=run, start_new_session=True, **account.popen
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=run,
+                start_new_session=True,
+                **tied(account, signal.SIGINT),
             )  # type: ignore[call-overload]
         server = PrivateServer(process, run, owner, log, started_at)
         try:
@@ -146,7 +159,7 @@ def running(
 
 
 def end_stale(data: Path) -> None:
-    """End a server of ours that outlived the process which started it.  Raises ``EngineFailed`` if it does not end."""
+    """End a server of ours that outlived the process which started it.  Raises ``DatabaseFailed`` if it does not end."""
     pid = live_pid(data)
     if pid is None:
         return
@@ -156,7 +169,7 @@ def end_stale(data: Path) -> None:
         if live_pid(data) is None:
             return
         time.sleep(0.1)
-    raise EngineFailed(f"A server (process {pid}) is running on {data} and does not end.", "Stop it, then try again.")
+    raise DatabaseFailed(f"A server (process {pid}) is running on {data} and does not end.", "Stop it, then try again.")
 
 
 def live_pid(data: Path) -> int | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -76,6 +78,26 @@ class Account:
         """Make something theirs."""
         if os.name != "nt" and os.geteuid() == 0:
             os.chown(path, self.uid, self.gid)
+
+
+def tied(account: Account, sent: signal.Signals = signal.SIGKILL) -> dict[str, object]:
+    """Arguments of ``subprocess.Popen`` for a program that ends when this one does, however it ends (Linux only)."""
+    if not sys.platform.startswith("linux"):
+        return account.popen
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def tie() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(sent))
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return {**account.popen, "preexec_fn": tie}
+
+
+_PR_SET_PDEATHSIG = 1
 
 
 def account(folder: Path | None = None) -> Account:
