@@ -54,10 +54,46 @@ class CommandFailed(SafeholdError):
     code = "command-failed"
 
 
+class ImageError(SafeholdError):
+    """An image copy is not there, is not whole, or was opened otherwise and can be rolled no further."""
+
+    code = "image"
+
+
+class ProgramMissing(SafeholdError):
+    """A program of the database's own is needed on this machine, and is not there."""
+
+    code = "program-missing"
+
+
+class LogGap(SafeholdError):
+    """A stretch of a database's log is missing; nothing is rolled or replayed over it."""
+
+    code = "log-gap"
+
+
+class DatabaseUnreachable(SafeholdError):
+    """A database server does not answer, or does not let this user do what a backup needs."""
+
+    code = "database-unreachable"
+
+
+class DatabaseFailed(SafeholdError):
+    """A database, or a program of its own, did not do what it was asked; nothing half done counts."""
+
+    code = "database-failed"
+
+
 class TargetError(SafeholdError):
     """The target of a restore cannot be written, or must not be."""
 
     code = "target"
+
+
+class WrongDatabase(TargetError):
+    """The target of a restore holds another database, or one that is running."""
+
+    code = "wrong-database"
 
 
 class MountError(SafeholdError):
