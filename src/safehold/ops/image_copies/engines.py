@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from types import ModuleType
 
 from safehold.core.errors import UsageError
@@ -20,5 +21,7 @@ def of_source(source: str) -> str:
 
 
 def module(engine: str) -> ModuleType:
-    """Its module."""
+    """Its module.  Raises ``UsageError``."""
+    if sys.platform == "win32":
+        raise UsageError("Image copies are not made on Windows.", "Make them where the database's own server can run.")
     return importlib.import_module(f"safehold.ops.image_copies.{engine}")

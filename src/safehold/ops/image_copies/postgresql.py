@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+assert sys.platform != "win32"
 
 from safehold.core.clock import Clock
 from safehold.core.errors import DamageError, DatabaseFailed, ImageError, LogGap, TargetError, UsageError

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+assert sys.platform != "win32"
+
 from safehold.core.errors import ProgramMissing
 
 FOLDERS = (
@@ -22,9 +24,8 @@ FOLDERS = (
     "/usr/local/lib/postgresql{major}/bin",
     "/opt/homebrew/opt/postgresql@{major}/bin",
     "/usr/local/opt/postgresql@{major}/bin",
-    "C:/Program Files/PostgreSQL/{major}/bin",
 )
-"""Where Debian, Red Hat, a build by hand, FreeBSD, Homebrew and the Windows installer put them."""
+"""Where Debian, Red Hat, a build by hand, FreeBSD and Homebrew put them."""
 USER = "postgres"
 
 
@@ -70,13 +71,13 @@ class Account:
     @property
     def popen(self) -> dict[str, object]:
         """Arguments of ``subprocess.Popen``."""
-        if os.name == "nt" or os.geteuid() != 0:
+        if os.geteuid() != 0:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def give(self, path: Path) -> None:
         """Make something theirs."""
-        if os.name != "nt" and os.geteuid() == 0:
+        if os.geteuid() == 0:
             os.chown(path, self.uid, self.gid)
 
 
@@ -102,8 +103,8 @@ _PR_SET_PDEATHSIG = 1
 
 def account(folder: Path | None = None) -> Account:
     """Oneself; for root, whoever owns a folder, or else the user ``postgres``.  Raises ``ProgramMissing``."""
-    if os.name == "nt" or os.geteuid() != 0:
-        return Account(os.getuid() if os.name != "nt" else 0, os.getgid() if os.name != "nt" else 0)
+    if os.geteuid() != 0:
+        return Account(os.getuid(), os.getgid())
     if folder is not None and folder.exists() and folder.stat().st_uid != 0:
         st = folder.stat()
         return Account(st.st_uid, st.st_gid)
