@@ -1,0 +1,1 @@
+"""PostgreSQL itself: its files, its log, its protocol.  Knows nothing of repositories."""
