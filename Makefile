@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # What the tests use besides Python: other people's programs to compare with, and real file systems.
 DEBIAN := acl attr libcap2-bin rsync e2fsprogs xfsprogs btrfs-progs fuse3 libfuse2 libarchive-tools
 # Database servers, started by the tests alone: no cluster is made at installation.
-DATABASES := postgresql-15 mariadb-server-core mariadb-client-core mariadb-client mariadb-backup sqlite3
+DATABASES := postgresql-15 mariadb-server-core mariadb-client-core mariadb-client mariadb-backup sqlite3 redis-tools
 
 .PHONY: help quickstart test lint types clean packages lock
 

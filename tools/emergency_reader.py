@@ -290,7 +290,7 @@ class Repository:
     def pages(self, top):  # paged.md: offset and bytes of each piece of a paged file
         at = 0
         for group, length in struct.iter_unpack("<24sQ", self.chunk(MAP, top)):
-            for number, (_, _, extents) in enumerate(msgpack(self.chunk(MAP, group))):
+            for number, (_, extents) in enumerate(msgpack(self.chunk(MAP, group))):
                 for offset, name, begin, size in extents:
                     yield at + (number << 20) + offset, self.chunk(DATA, name)[begin : begin + size]
             at += length

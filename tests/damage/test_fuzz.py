@@ -171,7 +171,7 @@ def specimen(samples: Samples, parser: str) -> bytes:
         tree = repo.visible_snapshots()[0].snapshot.tree
         return repo.reader.read(2, tree)
     if parser == "group map":
-        return paged.encode_group([paged.Block(bytes(24), bytes(24), [paged.Extent(0, bytes(24), 0, 5)])])
+        return paged.encode_group([paged.Block(bytes(24), [paged.Extent(0, bytes(24), 0, 5)])])
     if parser == "table":
         return segments.seal_table(repo.seals, DATA, bytes(16), [(bytes(24), 5)])
     if parser == "payload":

@@ -32,11 +32,10 @@ class Disk:
         self.house = Household(self.store, folder / "cache")
         self.size = paged.GROUP * BLOCK + 4096
         self.data, self.late = self.chunk(DATA, b"d" * BLOCK), self.chunk(DATA, b"e" * 4096)
-        self.hashes = self.chunk(MAP, b"h" * 16 * 256)
         digest = self.house.open().reader.name(DATA, b"d" * BLOCK)
-        block = Block(digest, self.hashes, [Extent(0, self.data, 0, BLOCK)])
+        block = Block(digest, [Extent(0, self.data, 0, BLOCK)])
         self.group = self.chunk(MAP, paged.encode_group([block, *[Block()] * (paged.GROUP - 1)]))
-        self.last = self.chunk(MAP, paged.encode_group([Block(b"", self.hashes, [Extent(0, self.late, 0, 4096)])]))
+        self.last = self.chunk(MAP, paged.encode_group([Block(b"", [Extent(0, self.late, 0, 4096)])]))
         self.top = self.map((self.group, paged.GROUP * BLOCK), (self.last, 4096))
 
     def chunk(self, kind: int, data: bytes) -> bytes:
@@ -82,7 +81,7 @@ def test_a_whole_one_is_whole(disk: Disk) -> None:
     assert report.clean and report.unchecked == []
 
 
-@pytest.mark.parametrize("part", ["top", "group", "last", "hashes", "late"])
+@pytest.mark.parametrize("part", ["top", "group", "last", "late"])
 def test_each_chunk_is_missed(disk: Disk, part: str) -> None:
     disk.commit(disk.top)
     key = disk.pack_of(getattr(disk, part))
@@ -123,7 +122,7 @@ def test_maps_that_make_no_sense_are_refused(disk: Disk, how: str) -> None:
 
 def test_unknown_page_sizes_and_odd_ids_are_refused(disk: Disk) -> None:
     disk.commit(disk.top, page=5000)
-    odd = disk.chunk(MAP, paged.encode_group([Block(b"", b"short", [Extent(0, b"odd", 0, 4096)])]))
+    odd = disk.chunk(MAP, paged.encode_group([Block(b"", [Extent(0, b"odd", 0, 4096)])]))
     disk.commit(disk.map((disk.group, paged.GROUP * BLOCK), (odd, 4096)))
     disk.commit(b"no id")
     report = disk.check()

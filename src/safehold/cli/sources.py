@@ -36,12 +36,15 @@ def back_up(call: Call, options: BackupOptions) -> Result:
     if len(kinds) > 1:
         raise UsageError("Sources of different kinds do not go into one snapshot.", "Back them up one after the other.")
     kind = kinds.pop()
+    if call.values.method and kind not in SCHEMES:
+        raise UsageError("--method is for databases.", "Leave it out.")
     if kind in _STREAMS:
         return _stream(call, options, kind)
     if kind in SCHEMES:
         if len(options.paths) > 1:
             raise UsageError(f"{options.paths[0]} must be the only source.", "Back the others up one after the other.")
-        result: Result = engine(SCHEMES[kind]).back_up(call, options)
+        chosen = "dumps" if call.values.method == "dump" and SCHEMES[kind] != "sqlite" else SCHEMES[kind]
+        result: Result = engine(chosen).back_up(call, options)
         return result
     if kind != "files":
         what = f"{_LATER[kind]} ({options.paths[0]})"

@@ -18,7 +18,7 @@ from safehold.core.entries import DIRECTORY, Entry, Node
 from safehold.core.errors import SessionExpired, SnapshotMissing, UsageError
 from safehold.core.events import Progress
 from safehold.repo import contents, snapshots, trees
-from safehold.repo.paged import BLOCK, GROUP, Block, PageMap, encode_group, page_hashes
+from safehold.repo.paged import BLOCK, GROUP, Block, PageMap, encode_group
 from safehold.repo.reader import ChunkReader
 from safehold.repo.repository import Repository
 from safehold.repo.seals import DATA, MAP
@@ -254,18 +254,15 @@ class Translation:
         return self._writer.add(MAP, b"".join(rows))
 
     def _block(self, pages: PageMap, number: int, block: Block) -> Block:
-        """A block with its chunks copied.  Its digest and page hashes are keyed: without memory of them it is read whole."""
+        """A block with its chunks copied.  Its digest is keyed: without memory of it, it is read whole."""
         extents = [msgspec.structs.replace(e, chunk=self._chunk(e.chunk, self._page_group(e.chunk))) for e in block.extents]
         if not block.digest:
-            return Block(b"", b"", extents)
-        digest, hashes = self._memory.chunk(block.digest), self._memory.chunk(block.hashes)
-        if digest is None or hashes is None or not self._writer.knows(hashes):
-            data = pages.read(number * BLOCK, BLOCK)
-            digest = self._writer.name(DATA, data)
-            hashes = self._writer.add(MAP, page_hashes(self._writer.page_key, data, pages.page))
+            return Block(b"", extents)
+        digest = self._memory.chunk(block.digest)
+        if digest is None:
+            digest = self._writer.name(DATA, pages.read(number * BLOCK, BLOCK))
             self._memory.put_chunk(block.digest, digest)
-            self._memory.put_chunk(block.hashes, hashes)
-        return Block(digest, hashes, extents)
+        return Block(digest, extents)
 
     def _page_group(self, chunk: bytes) -> int:
         """Whole blocks are segments of their own; runs of changed pages, at most half a block, share them."""

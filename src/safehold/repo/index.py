@@ -24,11 +24,11 @@ PREFIX = "index/"
 
 
 FILTERED_FROM = 8
-"""From so many shards on, the small ones are asked only for what at least one of them lists ..."""
+"""From so many shards on, a small one is asked only for what it lists ..."""
 SMALL = 65_536
 """... small being no more chunks than these ..."""
 FILTERED_MOST = 1_000_000
-"""... and so many chunks in all: a set of so many numbers takes about 70 MB."""
+"""... and so many chunks in all: a table of so many numbers takes about 80 MB."""
 
 
 class Index:
@@ -229,28 +229,34 @@ class Index:
 class _Filter:
     """Which shards may list a chunk.
 
-    A backup a day leaves a small shard a day, and nearly every chunk that is looked up is in none of them: one look into a set
-    of numbers then stands for hundreds of searches, until a prune joins the shards.
+    A backup a day leaves a small shard a day: one look into a table then stands for hundreds of searches, until a prune joins
+    the shards.
     """
 
     def __init__(self, shards: dict[str, Shard]) -> None:
         self.shards = shards
         every = sorted(shards.values(), key=lambda shard: shard.chunks)
-        self._small: list[Shard] = []
-        self._prefixes: set[int] = set()
+        self._small: dict[int, tuple[Shard, ...]] = {}
+        """The beginning of a chunk's name, as a number -> the small shards that list such a chunk."""
+        count = 0
         for shard in every if len(every) >= FILTERED_FROM else []:
-            if shard.chunks > SMALL or len(self._prefixes) + shard.chunks > FILTERED_MOST:
+            if shard.chunks > SMALL or len(self._small) + shard.chunks > FILTERED_MOST:
                 break
-            self._prefixes.update(shard.prefixes())
-            self._small.append(shard)
-        self._large = every[len(self._small) :]
-        self._all = every
+            self._take(shard)
+            count += 1
+        self._large = tuple(every[count:])
 
-    def listing(self, name: bytes) -> list[Shard]:
+    def _take(self, shard: Shard) -> None:
+        rows = dict.fromkeys(shard.prefixes(), (shard,))
+        again = {prefix: (*self._small[prefix], shard) for prefix in rows.keys() & self._small.keys()}
+        self._small |= rows
+        self._small |= again
+
+    def listing(self, name: bytes) -> tuple[Shard, ...]:
         """The shards to ask for a chunk."""
-        if self._small and int.from_bytes(name[:8], "big") not in self._prefixes:
+        if not self._small:
             return self._large
-        return self._all
+        return self._small.get(int.from_bytes(name[:8], "big"), ()) + self._large
 
 
 def _places(shard: Shard, name: bytes) -> Iterator[ChunkPlace]:

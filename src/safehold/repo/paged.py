@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 import msgspec
-from blake3 import blake3
 
 from safehold.core.entries import Entry
 from safehold.core.errors import DamageError, FormatError
@@ -17,8 +16,7 @@ from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA, ID_SIZE, MAP
 
 BLOCK = 1024 * 1024
-GROUP = 256
-HASH = 16
+GROUP = 64
 PAGE_SIZES = frozenset(1 << bits for bits in range(9, 21))
 CACHED_GROUPS = 8
 
@@ -36,7 +34,6 @@ class Block(msgspec.Struct, array_like=True, frozen=True):
     """1 MiB of a paged file."""
 
     digest: bytes = b""
-    hashes: bytes = b""
     extents: list[Extent] = []
 
 
@@ -104,10 +101,6 @@ class PageMap:
             while len(self._cache) > CACHED_GROUPS:
                 self._cache.popitem(last=False)
 
-    def hashes(self, block: Block) -> bytes:
-        """The page hashes of a block, 16 bytes each; empty for a block of zeros."""
-        return self._reader.read(MAP, block.hashes) if block.hashes else b""
-
     def blocks(self) -> Iterator[tuple[int, Block]]:
         """Every block with its offset in the file."""
         for number in range(len(self.groups)):
@@ -174,13 +167,5 @@ def references(reader: ChunkReader, entry: Entry) -> Iterator[tuple[int, bytes]]
     for number, (name, _) in enumerate(pages.groups):
         yield MAP, name
         for block in pages.group(number):
-            if block.hashes:
-                yield MAP, block.hashes
             for extent in block.extents:
                 yield DATA, extent.chunk
-
-
-def page_hashes(key: bytes, data: bytes, page: int) -> bytes:
-    """The hashes of a block's pages, one after the other; ``key`` is the naming key of data chunks."""
-    view = memoryview(data)
-    return b"".join([blake3(view[at : at + page], key=key).digest(HASH) for at in range(0, len(data), page)])

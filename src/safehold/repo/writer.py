@@ -36,6 +36,13 @@ PAGES = 1
 """Changed pages of paged files share segments with each other."""
 ALONE = 2
 """Chunks of large files are segments of their own."""
+STREAM = 3
+"""Small chunks of a large text share segments with each other, not with other files: they can be handed out by themselves."""
+
+
+PAGES_TARGET = 256 * 1024
+"""Bytes of changed pages that are gathered into a segment.  A block is put together from pages of many backups, so a reader has
+a segment of each of them in memory at a time."""
 
 
 class WriterOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +124,7 @@ class ChunkWriter:
         gathering.names.append(name)
         gathering.pieces.append(data)
         gathering.size += len(data)
-        if gathering.size >= SEGMENT_TARGET:
+        if gathering.size >= (PAGES_TARGET if group == PAGES else SEGMENT_TARGET):
             self._submit(kind, group)
 
     def name(self, kind: int, data: bytes | memoryview) -> bytes:
@@ -126,12 +133,17 @@ class ChunkWriter:
 
     @property
     def page_key(self) -> bytes:
-        """The key of page hashes: the naming key of data chunks."""
+        """The key of the hashes by which changed pages are known: the naming key of data chunks."""
         return self._naming[DATA]
 
     def knows(self, name: bytes) -> bool:
         """Whether a chunk is stored, or about to be."""
         return name in self._known or self._index.has(name)
+
+    def length(self, name: bytes) -> int:
+        """Bytes of a stored chunk; 0 for one that the index does not list."""
+        place = self._index.find(name)
+        return place.length if place else 0
 
     def finish(self) -> None:
         """Everything added is durable and indexed when this returns.  Raises what a worker failed with."""

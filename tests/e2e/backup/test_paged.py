@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from homes import Home
 
+from safehold.core.errors import DamageError
+from safehold.repo.paged import PageMap
+from safehold.repo.reader import ChunkReader
+
 _MIB = 1 << 20
 
 
@@ -150,10 +154,133 @@ def test_which_files_are_paged(home: Home, tmp_path: Path) -> None:
     assert home.content(made, image.parent / "plain") == (image.parent / "plain").read_bytes()
 
 
+def _lose_memory(home: Home) -> None:
+    for memory in home.household.cache.rglob("files-*"):
+        memory.unlink()
+
+
+def test_growth_is_bounded_without_memory_too(home: Home, tmp_path: Path) -> None:
+    image = _image(tmp_path, 70 * _MIB)
+    dice = random.Random(5)
+    for role in ("owner", "reader"):
+        key = None if role == "owner" else home.household.add_key("reader", "laptop")
+        for step in range(3):
+            made = home.back_up(image.parent, repository=home.open(key=key), page_size=8192)
+            if step == 1:
+                assert made.snapshot.statistics.added_raw < 40 * (8192 + 2048) + 100_000
+            assert step == 0 or made.snapshot.statistics.added_raw < 900_000  # once from the repository, then from memory again
+            assert home.content(made, image) == image.read_bytes()
+            if step == 0:
+                _lose_memory(home)
+            for _ in range(40):
+                _write(image, dice.randrange(70 * _MIB // 8192) * 8192, dice.randbytes(8192))
+            os.truncate(image, image.stat().st_size + 1000)
+
+
+def test_without_memory_another_page_size_begins_anew(home: Home, tmp_path: Path) -> None:
+    image = _image(tmp_path, 5 * _MIB)
+    home.back_up(image.parent, page_size=4096)
+    _lose_memory(home)
+    _write(image, 99, b"changed")
+    made = home.back_up(image.parent, page_size=8192)
+    assert made.snapshot.statistics.added_raw > _MIB
+    assert home.content(made, image) == image.read_bytes()
+
+
+@pytest.mark.parametrize("part", ["top", "group", "data"])
+def test_without_memory_a_damaged_map_costs_space_and_nothing_else(home: Home, tmp_path: Path, part: str) -> None:
+    image = _image(tmp_path, 5 * _MIB)
+    first = home.back_up(image.parent)
+    _lose_memory(home)
+    _write(image, 99, b"changed")
+    repository = home.open()
+    pages = PageMap(repository.reader, home.entry(first, image))
+    name = {"top": home.entry(first, image).more.map, "group": pages.groups[0][0], "data": pages.group(0)[0].extents[0].chunk}[
+        part
+    ]
+    real = ChunkReader.read
+
+    def damaged(reader: ChunkReader, kind: int, wanted: bytes) -> bytes:
+        if wanted == name:
+            raise DamageError("It is damaged.")
+        return real(reader, kind, wanted)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChunkReader, "read", damaged)
+        made = home.back_up(image.parent, repository=repository)
+    assert made.snapshot.statistics.added_raw > _MIB
+    assert home.content(made, image) == image.read_bytes()
+
+
+def test_without_memory_what_a_forgotten_snapshot_has_is_looked_up(home: Home, tmp_path: Path) -> None:
+    from safehold.ops import forget
+
+    image = _image(tmp_path, 5 * _MIB)
+    home.back_up(image.parent)
+    first = home.back_up(image.parent, force=True)
+    _lose_memory(home)
+    forget.forget(home.open(), [first.id])
+    _write(image, 99, b"changed")
+    made = home.back_up(image.parent, parent=home.open().snapshot_names()[0])
+    home.prune()
+    assert made.snapshot.statistics.added_raw < 100_000
+    assert home.content(made, image) == image.read_bytes()
+
+
+def test_what_newer_pages_hide_stays_bounded(home: Home, tmp_path: Path) -> None:
+    """Runs that shrink by a page each time would leave one page of each in use, and all of their chunks stored."""
+    image = _image(tmp_path, 5 * _MIB)
+    for pages in range(64, 40, -1):
+        _write(image, 0, os.urandom(pages * 8192))
+        made = home.back_up(image.parent, page_size=8192)
+    assert home.content(made, image) == image.read_bytes()
+    reader = home.open().reader
+    chunks = {extent.chunk for extent in PageMap(reader, home.entry(made, image)).group(0)[0].extents}
+    assert sum(reader.length(chunk) for chunk in chunks) <= 2 * _MIB
+
+
+def test_prune_gives_back_pages_that_no_snapshot_has(home: Home, tmp_path: Path) -> None:
+    """Of a segment of changed pages each counts on its own; what is left of sparse ones is packed again."""
+    from safehold.ops import forget
+
+    image = _image(tmp_path, 16 * _MIB)
+    dice = random.Random(9)
+    kept = [home.back_up(image.parent, page_size=4096).id]
+    for _ in range(8):
+        for page in range(0, 4096, 8):
+            if dice.random() < 0.7:
+                _write(image, page * 4096, dice.randbytes(4096))
+        made = home.back_up(image.parent, page_size=4096)
+        kept.append(made.id)
+    before = sum(len(data) for key, data in home.store.objects.items() if key.startswith("packs/"))
+    forget.forget(home.open(), kept[:-1])
+    home.prune()
+    after = sum(len(data) for key, data in home.store.objects.items() if key.startswith("packs/"))
+    assert before > 27 * _MIB
+    assert after < 16 * _MIB + 512 * 4096 + 200_000
+    assert home.content(made, image) == image.read_bytes()
+
+
 def test_a_writer_without_memory_reads_all_and_the_content_is_right(home: Home, tmp_path: Path) -> None:
     image = _image(tmp_path, 5 * _MIB)
     key = home.household.add_key("writer", "laptop")
     home.back_up(image.parent, repository=home.open(key=key))
     _write(image, 99, b"changed")
     made = home.back_up(image.parent, repository=home.open(key=key, cache=tmp_path / "new cache"))
+    assert _MIB < made.snapshot.statistics.added_raw < 2 * _MIB
     assert home.content(made, image) == image.read_bytes()
+
+
+def test_a_file_that_grows_or_shrinks_within_a_block_costs_only_its_pages(home: Home, tmp_path: Path) -> None:
+    image = _image(tmp_path, 5 * _MIB + 300_000)
+    home.back_up(image.parent, page_size=8192)
+    for size in (5 * _MIB + 320_000, 5 * _MIB + 100_000, 5 * _MIB + 100_001):
+        before = image.stat().st_size
+        with image.open("r+b") as file:
+            file.truncate(size)
+            if size > before:
+                file.seek(before)
+                file.write(os.urandom(size - before))
+        made = home.back_up(image.parent, page_size=8192)
+        assert made.snapshot.statistics.added_raw < 50_000
+        assert home.content(made, image) == image.read_bytes()

@@ -41,11 +41,11 @@ def test_spliced_extents_give_the_bytes_of_both_layers(old: list[Extent], new: l
         assert extent.offset >= at
         assert extent.length > 0
         at = extent.offset + extent.length
-    assert assemble(Block(b"", b"", spliced), 0, _SIZE, _chunk) == _naive(old, new)
+    assert assemble(Block(b"", spliced), 0, _SIZE, _chunk) == _naive(old, new)
 
 
 @given(_extents(b"o"), _extents(b"n"), st.integers(0, _SIZE), st.integers(0, _SIZE))
 def test_any_part_can_be_assembled(old: list[Extent], new: list[Extent], one: int, other: int) -> None:
     start, stop = sorted((one, other))
-    block = Block(b"", b"", splice(old, new))
+    block = Block(b"", splice(old, new))
     assert assemble(block, start, stop, _chunk) == _naive(old, new)[start:stop]

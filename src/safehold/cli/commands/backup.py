@@ -31,7 +31,7 @@ def arguments(parser: Parser) -> None:
         "sources",
         metavar="SOURCE",
         nargs="+",
-        help="a file or folder; `-` is standard input, `command:...` what a command prints",
+        help="a file or folder; `-` is standard input, `command:...` what a command prints; a database's URL",
     )
     add("--exclude", metavar="GLOB", action="append", default=[], help="leave this out (rules as in .gitignore); may be repeated")
     add("--exclude-file", metavar="F", action="append", default=[], help="read such patterns from a file, one a line")
@@ -39,6 +39,7 @@ def arguments(parser: Parser) -> None:
     add("--one-file-system", action="store_true", help="stay on the file systems of the sources")
     add("--tag", metavar="T", action="append", default=[], help="give the snapshot this tag; may be repeated")
     add("--name", metavar="NAME", default="", help="with `-` or `command:...`: the name of the file in the snapshot")
+    add("--method", metavar="WORD", default="", help="of a database: how; `dump` is SQL, others are on its page in the docs")
     add("--host", metavar="NAME", default="", help="back up as this host, instead of this machine's name")
     add("--parent", metavar="SNAP", default="", help="compare with this snapshot, instead of the last one of the same sources")
     add("--force", action="store_true", help="read every file, changed or not")

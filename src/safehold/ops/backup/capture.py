@@ -10,7 +10,7 @@ import msgspec
 from safehold.core.entries import BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FILE, SYMLINK, Entry, More, Totals, attributes
 from safehold.core.events import Reporter, Warn
 from safehold.ops.backup.content import Content, ContentWriter
-from safehold.ops.backup.paged import LEAST, PAGE, PagedWriter, is_paged
+from safehold.ops.backup.paged import LEAST, MOST, PAGE, PagedWriter, is_paged
 from safehold.repo import contents
 from safehold.repo.writer import ChunkWriter
 from safehold.sources.files import metadata
@@ -52,7 +52,7 @@ class Paging(msgspec.Struct, frozen=True):
     """All files that are large enough, not only those whose names say that they change in place."""
 
     def wants(self, name: bytes, size: int) -> bool:
-        return size >= LEAST and (self.every or is_paged(name))
+        return LEAST <= size <= MOST and (self.every or is_paged(name))
 
 
 class Capture:

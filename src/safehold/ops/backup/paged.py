@@ -8,23 +8,34 @@ from fnmatch import fnmatchcase
 from itertools import islice
 
 import msgspec
+from blake3 import blake3
 
 from safehold.core.entries import Entry, data_ranges
+from safehold.core.errors import DamageError
 from safehold.ops.backup.memory import Memory
 from safehold.repo import contents
-from safehold.repo.paged import BLOCK, GROUP, HASH, Block, Extent, decode_group, encode_group, page_hashes
+from safehold.repo.paged import BLOCK, GROUP, Block, Extent, PageMap, decode_group, encode_group
+from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA, MAP
 from safehold.repo.writer import ALONE, PAGES, ChunkWriter
 from safehold.sources.files.folders import read_at, read_soon
 
 PAGE = 16 * 1024
 """Page size where the source names none: small enough for a file system's scattered writes, large enough to hash fast."""
+HASH = 8
+"""Bytes of a page hash, keyed BLAKE3.  It is compared with that of the same page as it was before, and with no other."""
 AHEAD = 8 * 1024 * 1024
 """So much is asked of the disk before it is needed."""
 LEAST = 4 * 1024 * 1024
 """Smaller files are chunked by content, whatever their name."""
-MOST_EXTENTS = 48
-"""A block of more pieces is stored whole again, so that reading stays sequential."""
+MOST = 1 << 44
+"""Larger ones too: the map of a larger file would not fit a segment (16 MiB of rows of 32 bytes, each for 64 MiB: twice this)."""
+MOST_PIECES = 64
+"""A block that lies in more chunks is stored whole again.  Fewer cost more: each page that is changed in a block of its own pays
+for a part of the block (1 / 64 of it).  More would make maps large, and readers would need many segments at a time."""
+MOST_KEPT = 2 * BLOCK
+"""A block whose pieces lie in chunks of more bytes than this is stored whole again: of a chunk that is hidden in part by newer
+ones, the hidden part can never be given back."""
 NAMES = (
     "*.img *.raw *.qcow *.qcow2 *.qed *.vmdk *.vdi *.vhd *.vhdx *.hdd *.dsk *.luks *.hc *.tc *.ibd *.mdf *.ndf *.ldf "
     "*.edb *.pst *.ost *.mdb *.accdb *.fdb *.gdb *.dbf *.sqlite *.sqlite3 *.db ibdata[0-9]*"
@@ -39,6 +50,16 @@ class Remembered(msgspec.Struct, array_like=True, frozen=True):
 
     map: bytes
     hashes: list[bytes]
+
+
+class _Before(msgspec.Struct, frozen=True):
+    """A group as it was stored last, as far as that is known."""
+
+    blocks: list[Block] = []
+    map: bytes = b""
+    """Its encoding, where the local memory has it as it is."""
+    hashes: Callable[[int], bytes] = lambda _: b""
+    """The page hashes of a block, by its number in the group; empty where they are not known."""
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -57,19 +78,31 @@ def is_paged(name: bytes) -> bool:
 class PagedWriter:
     """Stores paged files.  Belongs to one thread."""
 
-    def __init__(self, writer: ChunkWriter, memory: Memory, advance: Callable[[int], None], *, trusted: bool) -> None:
-        """``advance`` is told of bytes read; ``trusted``: what the memory refers to is known to be stored."""
+    def __init__(
+        self,
+        writer: ChunkWriter,
+        memory: Memory,
+        advance: Callable[[int], None],
+        *,
+        trusted: bool,
+        reader: ChunkReader | None = None,
+    ) -> None:
+        """``advance`` is told of bytes read; ``trusted``: what old entries refer to is known to be stored.
+
+        ``reader``: asked for what the memory does not have; None with a key that cannot read.
+        """
         self._advance = advance
         self._writer = writer
         self._memory = memory
         self._trusted = trusted
+        self._reader = reader
         self._sure = False
-        """What is remembered of the file at hand is known to be stored."""
+        """What is known of the file at hand is known to be stored."""
 
     def store(self, fd: int, path: bytes, size: int, page: int, holes: list[int], old: Entry | None) -> Stored:
         """The content of an open file, remembered by ``path``.  Blocks in ``holes`` are not read, nor bytes beyond ``size``.
 
-        ``old``: its entry in the snapshot that the memory mirrors.
+        ``old``: its entry in the snapshot before.
         """
         return self.store_blocks(file_blocks(fd, size, holes), path, size, page, old)
 
@@ -77,11 +110,13 @@ class PagedWriter:
         """The same from blocks of 1 MiB, the last of which may be shorter; None for one of zeros."""
         key = self._memory.row_key(b"pages\0%d\0" % page + path)
         known = self._memory.page_maps(key)
-        self._sure = self._trusted and self._mirrors(old, known)
-        names = [
-            self._group(key, number, islice(blocks, GROUP), self._old(key, number, known), page)
-            for number in range(-(-size // (GROUP * BLOCK)))
-        ]
+        remembered = self._mirrors(old, known)
+        stored = None if remembered or old is None else self._page_map(old, page)
+        self._sure = self._trusted and (remembered or stored is not None)
+        names = []
+        for number in range(-(-size // (GROUP * BLOCK))):
+            before = _listed(stored, number, self._writer.page_key) if stored else self._old(key, number, known)
+            names.append(self._group(key, number, islice(blocks, GROUP), before, page))
         self._memory.cut_pages(key, len(names))
         return Stored(self._writer.add(MAP, _top_map(names, size)), size)
 
@@ -89,73 +124,120 @@ class PagedWriter:
         """Whether these groups are what that entry refers to; rows may be older, if the file could not be read meanwhile."""
         return old is not None and old.more is not None and old.more.map == self._writer.name(MAP, _top_map(known, old.size))
 
-    def _old(self, key: bytes, number: int, known: list[bytes]) -> Remembered | None:
-        data = self._memory.pages(key, number, known[number]) if number < len(known) else None
-        if data is None:
+    def _page_map(self, old: Entry, page: int) -> PageMap | None:
+        """What the repository has of a file that is not remembered as that entry says; None if it cannot be read."""
+        if self._reader is None or old.more is None or old.more.paged != page:
             return None
         try:
-            return msgspec.msgpack.decode(data, type=Remembered)
-        except msgspec.MsgspecError:
+            return PageMap(self._reader, old)
+        except DamageError:
             return None
 
-    def _group(self, key: bytes, number: int, blocks: Iterator[bytes | None], old: Remembered | None, page: int) -> bytes:
+    def _old(self, key: bytes, number: int, known: list[bytes]) -> _Before:
+        data = self._memory.pages(key, number, known[number]) if number < len(known) else None
+        if data is None:
+            return _Before()
+        try:
+            found = msgspec.msgpack.decode(data, type=Remembered)
+        except msgspec.MsgspecError:
+            return _Before()
+        return _Before(decode_group(found.map), found.map, found.hashes.__getitem__)
+
+    def _group(self, key: bytes, number: int, blocks: Iterator[bytes | None], before: _Before, page: int) -> bytes:
         """Store a group; the id of its map."""
-        before = decode_group(old.map) if old else []
         done: list[Block] = []
         hashes: list[bytes] = []
         for index, data in enumerate(blocks):
-            known, known_hashes = (before[index], old.hashes[index]) if old and index < len(before) else (None, b"")
-            block, marks = self._block(data, known, known_hashes, page)
+            block, marks = self._block(data, before, index, page)
             done.append(block)
             hashes.append(marks)
         encoded = encode_group(done)
         name = self._writer.add(MAP, encoded)
-        if old is None or old.map != encoded:
+        if before.map != encoded:
             self._memory.put_pages(key, number, name, msgspec.msgpack.encode(Remembered(encoded, hashes)))
         return name
 
-    def _block(self, data: bytes | None, old: Block | None, old_hashes: bytes, page: int) -> tuple[Block, bytes]:
+    def _block(self, data: bytes | None, before: _Before, index: int, page: int) -> tuple[Block, bytes]:
         """A block and its page hashes; None for data: it lies in a hole."""
         if data is None or data == _ZEROS[: len(data)]:
             return Block(), b""
         self._advance(len(data))
         writer = self._writer
         digest = writer.name(DATA, data)
-        if old is not None and old.digest == digest and self._stored(old):
-            return old, old_hashes
+        old = before.blocks[index] if index < len(before.blocks) else None
+        if old is not None and not self._stored(old):
+            old = None
+        if old is not None and old.digest == digest:
+            return old, before.hashes(index) if before.map else page_hashes(writer.page_key, data, page)
         hashes = page_hashes(writer.page_key, data, page)
-        extents = self._changed(data, old, old_hashes, hashes, page) if old is not None and self._stored(old) else None
+        extents = self._changed(data, old, before.hashes(index), hashes, page) if old is not None else None
         if extents is None:
             writer.add_named(DATA, digest, data, ALONE)
             extents = [Extent(0, digest, 0, len(data))]
-        return Block(digest, writer.add(MAP, hashes), extents), hashes
+        return Block(digest, extents), hashes
 
     def _stored(self, old: Block) -> bool:
         """Whether everything an old block needs can be relied on."""
         if self._sure:
             return True
         knows = self._writer.knows
-        return all(knows(extent.chunk) for extent in old.extents) and (not old.hashes or knows(old.hashes))
+        return all(knows(extent.chunk) for extent in old.extents)
 
     def _changed(self, data: bytes, old: Block, old_hashes: bytes, hashes: bytes, page: int) -> list[Extent] | None:
         """The old block's extents with changed pages stored and put in; None where storing it whole is better."""
         pages = len(hashes) // HASH
         changed = [n for n in range(pages) if hashes[n * HASH : n * HASH + HASH] != old_hashes[n * HASH : n * HASH + HASH]]
-        if len(old_hashes) != len(hashes) or 2 * len(changed) > pages:
-            return None
-        runs = list(_runs(changed))
-        if len(old.extents) + 2 * len(runs) > MOST_EXTENTS:
+        if 2 * len(changed) > pages:
             return None
         new = []
-        for first, last in runs:
+        for first, last in _runs(changed):
             piece = data[first * page : last * page]
-            new.append(Extent(first * page, self._writer.add(DATA, piece, group=PAGES), 0, len(piece)))
-        return splice(old.extents, new)
+            new.append(Extent(first * page, self._writer.name(DATA, piece), 0, len(piece)))
+        extents = splice(cut(old.extents, len(data)), new)
+        chunks = {extent.chunk for extent in extents}
+        if len(chunks) > MOST_PIECES or self._kept(chunks, new) > MOST_KEPT:
+            return None
+        for extent in new:
+            piece = data[extent.offset : extent.offset + extent.length]
+            self._writer.add_named(DATA, extent.chunk, piece, PAGES)
+        return extents
+
+    def _kept(self, chunks: set[bytes], new: list[Extent]) -> int:
+        """Bytes of chunks, as the index knows them or ``new`` extents that cover them."""
+        lengths = {extent.chunk: extent.length for extent in new}
+        return sum(lengths.get(chunk) or self._writer.length(chunk) for chunk in chunks)
+
+
+def _listed(pages: PageMap, number: int, key: bytes) -> _Before:
+    """A group as the repository has it; what is damaged is not known.  Page hashes come from the blocks themselves."""
+
+    def hashes(index: int) -> bytes:
+        try:
+            return page_hashes(key, pages.read((number * GROUP + index) * BLOCK, BLOCK), pages.page)
+        except DamageError:
+            return b""
+
+    try:
+        blocks = pages.group(number) if number < len(pages.groups) else []
+    except DamageError:
+        return _Before()
+    return _Before(blocks, b"", hashes)
+
+
+def page_hashes(key: bytes, data: bytes, page: int) -> bytes:
+    """The hashes of a block's pages, one after the other."""
+    view = memoryview(data)
+    return b"".join([blake3(view[at : at + page], key=key).digest(HASH) for at in range(0, len(data), page)])
 
 
 def _top_map(names: list[bytes], size: int) -> bytes:
     rows = (contents.TOP_ROW.pack(name, min(GROUP * BLOCK, size - n * GROUP * BLOCK)) for n, name in enumerate(names))
     return b"".join(rows) if len(names) == -(-size // (GROUP * BLOCK)) else b""
+
+
+def cut(extents: list[Extent], length: int) -> list[Extent]:
+    """Extents of a block that has become no longer than that."""
+    return [msgspec.structs.replace(e, length=min(e.length, length - e.offset)) for e in extents if e.offset < length]
 
 
 def splice(old: list[Extent], new: list[Extent]) -> list[Extent]:

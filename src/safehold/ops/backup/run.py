@@ -90,8 +90,11 @@ class _Backup:
         older = None if memory.snapshot else previous.parent(repository, options.parent, self._host, self._paths)
         ticker = _Ticker(repository.report, repository.clock.monotonic, older.totals if older else memory.totals)
         content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), ticker.advance)
-        paging = Paging(PagedWriter(writer, memory, ticker.advance, trusted=trusted), options.page_size or PAGE, options.paged)
-        capture = Capture(writer, content, paging, repository.report, trusted=self._is_trusted(older.id) if older else trusted)
+        entries_trusted = self._is_trusted(older.id) if older else trusted
+        reader = repository.reader if repository.seals.can_read else None
+        pages = PagedWriter(writer, memory, ticker.advance, trusted=entries_trusted, reader=reader)
+        paging = Paging(pages, options.page_size or PAGE, options.paged)
+        capture = Capture(writer, content, paging, repository.report, trusted=entries_trusted)
         ticker.watch(capture)
         walk_options = WalkOptions(
             excluder=self._excluder,

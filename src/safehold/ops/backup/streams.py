@@ -84,7 +84,7 @@ def _back_up(
 
     def build(writer: ChunkWriter) -> Snapshot:
         content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), advance)
-        stored = content.store_stream(lambda most: read(min(most, READ)))
+        stored = content.store_stream(lambda most: read(min(most, READ)), text=True)
         succeed()
         uid, gid = _ids()
         more = More(map=stored.map) if stored.map else None

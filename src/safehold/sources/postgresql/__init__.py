@@ -1,1 +1,1 @@
-"""PostgreSQL itself: its files, its log, its protocol.  Knows nothing of repositories."""
+"""PostgreSQL: its servers, their files, their log.  ``docs/postgresql.md``."""
