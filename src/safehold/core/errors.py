@@ -7,7 +7,9 @@ that says what to do.
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False  # as typing has it, which takes longer to import than archive-push may take
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class SafeholdError(Exception):
@@ -76,6 +78,25 @@ class WrongDatabase(TargetError):
     """The target of a restore holds another database, or one that is running."""
 
     code = "wrong-database"
+
+
+class WalConflict(SafeholdError):
+    """A file of a PostgreSQL log differs from one of the same name that is archived, or is of another database."""
+
+    code = "wal-conflict"
+
+
+class WalGap(SafeholdError):
+    """The log that a recovery needs is not all there; the message names the first file that is missing."""
+
+    code = "wal-gap"
+
+
+class Unhealthy(SafeholdError):
+    """A database's backups need attention: the log is not archived, waits too long, or has a gap."""
+
+    code = "unhealthy"
+    status = 16
 
 
 class MountError(SafeholdError):
