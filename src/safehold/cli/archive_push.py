@@ -135,9 +135,7 @@ def ensure_uploader(spool: Spool, options: Mapping[str, str], environ: Mapping[s
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         (os.POSIX_SPAWN_OPEN, 2, spool.path("uploader.log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
     ]
-    os.posix_spawn(
-        sys.executable, [*command, "--spool", spool.folder, *words], dict(environ), file_actions=actions, setsid=True
-    )
+    os.posix_spawn(sys.executable, [*command, "--spool", spool.folder, *words], dict(environ), file_actions=actions, setsid=True)
 
 
 def _knows_repository(options: Mapping[str, str], environ: Mapping[str, str]) -> bool:

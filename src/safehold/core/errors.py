@@ -80,16 +80,16 @@ class WrongDatabase(TargetError):
     code = "wrong-database"
 
 
-class WalConflict(SafeholdError):
-    """A file of a PostgreSQL log differs from one of the same name that is archived, or is of another database."""
+class LogConflict(SafeholdError):
+    """A file of a database's log differs from one of the same name that is archived, or is of another database."""
 
-    code = "wal-conflict"
+    code = "log-conflict"
 
 
-class WalGap(SafeholdError):
+class LogGap(SafeholdError):
     """The log that a recovery needs is not all there; the message names the first file that is missing."""
 
-    code = "wal-gap"
+    code = "log-gap"
 
 
 class Unhealthy(SafeholdError):
@@ -128,6 +128,12 @@ class FormatError(DamageError):
     """Stored bytes do not follow the format (``docs/format/``)."""
 
     code = "format"
+
+
+class LogDamaged(DamageError):
+    """A file of a database's log is damaged where it waits to be uploaded."""
+
+    code = "log-damaged"
 
 
 class RepositoryMissing(SafeholdError):

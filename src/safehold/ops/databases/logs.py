@@ -12,7 +12,7 @@ from itertools import pairwise
 import msgspec
 
 from safehold.core.entries import Entry
-from safehold.core.errors import FormatError
+from safehold.core.errors import FormatError, LogConflict
 from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.record import Result
 from safehold.ops.databases.assembly import Assembly, Attributes
@@ -79,7 +79,10 @@ class Span(msgspec.Struct, frozen=True):
 
 
 def commit(repository: Repository, database: Database, logs: Iterable[NewLog], options: RecordOptions) -> Result:
-    """Store log files and make them count, all or none.  ``database``: what they are of; role, start and stop are filled in."""
+    """Store log files and make them count, all or none.  ``database``: what they are of; role, start and stop are filled in.
+
+    One that this machine committed before is not stored again.  Raises ``LogConflict`` if it had other content then.
+    """
 
     def fill(assembly: Assembly, memory: Memory) -> Filled:
         del memory
@@ -99,19 +102,43 @@ def commit(repository: Repository, database: Database, logs: Iterable[NewLog], o
 
 
 def _store(assembly: Assembly, new: NewLog) -> Log:
-    folder = b"%s/%08X%08X" % (ROOT, new.log.timeline, new.log.start >> 32)
+    folder = folder_of(new.log)
     assembly.keep_folder(ROOT)
     assembly.keep_folder(folder)
+    known = assembly.previous(folder + b"/" + new.log.name.encode())
+    if known is not None:
+        require_same(log_of(known), new.log)
+        return new.log
     attributes = Attributes(mtime_ns=new.log.last_ns, extended={FACTS: msgspec.msgpack.encode(new.log)})
     assembly.stream(folder + b"/" + new.log.name.encode(), new.read, attributes)
     return new.log
+
+
+def folder_of(log: Log) -> bytes:
+    """Where in the tree of a commit a log file lies."""
+    return b"%s/%08X%08X" % (ROOT, log.timeline, log.start >> 32)
+
+
+def require_same(known: Log, new: Log) -> None:
+    """Raise ``LogConflict`` if two log files of one name have different content."""
+    if known.digest != new.digest:
+        raise LogConflict(
+            f"{new.name} is in the repository already, with other content; it was not replaced.",
+            "Two servers archive as the same one: a restored copy must not archive into the log of what it was copied from.",
+        )
 
 
 class Catalogue:
     """Every stored log file of a database, once each."""
 
     def __init__(self, logs: Iterable[StoredLog]) -> None:
-        unique = {(s.log.timeline, s.log.start, s.log.name): s for s in logs}
+        unique: dict[tuple[int, int, str], StoredLog] = {}
+        self.conflicts: list[str] = []
+        """Names of log files that are stored with different contents.  The one that was stored first counts."""
+        for stored in logs:
+            first = unique.setdefault((stored.log.timeline, stored.log.start, stored.log.name), stored)
+            if first.log.digest != stored.log.digest:
+                self.conflicts.append(stored.log.name)
         self.logs = sorted(unique.values(), key=lambda s: (s.log.timeline, s.log.start, s.log.end, s.log.name))
 
     def spans(self) -> list[Span]:

@@ -18,8 +18,7 @@ _XLOG, _XACT = 0, 1
 _ENDS = {0x00, 0x20, 0x30, 0x40}
 """Commit, abort, and both of prepared transactions: ``XLOG_XACT_OPMASK`` is 0x70."""
 _RESTORE_POINT = 0x70
-_HEAD = struct.Struct("<IIQBB2xI")
-"""Length, transaction, place of the record before, info, resource manager, checksum."""
+_MOMENT = struct.Struct("<q")
 _PAGE = struct.Struct("<HHIQI")
 
 
@@ -138,7 +137,8 @@ def _aligned(place: int) -> int:
 
 
 def _moment(records: bytes, place: int) -> int:
-    return EPOCH_NS + int.from_bytes(records[place : place + 8], "little", signed=True) * 1000
+    microseconds: int = _MOMENT.unpack_from(records, place)[0]
+    return EPOCH_NS + microseconds * 1000
 
 
 def _main_data(records: bytes, place: int, length: int) -> int | None:
@@ -157,4 +157,3 @@ def _main_data(records: bytes, place: int, length: int) -> int | None:
         else:
             return None
     return None
-

@@ -14,7 +14,7 @@ import os
 import sys
 from io import FileIO
 
-from safehold.core.errors import StoreFull, WalConflict
+from safehold.core.errors import LogConflict, LogDamaged, StoreFull
 from safehold.sources.postgresql import raw_zstd
 from safehold.sources.postgresql.wal import LONG_HEADER, check_header, parse_name, read_header
 
@@ -46,12 +46,12 @@ class Spool:
     def add(self, path: str) -> bool:
         """Take a WAL file; False if it is here, or was, with the same content.
 
-        Durable when this returns.  Raises ``WalConflict`` if it is of another database, or another file of that name was taken;
+        Durable when this returns.  Raises ``LogConflict`` if it is of another database, or another file of that name was taken;
         ``StoreFull`` if there is no room; ``FormatError`` if it is not what its name says; ``OSError``.
         """
         name = os.path.basename(path)
         if parse_name(name) is None:
-            raise WalConflict(f"{name} is no name of a WAL file.", "archive_command is: safehold pg archive-push %p")
+            raise LogConflict(f"{name} is no name of a WAL file.", "archive_command is: safehold pg archive-push %p")
         os.makedirs(self.segments, mode=0o700, exist_ok=True)
         with open(path, "rb", buffering=0) as source:
             self._check_system(source.read(LONG_HEADER), path, name)
@@ -78,7 +78,7 @@ class Spool:
         return sorted(found, key=lambda name: (not name.endswith(".history"), name))
 
     def open(self, name: str) -> bytes:
-        """A file that waits here, whole.  Raises ``FileNotFoundError``, ``OSError`` if it is damaged."""
+        """A file that waits here, whole.  Raises ``FileNotFoundError``, ``LogDamaged``."""
         with open(os.path.join(self.segments, name), "rb") as packed:
             return _unpack(packed.read(), packed.name)
 
@@ -92,13 +92,13 @@ class Spool:
         return (words[0], int(words[1])) if len(words) == 2 else ("", 0)
 
     def set_system(self, system: str, segment: int) -> None:
-        """Whose log this is.  Raises ``WalConflict`` if it is another's already."""
+        """Whose log this is.  Raises ``LogConflict`` if it is another's already."""
         known, _ = self.system()
         if not known:
             os.makedirs(self.segments, mode=0o700, exist_ok=True)
             self.replace(_SYSTEM, f"{system} {segment}\n".encode())
         elif known != system:
-            raise WalConflict(
+            raise LogConflict(
                 f"The spool {self.folder} holds WAL of the database system {known}, and this is of {system}.",
                 "Give each database cluster a spool of its own with --spool.",
             )
@@ -141,7 +141,7 @@ class Spool:
             content = source.read()
         if known == content if known is not None else _sha256(content) == digest:
             return True
-        raise WalConflict(
+        raise LogConflict(
             f"{name} was archived before with other content; it is not replaced.",
             "Two servers archive into one spool, or this one was restored from a backup: give it a spool of its own.",
         )
@@ -169,7 +169,7 @@ class Spool:
         try:
             self.replace(REFUSED, message.encode())
         except OSError:
-            pass  # not even that fits; the server's log has it, and the next look at the disk shows why
+            return StoreFull(message, hint)  # not even that fits; the server's log has it
         return StoreFull(message, hint)
 
     def _store(self, name: str, source: FileIO) -> None:
@@ -200,9 +200,9 @@ def _unpack(data: bytes, path: str) -> bytes:
     try:
         content = bytes(unpacking.decompress(data))
     except zstd.ZstdError as error:
-        raise OSError(errno.EIO, f"it is damaged: {error}", path) from error
+        raise LogDamaged(f"{path} is damaged: {error}.", "Check that disk, and take a new base.") from error
     if not unpacking.eof:
-        raise OSError(errno.EIO, "it is damaged: its end is missing", path)
+        raise LogDamaged(f"{path} is damaged: its end is missing.", "Check that disk, and take a new base.")
     return content
 
 

@@ -95,7 +95,7 @@ def check_header(header: Header, name: str) -> None:
     """Raise ``FormatError`` if a segment's header is not that of a file of this name."""
     parsed = parse_name(name)
     if parsed is None or header.address != parsed.start(header.segment):
+        position = f"{header.address >> 32:X}/{header.address & 0xFFFFFFFF:X}"
         raise FormatError(
-            f"The WAL segment {name} holds position {header.address >> 32:X}/{header.address & 0xFFFFFFFF:X}, which is another's.",
-            "Check what put it there under that name.",
+            f"The WAL segment {name} holds position {position}, which is another's.", "Check what put it there under that name."
         )
