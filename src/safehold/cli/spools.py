@@ -45,7 +45,7 @@ def only_uploader(spool: Spool) -> Iterator[None]:
 
 def uploader(call: Call, spool: Spool, **options: float | str) -> Uploader:
     """The uploader of a spool, into the repository of this call."""
-    from safehold.ops.databases.postgresql.uploading import UploadOptions, Uploader
+    from safehold.ops.databases.postgresql.uploading import Uploader, UploadOptions
 
     chosen = UploadOptions(**options)  # type: ignore[arg-type]
     return Uploader(spool, call.repository, chosen, call.clock, call.out.report)

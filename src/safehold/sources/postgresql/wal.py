@@ -46,6 +46,13 @@ class Header:
     """The long header at the beginning of a segment."""
 
     __slots__ = ("address", "remaining", "segment", "system", "timeline", "version")
+    timeline: int
+    address: int
+    """The position of the segment's first byte."""
+    remaining: int
+    """Bytes of a record that began in the segment before."""
+    segment: int
+    """Bytes of a segment of this server."""
 
     def __init__(self, data: bytes) -> None:
         """``data``: 40 bytes."""

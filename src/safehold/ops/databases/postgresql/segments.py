@@ -13,8 +13,6 @@ from safehold.sources.postgresql import records, timelines
 from safehold.sources.postgresql.records import Point
 from safehold.sources.postgresql.wal import parse_name
 
-ENGINE = "postgresql"
-
 
 def describe(name: str, content: bytes, segment: int, modified_ns: int) -> Log:
     """What the repository says of a WAL file; ``segment``: bytes of a segment.

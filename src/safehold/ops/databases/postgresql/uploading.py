@@ -16,7 +16,8 @@ from safehold.core.errors import LogConflict, LogDamaged, SafeholdError
 from safehold.core.events import Reporter, Warn
 from safehold.ops.databases import logs
 from safehold.ops.databases.logs import NewLog
-from safehold.ops.databases.postgresql.segments import ENGINE, new_log
+from safehold.ops.databases.postgresql.segments import new_log
+from safehold.ops.databases.postgresql.terms import ENGINE
 from safehold.ops.databases.recording import RecordOptions
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database
