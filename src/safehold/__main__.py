@@ -20,6 +20,10 @@ def main() -> None:
         status = quickly(words[2:], os.environ)
         if status is not None:
             sys.exit(status)
+    if words[:2] == ["pg", "archive-get"]:
+        from safehold.cli import archive_get
+
+        sys.exit(archive_get.main(words[2:], os.environ))
     from safehold.cli.main import run
 
     sys.exit(run(words))

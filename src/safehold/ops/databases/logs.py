@@ -41,6 +41,8 @@ class Log(msgspec.Struct, array_like=True, frozen=True):
     last_ns: int = 0
     """When the last was; 0: unknown, or there is none."""
     facts: dict[str, str] = {}
+    growing: bool = False
+    """It is not whole: when more of it is there it is stored again, and the newest counts."""
 
 
 class NewLog(msgspec.Struct, frozen=True):
@@ -106,7 +108,7 @@ def _store(assembly: Assembly, new: NewLog) -> Log:
     assembly.keep_folder(ROOT)
     assembly.keep_folder(folder)
     known = assembly.previous(folder + b"/" + new.log.name.encode())
-    if known is not None:
+    if known is not None and not (new.log.growing and log_of(known).digest != new.log.digest):
         require_same(log_of(known), new.log)
         return new.log
     attributes = Attributes(mtime_ns=new.log.last_ns, extended={FACTS: msgspec.msgpack.encode(new.log)})
@@ -136,7 +138,11 @@ class Catalogue:
         self.conflicts: list[str] = []
         """Names of log files that are stored with different contents.  The one that was stored first counts."""
         for stored in logs:
-            first = unique.setdefault((stored.log.timeline, stored.log.start, stored.log.name), stored)
+            key = stored.log.timeline, stored.log.start, stored.log.name
+            if stored.log.growing:
+                unique[key] = stored
+                continue
+            first = unique.setdefault(key, stored)
             if first.log.digest != stored.log.digest:
                 self.conflicts.append(stored.log.name)
         self.logs = sorted(unique.values(), key=lambda s: (s.log.timeline, s.log.start, s.log.end, s.log.name))

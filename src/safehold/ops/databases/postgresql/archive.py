@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 
 import msgspec
 
@@ -130,7 +131,7 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True):
 
     def _holes(self) -> Iterator[tuple[int, int, int]]:
         keys = sorted(self.segments)
-        for (timeline, start), (other, after) in zip(keys, keys[1:], strict=False):
+        for (timeline, start), (other, after) in pairwise(keys):
             if timeline == other and after > start + self.segment:
                 yield timeline, start + self.segment, after
 

@@ -28,12 +28,13 @@ def describe(name: str, content: bytes, segment: int, modified_ns: int) -> Log:
     start = parsed.start(segment)
     if parsed.kind == "backup":
         return Log(name, parsed.timeline, start, start, digest, modified_ns, modified_ns)
-    end = start if parsed.kind == "partial" else start + segment
+    partial = parsed.kind == "partial"
+    end = start if partial else start + segment
     try:
         found = records.scan(content, name)
     except FormatError:
-        return Log(name, parsed.timeline, start, end, digest, modified_ns, modified_ns)
-    return Log(name, parsed.timeline, start, end, digest, found.first_ns, found.last_ns, _facts(found))
+        return Log(name, parsed.timeline, start, end, digest, modified_ns, modified_ns, growing=partial)
+    return Log(name, parsed.timeline, start, end, digest, found.first_ns, found.last_ns, _facts(found), partial)
 
 
 def new_log(name: str, content: bytes, segment: int, modified_ns: int) -> NewLog:
