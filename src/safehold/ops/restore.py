@@ -56,7 +56,7 @@ def restore(
     Raises ``PathMissing``, ``TargetError`` when the target takes nothing more, ``NotPermitted`` for a writer.  Damaged and
     refused things are told, counted, and left out; everything else is restored.
     """
-    _refuse_own(repository, target)
+    refuse_own(repository, target)
     entry = trees.find(repository.reader, snapshot.tree, path)
     run = _Restore(repository, snapshot, entry, path, Excluder(include or []))
     counts = run.into(target, options, repository.report, "restore")
@@ -298,7 +298,7 @@ def _differences(report: Reporter) -> Reporter:
     return tell
 
 
-def _refuse_own(repository: Repository, target: Path) -> None:
+def refuse_own(repository: Repository, target: Path) -> None:
     """A restore into the repository itself would damage what it restores from."""
     where = repository.store.location
     if "://" not in where and Path(os.path.realpath(target)).is_relative_to(os.path.realpath(where)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from safehold.core.errors import UsageError
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.ops.backup.record import Result
     from safehold.ops.backup.run import BackupOptions
+    from safehold.repo.snapshots import Stored
 
 METHODS = ("", "local", "stream", "incremental")
 _RATES = (32, 1048576)
@@ -33,3 +35,13 @@ def back_up(call: Call, options: BackupOptions) -> Result:
     values = call.values
     wanted = BaseOptions(url=url, method=values.method, max_rate=values.max_rate, record=record_options(options))
     return take(writable(call), wanted)
+
+
+def restore(call: Call, stored: Stored) -> int:
+    """Put a base into a data directory."""
+    if sys.platform == "win32":
+        raise UsageError("A PostgreSQL base is not restored on Windows.", "Restore it on the system that it is for.")
+    else:
+        from safehold.cli.databases import postgresql_restore
+
+        return postgresql_restore.restore(call, stored)
