@@ -55,6 +55,9 @@ class Receiver(Replication):
         self._flushed = 0
         self._answered = 0.0
 
+    def __enter__(self) -> Receiver:
+        return self
+
     def __exit__(self, *exception: object) -> None:
         if self._file is not None:
             self._file.close()

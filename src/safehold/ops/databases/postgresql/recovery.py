@@ -94,6 +94,8 @@ def _value(plan: Plan) -> str:
 
 def _place_log(repository: Repository, folder: Path, plan: Plan, cluster: Cluster) -> None:
     place = folder / FOLDER
+    if not plan.pieces and not cluster.archive.history_files:
+        return
     place.mkdir(mode=0o700, exist_ok=True)
     _own(place, folder)
     wanted = {piece.name: piece.stored for piece in plan.pieces}
