@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from safehold.cli.archive_push import parse_size, spool_folder
 from safehold.core.errors import SafeholdError
-from safehold.sources.postgresql.spool import LIMIT, LOCK, Spool
+from safehold.sources.postgresql.spool import LIMIT, LOCK, SEGMENTS, Spool
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
@@ -21,6 +21,13 @@ def spool_of(call: Call) -> Spool:
     settings = {"spool": call.settings.spool, "spool-limit": call.settings.spool_limit}
     limit = getattr(call.values, "spool_limit", "") or settings["spool-limit"]
     return Spool(spool_folder(call.values.spool, call.environ, settings), parse_size(limit) if limit else LIMIT)
+
+
+def spool_here(call: Call) -> Spool | None:
+    """The spool of this machine, where there is one."""
+    settings = {"spool": call.settings.spool}
+    folder = spool_folder(getattr(call.values, "spool", ""), call.environ, settings)
+    return Spool(folder) if os.path.isdir(os.path.join(folder, SEGMENTS)) else None
 
 
 @contextmanager

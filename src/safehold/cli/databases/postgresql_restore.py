@@ -27,6 +27,7 @@ def restore(call: Call, stored: Stored) -> int:
     """Put a base into a data directory, and have the server that is started on it recover to the target."""
     from safehold.cli.databases.postgresql_plans import plan_lines, plan_value
     from safehold.cli.databases.postgresql_points import target_of
+    from safehold.cli.databases.ranges import warn
     from safehold.ops.databases.postgresql import recovery
     from safehold.ops.databases.postgresql.reading import load
     from safehold.ops.databases.postgresql.restore import RestoreOptions, examine, finish, place
@@ -40,6 +41,7 @@ def restore(call: Call, stored: Stored) -> int:
     database = stored.snapshot.source.database
     assert database is not None
     cluster = load(repository, database.system)
+    warn(call, cluster)
     plan = _plan(call, stored, cluster, target)
     if values.plan:
         call.out.result("\n".join(plan_lines(plan, cluster)), plan_value(plan, cluster))

@@ -204,6 +204,18 @@ def _logs_of(repository: Repository, stored: Stored, seen: set[bytes]) -> Iterat
             yield StoredLog(log_of(listed.entry), listed.entry, stored.id)
 
 
+def held_by(repository: Repository, stored: Stored, known: dict[bytes, list[StoredLog]]) -> list[StoredLog]:
+    """The logs of one commit.  ``known``: what folders hold, by their trees; most commits share most folders."""
+    found: list[StoredLog] = []
+    for folder in listing(repository.reader, stored.snapshot.tree, ROOT):
+        tree = folder.entry.content
+        if tree not in known:
+            inside = walk(repository.reader, tree, folder.path, recursive=False)
+            known[tree] = [StoredLog(log_of(listed.entry), listed.entry, stored.id) for listed in inside]
+        found += known[tree]
+    return found
+
+
 def log_of(entry: Entry) -> Log:
     """What a stored log file's entry says of it.  Raises ``FormatError``."""
     facts = entry.more.attributes.get(FACTS) if entry.more is not None and entry.more.attributes else None
