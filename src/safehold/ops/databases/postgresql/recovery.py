@@ -7,8 +7,8 @@ the signal file last; only then whoever placed the base makes it startable.
 from __future__ import annotations
 
 import os
-import sys
 import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
