@@ -47,6 +47,7 @@ COMMANDS = (
     Command("tag add", TIDY, "Give a snapshot tags"),
     Command("tag remove", TIDY, "Take tags from a snapshot"),
     Command("check", CHECK, "Prove that everything is stored as it was"),
+    Command("drill", CHECK, "Prove a backup by restoring it, for a while, and checking what came back"),
     Command("repair", CHECK, "Put right what can be put right after damage"),
     Command("image-copy create", IMAGES, "Copy a database to another disk, ready to open"),
     Command("image-copy update", IMAGES, "Roll an image copy forward with the changes in the original"),

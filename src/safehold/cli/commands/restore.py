@@ -75,6 +75,13 @@ def arguments(parser: Parser) -> None:
     )
     add("--plan", action="store_true", help="of a database: say from what it would be restored, and write nothing")
     add("--extract", metavar="DB[.TABLE]", action="append", default=[], help="of a database: only this, as SQL; may be repeated")
+    add("--scratch", metavar="FOLDER", default="", help="with --extract: where the database is brought back for a while")
+    add(
+        "--programs",
+        metavar="FOLDER",
+        default="",
+        help="of a database: where its server's programs are, if not in the usual place",
+    )
     add(
         "--tablespace",
         metavar="OLD=NEW",
