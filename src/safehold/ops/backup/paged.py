@@ -133,9 +133,9 @@ class PagedWriter:
             return _Before()
         try:
             found = msgspec.msgpack.decode(data, type=Remembered)
-        except msgspec.MsgspecError:
+            return _Before(decode_group(found.map), found.map, found.hashes.__getitem__)
+        except (msgspec.MsgspecError, DamageError):
             return _Before()
-        return _Before(decode_group(found.map), found.map, found.hashes.__getitem__)
 
     def _group(self, key: bytes, number: int, blocks: Iterator[bytes | None], before: _Before, page: int) -> bytes:
         """Store a group; the id of its map."""
