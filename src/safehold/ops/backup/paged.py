@@ -152,9 +152,9 @@ class PagedWriter:
             return Before()
         try:
             found = msgspec.msgpack.decode(data, type=Remembered)
-        except msgspec.MsgspecError:
+            return Before(decode_group(found.map), found.map, found.hashes.__getitem__)
+        except (msgspec.MsgspecError, DamageError):
             return Before()
-        return Before(decode_group(found.map), found.map, found.hashes.__getitem__)
 
     def _group(self, key: bytes, number: int, blocks: Iterator[bytes | None], before: Before, page: int) -> bytes:
         """Store a group; the id of its map."""
