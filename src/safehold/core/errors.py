@@ -54,6 +54,24 @@ class CommandFailed(SafeholdError):
     code = "command-failed"
 
 
+class ImageError(SafeholdError):
+    """An image copy is not there, is not whole, or was opened otherwise and can be rolled no further."""
+
+    code = "image"
+
+
+class ProgramMissing(SafeholdError):
+    """A program of the database's own is needed on this machine, and is not there."""
+
+    code = "program-missing"
+
+
+class LogGap(SafeholdError):
+    """A stretch of a database's log is missing; nothing is rolled or replayed over it."""
+
+    code = "log-gap"
+
+
 class DatabaseUnreachable(SafeholdError):
     """A database server does not answer, or does not let this user do what a backup needs."""
 
@@ -61,7 +79,7 @@ class DatabaseUnreachable(SafeholdError):
 
 
 class DatabaseFailed(SafeholdError):
-    """A database did not finish its part of a backup; no snapshot was made."""
+    """A database, or a program of its own, did not do what it was asked; nothing half done counts."""
 
     code = "database-failed"
 
@@ -200,3 +218,14 @@ class Interrupted(SafeholdError):
 
     code = "interrupted"
     status = 130
+
+
+def by_code(code: str) -> type[SafeholdError]:
+    """The class of errors with that code."""
+    waiting = [SafeholdError]
+    while waiting:
+        found = waiting.pop()
+        if found.code == code:
+            return found
+        waiting += found.__subclasses__()
+    return SafeholdError

@@ -58,7 +58,10 @@ def test_a_damaged_page_is_named_and_the_base_incomplete(safehold: Program, own:
 
 def test_a_server_that_dies_while_it_streams(safehold: Program, own: Server) -> None:
     process = safehold.start("backup", own.url, "--method", "stream", "--max-rate", "4096")
-    time.sleep(1.5)
+    for _ in range(300):
+        if own.sql("select 1 from pg_stat_progress_basebackup where backup_streamed > 1000000"):
+            break
+        time.sleep(0.1)
     own.kill()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
