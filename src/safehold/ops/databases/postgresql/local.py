@@ -224,7 +224,7 @@ def _attributes(st: os.stat_result, now_ns: int) -> Attributes:
 
 
 def _margin_ns(st: os.stat_result) -> int:
-    """A disk of this machine takes its time stamps from the clock that we ask, and keeps nanoseconds: the kernel's tick counts."""
+    """A disk of this machine takes its time stamps from the clock that we ask, in nanoseconds: the kernel's tick counts."""
     has_disk = os.major(st.st_dev) != 0  # network and stacked file systems have no device
     return FINE_NS if has_disk and st.st_ctime_ns % 10**9 else RACY_NS
 
