@@ -76,7 +76,8 @@ def test_a_patched_file_is_what_the_patch_says(tmp_path: Path, role: str, seed: 
 
         result = record_database(open_it(), "postgresql", "one", RecordOptions(), fill)
         if is_read and role == "owner":
-            assert result.snapshot.statistics.added_raw < 40_000  # maps
+            known = result.snapshot.statistics.added_raw - len(small)  # whose first pages were never hashed
+            assert known < 40_000, "maps"
         reader = household.open().reader
         for name, expected in ((b"file", content), (b"small", small)):
             entry = trees.find(reader, result.snapshot.tree, name)

@@ -203,7 +203,9 @@ class _Filling:
 
     def _note(self, path: bytes, size: int, st: os.stat_result, sha256: str, bad: list[int]) -> None:
         self.rows.append(manifest.file(path, size, st.st_mtime_ns, sha256))
-        self.errors += tell_damage(self._report, path, bad)
+        if tell_damage(self._report, path, bad):
+            self.errors += 1
+            self._assembly.distrust(path)
 
     def _control(self) -> None:
         data = folder.read_control(self._place.folder, self._place.server.system)
