@@ -27,6 +27,7 @@ CHECK = "Check"
 IMAGES = "Image copies of databases"
 KEYS = "Keys"
 STORES = "Stores"
+DATABASES = "Databases"
 
 COMMANDS = (
     Command("init", BACK_UP, "Make a repository"),
@@ -59,6 +60,11 @@ COMMANDS = (
     Command("key rotate", KEYS, "Make a new read key for all backups from now on"),
     Command("key recovery", KEYS, "Make a recovery key to print: words and a QR code"),
     Command("key writer", KEYS, "Make a key file for a machine that may add backups and read none"),
+    Command("pg archive-push", DATABASES, "Take a WAL file of PostgreSQL into the spool (archive_command)"),
+    Command("pg archive-upload", DATABASES, "Bring WAL files from the spool into the repository"),
+    Command("pg archive-get", DATABASES, "Give a recovering PostgreSQL a WAL file (restore_command)"),
+    Command("pg receive", DATABASES, "Stream the log of a PostgreSQL server into the repository"),
+    Command("db status", DATABASES, "Say of every database how far back and how close to now it can be recovered"),
     Command("store validate", STORES, "Check that a place keeps what it is given, as a repository needs"),
 )
 BY_WORDS = {command.words: command for command in COMMANDS}

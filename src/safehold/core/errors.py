@@ -7,7 +7,9 @@ that says what to do.
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False  # as typing has it, which takes longer to import than archive-push may take
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class SafeholdError(Exception):
@@ -67,7 +69,7 @@ class ProgramMissing(SafeholdError):
 
 
 class LogGap(SafeholdError):
-    """A stretch of a database's log is missing; nothing is rolled or replayed over it."""
+    """A stretch of a database's log is missing; the message names the first file, and nothing is replayed over it."""
 
     code = "log-gap"
 
@@ -94,6 +96,19 @@ class WrongDatabase(TargetError):
     """The target of a restore holds another database, or one that is running."""
 
     code = "wrong-database"
+
+
+class LogConflict(SafeholdError):
+    """A file of a database's log differs from one of the same name that is archived, or is of another database."""
+
+    code = "log-conflict"
+
+
+class Unhealthy(SafeholdError):
+    """A database's backups need attention: the log is not archived, waits too long, or has a gap."""
+
+    code = "unhealthy"
+    status = 16
 
 
 class MountError(SafeholdError):
@@ -125,6 +140,12 @@ class FormatError(DamageError):
     """Stored bytes do not follow the format (``docs/format/``)."""
 
     code = "format"
+
+
+class LogDamaged(DamageError):
+    """A file of a database's log is damaged where it waits to be uploaded."""
+
+    code = "log-damaged"
 
 
 class RepositoryMissing(SafeholdError):

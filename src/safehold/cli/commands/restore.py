@@ -54,6 +54,25 @@ def arguments(parser: Parser) -> None:
     )
     add("--to-position", metavar="FILE:POS", default="", help="of a MariaDB database: its state at that place of the binary log")
     add("--to-gtid", metavar="GTID", default="", help="of a MariaDB database: its state with that transaction, and none after it")
+    add(
+        "--immediate",
+        action="store_true",
+        help="of a PostgreSQL database: its state when the base was finished, and no later one",
+    )
+    add("--exclusive", action="store_true", help="stop just before the --to-time, --to-lsn or --to-xid, and not just after it")
+    add("--timeline", metavar="N", default="", help="of a PostgreSQL database: a number, `latest` (the default) or `current`")
+    add(
+        "--action",
+        choices=("promote", "pause", "shutdown"),
+        default="",
+        help="of a PostgreSQL database: what the server does at the target; promote without it",
+    )
+    add(
+        "--wal",
+        choices=("local", "fetch"),
+        default="",
+        help="of a PostgreSQL database: put the log beside it (local, the default), or have the server fetch it with archive-get",
+    )
     add("--plan", action="store_true", help="of a database: say from what it would be restored, and write nothing")
     add("--extract", metavar="DB[.TABLE]", action="append", default=[], help="of a database: only this, as SQL; may be repeated")
     add(

@@ -30,7 +30,7 @@ ENGINES = frozenset({"dumps", "postgresql"})
 """Those that this version can back up and restore."""
 POINTS = ("to_time", "to_lsn", "to_name", "to_xid", "to_position", "to_gtid")
 """Options of `safehold restore` that name a moment in a database's history."""
-OPTIONS = (*POINTS, "plan", "extract", "tablespace")
+OPTIONS = (*POINTS, "immediate", "exclusive", "timeline", "action", "wal", "plan", "extract", "tablespace")
 """All options of `safehold restore` that only databases have."""
 
 

@@ -17,10 +17,10 @@ from safehold.core.errors import DamageError, DatabaseFailed, ImageError, LogGap
 from safehold.core.events import Note, Reporter
 from safehold.ops.image_copies.images import Image, State, sync_folder
 from safehold.sources.postgresql import controldata, private, programs
+from safehold.sources.postgresql.client_programs import receive, take_base
 from safehold.sources.postgresql.connecting import Server, connect, first_line, inquire, public_name
 from safehold.sources.postgresql.controldata import ControlData
 from safehold.sources.postgresql.positions import SEGMENT, format_lsn, parse_lsn, segment_name, segment_names
-from safehold.sources.postgresql.receiving import receive, take_base
 
 if TYPE_CHECKING:
     from safehold.sources.postgresql.connecting import Session

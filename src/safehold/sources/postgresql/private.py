@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 from urllib.parse import quote
+
+assert sys.platform != "win32"
 
 from safehold.core.errors import DatabaseFailed
 from safehold.sources.postgresql.programs import Account, tied

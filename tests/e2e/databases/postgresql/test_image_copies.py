@@ -14,7 +14,7 @@ import pytest
 from cli_program import Program
 from postgres_servers import Server, folder_for_servers
 
-from safehold.sources.postgresql import programs, receiving
+from safehold.sources.postgresql import client_programs, programs
 
 SUM = "select count(*), sum(abalance), (select count(*) from pgbench_history) from pgbench_accounts"
 SHOW = "psql -X -At -c '" + SUM + "' postgres"
@@ -193,7 +193,7 @@ def test_a_missing_segment_is_named(safehold: Program, server: Server, image: Pa
     (end,) = server.sql("select pg_walfile_name(pg_switch_wal())")[0]
     number = int(str(end)[8:16], 16) << 32 | int(str(end)[16:], 16) * (16 << 20)
     slot = state["facts"]["slot"]  # type: ignore[index]
-    receiving.receive(
+    client_programs.receive(
         server.bin, server.url, slot, image / "wal", number + (16 << 20), 16 << 20, programs.account(image / "data")
     )
     segments = sorted(path for path in (image / "wal").iterdir() if len(path.name) == 24)
