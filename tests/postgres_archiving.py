@@ -131,8 +131,9 @@ class Archiving:
             server.stop()
             shutil.rmtree(target, ignore_errors=True)
 
-    def start(self, server: Server) -> None:
-        server.start("-c", f"unix_socket_directories={server.sockets}")
+    def start(self, server: Server, *options: str) -> None:
+        """Start it, and wait until its recovery is over."""
+        server.start("-c", f"unix_socket_directories={server.sockets}", *options)
         for _ in range(400):
             if not server.sql("SELECT pg_is_in_recovery()")[0][0]:
                 return
