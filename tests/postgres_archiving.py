@@ -80,6 +80,10 @@ class Archiving:
         self.server.sql("CREATE TABLE t (n int, at timestamptz DEFAULT clock_timestamp())")
         return self
 
+    @property
+    def system(self) -> str:
+        return self.one("SELECT system_identifier FROM pg_control_system()")
+
     def base(self) -> str:
         """Make a base; its snapshot."""
         return str(self.program.do("backup", self.server.url, "--json").value["snapshot"])
