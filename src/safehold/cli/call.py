@@ -109,6 +109,16 @@ class Call:
         given = credentials.Given(values.password_file, values.key_file, values.recovery)
         return credentials.find(given, self.environ, place or self.place, new=new)
 
+    @cached_property
+    def state(self) -> Path:
+        """The folder of what must outlive the cache: lists, spools.  Not made here."""
+        chosen = self.environ.get("SAFEHOLD_STATE_DIR", "")
+        if not chosen:
+            import platformdirs
+
+            chosen = platformdirs.user_state_dir("safehold", False)
+        return Path(chosen).expanduser().absolute()
+
     def repository(self, wrap: Callable[[Store], Store] = lambda store: store) -> Repository:
         """The repository, opened, its store perhaps wrapped.
 

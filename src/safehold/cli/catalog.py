@@ -24,6 +24,7 @@ LOOK = "Look"
 RESTORE = "Restore"
 TIDY = "Keep tidy"
 CHECK = "Check"
+IMAGES = "Image copies of databases"
 KEYS = "Keys"
 STORES = "Stores"
 DATABASES = "Databases"
@@ -47,6 +48,12 @@ COMMANDS = (
     Command("tag remove", TIDY, "Take tags from a snapshot"),
     Command("check", CHECK, "Prove that everything is stored as it was"),
     Command("repair", CHECK, "Put right what can be put right after damage"),
+    Command("image-copy create", IMAGES, "Copy a database to another disk, ready to open"),
+    Command("image-copy update", IMAGES, "Roll an image copy forward with the changes in the original"),
+    Command("image-copy list", IMAGES, "List the image copies, and what they show"),
+    Command("image-copy open", IMAGES, "Open an image copy for reading, or a clone of it for writing"),
+    Command("image-copy verify", IMAGES, "Check an image copy's pages, or everything in it"),
+    Command("image-copy remove", IMAGES, "Give up an image copy"),
     Command("key list", KEYS, "List who can open the repository"),
     Command("key add", KEYS, "Add a passphrase or key file"),
     Command("key remove", KEYS, "Remove a key"),

@@ -56,6 +56,24 @@ class CommandFailed(SafeholdError):
     code = "command-failed"
 
 
+class ImageError(SafeholdError):
+    """An image copy is not there, is not whole, or was opened otherwise and can be rolled no further."""
+
+    code = "image"
+
+
+class ProgramMissing(SafeholdError):
+    """A program of the database's own is needed on this machine, and is not there."""
+
+    code = "program-missing"
+
+
+class LogGap(SafeholdError):
+    """A stretch of a database's log is missing; the message names the first file, and nothing is replayed over it."""
+
+    code = "log-gap"
+
+
 class DatabaseUnreachable(SafeholdError):
     """A database server does not answer, or does not let this user do what a backup needs."""
 
@@ -63,7 +81,7 @@ class DatabaseUnreachable(SafeholdError):
 
 
 class DatabaseFailed(SafeholdError):
-    """A database did not finish its part of a backup; no snapshot was made."""
+    """A database, or a program of its own, did not do what it was asked; nothing half done counts."""
 
     code = "database-failed"
 
@@ -84,12 +102,6 @@ class LogConflict(SafeholdError):
     """A file of a database's log differs from one of the same name that is archived, or is of another database."""
 
     code = "log-conflict"
-
-
-class LogGap(SafeholdError):
-    """The log that a recovery needs is not all there; the message names the first file that is missing."""
-
-    code = "log-gap"
 
 
 class Unhealthy(SafeholdError):
@@ -227,3 +239,14 @@ class Interrupted(SafeholdError):
 
     code = "interrupted"
     status = 130
+
+
+def by_code(code: str) -> type[SafeholdError]:
+    """The class of errors with that code."""
+    waiting = [SafeholdError]
+    while waiting:
+        found = waiting.pop()
+        if found.code == code:
+            return found
+        waiting += found.__subclasses__()
+    return SafeholdError

@@ -14,6 +14,7 @@ from safehold.core.errors import DamageError, FormatError
 from safehold.repo import contents
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA, ID_SIZE, MAP
+from safehold.repo.segments import LIMIT
 
 BLOCK = 1024 * 1024
 GROUP = 64
@@ -92,6 +93,9 @@ class PageMap:
             blocks = decode_group(self._reader.read(MAP, name))
             if len(blocks) != -(-length // BLOCK):
                 raise FormatError("A group map does not have the blocks that it should.")
+            last = blocks[-1].extents[-1:] if blocks else []
+            if last and last[0].offset + last[0].length > length - (len(blocks) - 1) * BLOCK:
+                raise FormatError("A group map has bytes beyond the end of its group.")
             self._remember(number, blocks)
         return blocks
 
@@ -162,11 +166,15 @@ def assemble(block: Block, start: int, stop: int, chunk: Callable[[bytes], bytes
     return bytes(data)
 
 
-def references(reader: ChunkReader, entry: Entry) -> Iterator[tuple[int, bytes]]:
-    """Every chunk that a paged file needs, as (kind, id); some more than once."""
+Claim = tuple[int, bytes, int, int]
+"""Kind and id of a chunk, and the least and the most bytes that it must have."""
+
+
+def claims(reader: ChunkReader, entry: Entry) -> Iterator[Claim]:
+    """Every chunk that a paged file needs, some more than once; each group map comes right before it is read."""
     pages = PageMap(reader, entry)
     for number, (name, _) in enumerate(pages.groups):
-        yield MAP, name
+        yield MAP, name, 0, LIMIT
         for block in pages.group(number):
             for extent in block.extents:
-                yield DATA, extent.chunk
+                yield DATA, extent.chunk, extent.start + extent.length, LIMIT

@@ -30,12 +30,19 @@ class ChunkReader:
         self._cache: OrderedDict[bytes, bytes] = OrderedDict()
         self._cached = 0
         self._cache_bytes = cache_bytes
+        self._last: tuple[SegmentPlace | None, bytes] = (None, b"")
+        """The segment that was read from last, which the next chunk mostly lies in, too; replaced as a whole."""
 
     def read(self, kind: int, name: bytes) -> bytes:
         """The bytes of a chunk.  Raises ``DamageError`` when it is missing or not what it was."""
         place = self._index.find(name)
         if place is None:
             place = self._find_again(kind, name)
+        segment, raw = self._last
+        if segment is place.segment and segment.kind == kind:
+            data = raw[place.offset : place.offset + place.length]
+            if blake3(data, key=self._seals.naming[kind]).digest(ID_SIZE) == name:
+                return data
         try:
             return self._read_at(kind, name, place)
         except (DamageError, StoreError) as error:
@@ -68,6 +75,7 @@ class ChunkReader:
         if place.segment.kind != kind:
             raise DamageError(f"Chunk {name.hex()[:8]} is not the {KIND_NAMES[kind]} it should be.")
         raw = self.segment(place.segment)
+        self._last = (place.segment, raw)
         data = raw[place.offset : place.offset + place.length]
         if self.name(kind, data) != name:
             raise DamageError(f"Chunk {name.hex()[:8]} in pack {place.segment.pack.hex()[:8]} is not what was stored.")

@@ -1,7 +1,7 @@
 """Say of every PostgreSQL database how far back and how close to now it can be recovered, and what is wrong.
 
-With a URL the server is asked, too: whether its archive_command fails, and whether a slot is about to lose log.  The status is
-0 if all is well, and 16 if something needs attention; the warnings say what."""
+With a URL the server is asked, too: whether its archive_command fails, and whether a slot is about to lose log.  The status is 0
+if all is well, and 16 if something needs attention; the warnings say what."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -150,7 +151,7 @@ def _write(path: Path, data: bytes, like: Path) -> None:
 
 
 def _own(path: Path, like: Path) -> None:
-    if hasattr(os, "chown") and os.geteuid() == 0:
+    if sys.platform != "win32" and os.geteuid() == 0:
         status = os.stat(like / "PG_VERSION" if (like / "PG_VERSION").exists() else like)
         os.chown(path, status.st_uid, status.st_gid)
 
