@@ -83,6 +83,12 @@ class Assembly:
         self.unchanged += 1
         self._put(path, entry)
 
+    def distrust(self, path: bytes) -> None:
+        """Have a file that was added be read again next time, changed or not."""
+        folder, _, name = path.rpartition(b"/")
+        entry = self._folder(folder)[name]
+        self._put(path, msgspec.structs.replace(entry, ctime_ns=0, inode=0))
+
     def keep_folder(self, path: bytes) -> None:
         """Take over all that the last snapshot has in that folder and below it, but what was or will be added there.
 

@@ -28,7 +28,7 @@ AHEAD = 8 * STEP
 SMALL = 64 * 1024
 """Files up to this size are read together, one task for many."""
 TOGETHER = 64
-READERS = 3
+READERS = 2
 TRIES = 3
 PAUSE_SECONDS = 0.02
 """Between tries to read what the server may be writing just now."""

@@ -82,7 +82,7 @@ def _record(repository: Repository, options: BaseOptions, server: Server, names:
     def fill(assembly: Assembly, memory: Memory) -> Filled:
         taken, made = way(assembly, _last_manifest(repository, assembly, memory))
         assembly.data(manifest.NAME, made, Attributes(mtime_ns=taken.stop_ns))
-        memory.put_note(MANIFEST_NOTE, made)
+        memory.put_note(MANIFEST_NOTE, b"" if taken.errors else made)  # damage is looked for again, not built upon
         return Filled(database=describe(options, server, taken, names), errors=taken.errors)
 
     return record_database(repository, ENGINE, server.system, options.record, fill)
@@ -94,8 +94,8 @@ def _last_manifest(repository: Repository, assembly: Assembly, memory: Memory) -
     if entry is None:
         return None
     noted = memory.note(MANIFEST_NOTE)
-    if noted is not None and len(noted) == entry.size:
-        return noted
+    if noted is not None:
+        return noted if len(noted) == entry.size else None
     if repository.seals.can_read:
         with suppress(DamageError):
             return files.small_content(repository.reader, entry)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from safehold.sources.postgresql.connecting import Session
 
 LABEL = "safehold"
+FINE_NS = 100_000_000
+"""Of time stamps that advance with the kernel's tick (10 ms at most): after so long a change shows in them."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -201,7 +203,9 @@ class _Filling:
 
     def _note(self, path: bytes, size: int, st: os.stat_result, sha256: str, bad: list[int]) -> None:
         self.rows.append(manifest.file(path, size, st.st_mtime_ns, sha256))
-        self.errors += tell_damage(self._report, path, bad)
+        if tell_damage(self._report, path, bad):
+            self.errors += 1
+            self._assembly.distrust(path)
 
     def _control(self) -> None:
         data = folder.read_control(self._place.folder, self._place.server.system)
@@ -210,7 +214,7 @@ class _Filling:
 
 def _attributes(st: os.stat_result, now_ns: int) -> Attributes:
     """``now_ns``: what was changed shortly before may change again within the same time stamp, so it is not remembered."""
-    ctime_ns = st.st_ctime_ns if st.st_ctime_ns < now_ns - RACY_NS else 0
+    ctime_ns = st.st_ctime_ns if st.st_ctime_ns < now_ns - _margin_ns(st) else 0
     return Attributes(
         mode=stat.S_IMODE(st.st_mode),
         uid=st.st_uid,
@@ -219,6 +223,12 @@ def _attributes(st: os.stat_result, now_ns: int) -> Attributes:
         ctime_ns=ctime_ns,
         inode=st.st_ino,
     )
+
+
+def _margin_ns(st: os.stat_result) -> int:
+    """A disk of this machine takes its time stamps from the clock that we ask, in nanoseconds: the kernel's tick counts."""
+    has_disk = os.major(st.st_dev) != 0  # network and stacked file systems have no device
+    return FINE_NS if has_disk and st.st_ctime_ns % 10**9 else RACY_NS
 
 
 def _is_unchanged(entry: Entry, st: os.stat_result) -> bool:

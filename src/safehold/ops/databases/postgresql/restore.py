@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import re
 import sys
 import threading
 from collections import defaultdict
@@ -21,7 +22,7 @@ assert sys.platform != "win32"
 import msgspec
 
 from safehold.core.entries import DIRECTORY, FILE, SYMLINK, Entry
-from safehold.core.errors import DatabaseFailed, TargetError
+from safehold.core.errors import DamageError, DatabaseFailed, TargetError
 from safehold.core.events import Progress
 from safehold.ops.databases.postgresql import target as targets
 from safehold.ops.databases.postgresql.ground import Ground, Piece, pieces, put
@@ -41,6 +42,7 @@ TOGETHER = 32
 """Small files that are."""
 SMALL = 4 * 1024 * 1024
 TICK_SECONDS = 0.2
+_IN_TABLESPACE = re.compile(rb"/pg_tblspc/[0-9]+(?:/PG_[0-9]+_[0-9]+(?:/[0-9]+(?:/[^/]+)?|/pgsql_tmp)?)?")
 _CONTROL = b"/" + control.PATH
 _MANIFEST = b"/" + manifest.NAME
 
@@ -110,6 +112,11 @@ def _require_base(listed: list[Listed]) -> None:
     for needed in (_CONTROL, b"/backup_label", b"/PG_VERSION"):
         if needed not in paths:
             raise TargetError(f"The snapshot is no whole base: {needed.decode()} is missing.", "Restore another one.")
+    for path in paths:  # tablespaces lie outside of the target: nothing but what a server makes there is written
+        if path.startswith(b"/pg_tblspc/") and not _IN_TABLESPACE.fullmatch(path):
+            raise DamageError(
+                f"The base holds {path.decode(errors='replace')}, which no tablespace does.", "Run `safehold check`."
+            )
 
 
 class _Placing:

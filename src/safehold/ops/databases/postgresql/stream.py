@@ -24,6 +24,7 @@ SUMMARIES_FROM = 17
 """The first version that makes incremental bases."""
 _PAGE_WARNING = re.compile(r'"([^"]+)"')
 LABEL_MOST = 1 << 20
+_SEE = "See the server's log."
 
 
 def take(
@@ -44,7 +45,7 @@ def take(
         return _take(repository, options, server, assembly, None)
     except ServerRefused as error:
         raise DatabaseFailed(
-            f"PostgreSQL made no base, no snapshot was made: {error}.", "See the server's log; the user needs REPLICATION."
+            f"PostgreSQL made no base, no snapshot was made: {error}.", f"{_SEE} The user needs REPLICATION."
         ) from error
 
 
@@ -58,7 +59,12 @@ def _take(
         command = base_command(server.major, incremental=last is not None, max_rate=options.max_rate)
         with replication.base(command) as stream:
             filling = _Filling(assembly, server)
-            end = filling.fill(stream)
+            try:
+                end = filling.fill(stream)
+            except ServerRefused as error:
+                if filling.began:
+                    raise DatabaseFailed(f"PostgreSQL broke the base off, no snapshot was made: {error}.", _SEE) from error
+                raise
     return filling.taken(repository, end, is_incremental=last is not None, keeps=keeps)
 
 
@@ -66,6 +72,8 @@ class _Filling:
     """A server's archives on their way into an assembly."""
 
     def __init__(self, assembly: Assembly, server: Server) -> None:
+        self.began = False
+        """Something is in the assembly already."""
         self._assembly = assembly
         self._server = server
         self._merged: dict[bytes, manifest.File] = {}
@@ -79,6 +87,7 @@ class _Filling:
         items = _Items(stream)
         while True:
             item = items.head()
+            self.began = True
             if isinstance(item, End):
                 return item
             if isinstance(item, Manifest):

@@ -73,10 +73,10 @@ def describe(options: BaseOptions, server: Server, taken: Taken, names: dict[str
     )
 
 
-def tell_damage(report: Reporter, path: bytes, pages: list[int]) -> int:
-    """Warn of damaged pages of a file, by their block numbers in the relation; 1 if there are any, to be counted as an error."""
+def tell_damage(report: Reporter, path: bytes, pages: list[int]) -> bool:
+    """Warn of damaged pages of a file, by their block numbers in the relation; whether there are any."""
     if not pages:
-        return 0
+        return False
     numbers = ", ".join(map(str, pages[:_SHOWN])) + (f" and {len(pages) - _SHOWN} more" if len(pages) > _SHOWN else "")
     report(
         Warn(
@@ -86,4 +86,4 @@ def tell_damage(report: Reporter, path: bytes, pages: list[int]) -> int:
             hint="Look for a base from before the damage, and check the disk.",
         )
     )
-    return 1
+    return True
