@@ -52,7 +52,7 @@ class Remembered(msgspec.Struct, array_like=True, frozen=True):
     hashes: list[bytes]
 
 
-class _Before(msgspec.Struct, frozen=True):
+class Before(msgspec.Struct, frozen=True):
     """A group as it was stored last, as far as that is known."""
 
     blocks: list[Block] = []
@@ -96,7 +96,7 @@ class PagedWriter:
         self._memory = memory
         self._trusted = trusted
         self._reader = reader
-        self._sure = False
+        self.sure = False
         """What is known of the file at hand is known to be stored."""
 
     def store(self, fd: int, path: bytes, size: int, page: int, holes: list[int], old: Entry | None) -> Stored:
@@ -108,17 +108,30 @@ class PagedWriter:
 
     def store_blocks(self, blocks: Iterator[bytes | None], path: bytes, size: int, page: int, old: Entry | None) -> Stored:
         """The same from blocks of 1 MiB, the last of which may be shorter; None for one of zeros."""
+        key, before = self.known(path, page, old)
+        names = [self._group(key, n, islice(blocks, GROUP), before(n), page) for n in range(-(-size // (GROUP * BLOCK)))]
+        return self.finished(key, names, size)
+
+    def known(self, path: bytes, page: int, old: Entry | None) -> tuple[bytes, Callable[[int], Before]]:
+        """The key of a file's rows, and what is known of each of its groups; whether that can be relied on says ``sure``."""
         key = self._memory.row_key(b"pages\0%d\0" % page + path)
         known = self._memory.page_maps(key)
         remembered = self._mirrors(old, known)
         stored = None if remembered or old is None else self._page_map(old, page)
-        self._sure = self._trusted and (remembered or stored is not None)
-        names = []
-        for number in range(-(-size // (GROUP * BLOCK))):
-            before = _listed(stored, number, self._writer.page_key) if stored else self._old(key, number, known)
-            names.append(self._group(key, number, islice(blocks, GROUP), before, page))
+        self.sure = self._trusted and (remembered or stored is not None)
+        if stored is not None:
+            return key, lambda number: _listed(stored, number, self._writer.page_key)
+        return key, lambda number: self._old(key, number, known)
+
+    def finished(self, key: bytes, names: list[bytes], size: int) -> Stored:
+        """Store the top map of a file of these groups."""
         self._memory.cut_pages(key, len(names))
         return Stored(self._writer.add(MAP, _top_map(names, size)), size)
+
+    def is_better_whole(self, extents: list[Extent], lengths: dict[bytes, int]) -> bool:
+        """Whether a block lies in too many pieces, or hides too much of them; ``lengths``: of chunks that are not stored yet."""
+        chunks = {extent.chunk for extent in extents}
+        return len(chunks) > MOST_PIECES or sum(lengths.get(c) or self._writer.length(c) for c in chunks) > MOST_KEPT
 
     def _mirrors(self, old: Entry | None, known: list[bytes]) -> bool:
         """Whether these groups are what that entry refers to; rows may be older, if the file could not be read meanwhile."""
@@ -133,17 +146,17 @@ class PagedWriter:
         except DamageError:
             return None
 
-    def _old(self, key: bytes, number: int, known: list[bytes]) -> _Before:
+    def _old(self, key: bytes, number: int, known: list[bytes]) -> Before:
         data = self._memory.pages(key, number, known[number]) if number < len(known) else None
         if data is None:
-            return _Before()
+            return Before()
         try:
             found = msgspec.msgpack.decode(data, type=Remembered)
         except msgspec.MsgspecError:
-            return _Before()
-        return _Before(decode_group(found.map), found.map, found.hashes.__getitem__)
+            return Before()
+        return Before(decode_group(found.map), found.map, found.hashes.__getitem__)
 
-    def _group(self, key: bytes, number: int, blocks: Iterator[bytes | None], before: _Before, page: int) -> bytes:
+    def _group(self, key: bytes, number: int, blocks: Iterator[bytes | None], before: Before, page: int) -> bytes:
         """Store a group; the id of its map."""
         done: list[Block] = []
         hashes: list[bytes] = []
@@ -157,7 +170,7 @@ class PagedWriter:
             self._memory.put_pages(key, number, name, msgspec.msgpack.encode(Remembered(encoded, hashes)))
         return name
 
-    def _block(self, data: bytes | None, before: _Before, index: int, page: int) -> tuple[Block, bytes]:
+    def _block(self, data: bytes | None, before: Before, index: int, page: int) -> tuple[Block, bytes]:
         """A block and its page hashes; None for data: it lies in a hole."""
         if data is None or data == _ZEROS[: len(data)]:
             return Block(), b""
@@ -178,7 +191,7 @@ class PagedWriter:
 
     def _stored(self, old: Block) -> bool:
         """Whether everything an old block needs can be relied on."""
-        if self._sure:
+        if self.sure:
             return True
         knows = self._writer.knows
         return all(knows(extent.chunk) for extent in old.extents)
@@ -194,21 +207,15 @@ class PagedWriter:
             piece = data[first * page : last * page]
             new.append(Extent(first * page, self._writer.name(DATA, piece), 0, len(piece)))
         extents = splice(cut(old.extents, len(data)), new)
-        chunks = {extent.chunk for extent in extents}
-        if len(chunks) > MOST_PIECES or self._kept(chunks, new) > MOST_KEPT:
+        if self.is_better_whole(extents, {extent.chunk: extent.length for extent in new}):
             return None
         for extent in new:
             piece = data[extent.offset : extent.offset + extent.length]
             self._writer.add_named(DATA, extent.chunk, piece, PAGES)
         return extents
 
-    def _kept(self, chunks: set[bytes], new: list[Extent]) -> int:
-        """Bytes of chunks, as the index knows them or ``new`` extents that cover them."""
-        lengths = {extent.chunk: extent.length for extent in new}
-        return sum(lengths.get(chunk) or self._writer.length(chunk) for chunk in chunks)
 
-
-def _listed(pages: PageMap, number: int, key: bytes) -> _Before:
+def _listed(pages: PageMap, number: int, key: bytes) -> Before:
     """A group as the repository has it; what is damaged is not known.  Page hashes come from the blocks themselves."""
 
     def hashes(index: int) -> bytes:
@@ -220,8 +227,8 @@ def _listed(pages: PageMap, number: int, key: bytes) -> _Before:
     try:
         blocks = pages.group(number) if number < len(pages.groups) else []
     except DamageError:
-        return _Before()
-    return _Before(blocks, b"", hashes)
+        return Before()
+    return Before(blocks, b"", hashes)
 
 
 def page_hashes(key: bytes, data: bytes, page: int) -> bytes:

@@ -16,6 +16,7 @@ from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.frames import node_of
 from safehold.ops.backup.memory import Memory, Remembered
 from safehold.ops.backup.paged import PagedWriter
+from safehold.ops.backup.patching import Patch, Patcher
 from safehold.ops.backup.previous import Parent
 from safehold.repo import trees
 from safehold.repo.repository import Repository
@@ -58,6 +59,7 @@ class Assembly:
         """
         reader = repository.reader if repository.seals.can_read else None
         self.paged_writer = PagedWriter(writer, memory, advance, trusted=trusted, reader=reader)
+        self._patcher = Patcher(self.paged_writer, writer, memory, reader, advance)
         self._older = older
         self.files = 0
         self.unchanged = 0
@@ -122,6 +124,17 @@ class Assembly:
         self._put(
             path, _entry(path, FILE, attributes, size, b"", More(map=stored.map, paged=page, attributes=attributes.extended))
         )
+
+    def patched(self, path: bytes, patch: Patch, attributes: Attributes = PLAIN) -> bool:
+        """A file stored by page of which only what is new is at hand; whether it is known what the last snapshot has there."""
+        old = self.previous(path)
+        stored = self._patcher.patch(path, old, patch) if old is not None else None
+        if stored is None:
+            return False
+        self.files += 1
+        more = More(map=stored.map, paged=patch.page, attributes=attributes.extended)
+        self._put(path, _entry(path, FILE, attributes, stored.size, b"", more))
+        return True
 
     def finish(self) -> tuple[bytes, Totals]:
         """Store the tree; its id and totals."""
