@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from safehold.ops.backup.run import BackupOptions
     from safehold.ops.databases.sqlite.recovery import Plan
     from safehold.ops.databases.sqlite.restore import Restored
+    from safehold.ops.databases.sqlite.watch import Told
     from safehold.repo.snapshots import Stored
 
 PREFIX = "sqlite:"
@@ -163,3 +164,40 @@ def _show(call: Call, plan: Plan, target: Path, done: Restored, seconds: float) 
         f"{words.size(done.bytes)} written in {words.duration(seconds)}{verified}.",
         value,
     )
+
+
+def watch(call: Call) -> int:
+    """Follow databases until told to stop."""
+    from safehold.ops.databases.recording import RecordOptions
+    from safehold.ops.databases.sqlite.watch import WatchOptions, watch
+
+    values = call.values
+    state = state_folder(call)
+    journal = Path(values.journal).expanduser().absolute() if values.journal else state / "journal"
+    options = WatchOptions(
+        journal=journal, state=state, record=RecordOptions(tags=values.tag, host=values.host), every=values.every,
+        share=values.base_after / 100, max_wal=values.max_wal << 20, max_journal=values.max_journal << 20,
+    )  # fmt: skip
+    paths = [path_of(source) for source in values.sources]
+    watch(call.repository(), paths, options, lambda told: _tell(call, told), lambda: True)
+    return 0
+
+
+def _tell(call: Call, told: Told) -> None:
+    import sys
+
+    sentences = {
+        "started": "Following {path}" + (", from where it was stopped" if told.resumed else ""),
+        "base": f"Base of {{path}}: snapshot {told.snapshot[:8]}, {words.size(told.bytes)}",
+        "logs": f"Logs of {{path}}: {words.count(told.transactions, 'transaction')}, {words.size(told.bytes)}",
+        "doubt": f"Following of {{path}} was broken off: {told.reason}",
+        "stopped": "Stopped following {path}",
+    }
+    value = {
+        "event": "watch", "action": told.action, "path": told.path, "time": words.iso(call.clock.now_ns()),
+        "snapshot": told.snapshot, "position": told.position, "bytes": told.bytes, "transactions": told.transactions,
+        "resumed": told.resumed, "reason": told.reason,
+    }  # fmt: skip
+    if call.out.as_json or not call.out.quiet:
+        call.out.result(sentences[told.action].format(path=told.path), value)
+        sys.stdout.flush()

@@ -157,6 +157,7 @@ class Follower:
             if index.changes != self.at.changes:
                 raise Doubt("its WAL was begun anew before everything was read")
             self.journal.moved(Place(index.salts, 0, index.sums), index.changes)
+            self._commits[index.salts, 0] = self.at.position
             return
         self.journal.moved(self._header(index.salts), self.at.changes)
 
@@ -354,7 +355,8 @@ def _obey(follower: Follower, line: str) -> None:
     if order == "rotate":
         follower.look()
         name = follower.journal.rotate()
-        _say(event="rotated", file=name, position=follower.at.position, looked_ns=follower.looked_ns)
+        at = follower.at
+        _say(event="rotated", file=name, timeline=at.timeline, position=at.position, looked_ns=follower.looked_ns)
     else:
         position = follower.position_of(bytes.fromhex(words[0]), int(words[1]))
         _say(event="located", position=position, timeline=follower.at.timeline)

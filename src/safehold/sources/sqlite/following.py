@@ -8,7 +8,6 @@ import select
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 
@@ -39,13 +38,11 @@ ENDED = ("doubt", "failed", "stopped")
 class Following:
     """A follower's process.  What it says when it ends, it says once: then ``ended`` is that."""
 
-    def __init__(self, orders: Orders) -> None:
-        """Raises ``OSError`` where its folder cannot be made."""
-        Path(orders.folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    def __init__(self, orders: Orders, lock: int) -> None:
+        """``lock``: a descriptor that the follower keeps open, so that nobody takes its folder while it lives."""
         command = [sys.executable, "-m", "safehold.sources.sqlite.follower"]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
-        )
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0, start_new_session=True, pass_fds=(lock,))
         self._rest = b""
         self.ended: Said | None = None
         self._send(msgspec.json.encode(orders))

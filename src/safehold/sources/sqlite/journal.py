@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from blake3 import blake3
 
+from safehold.core.clock import SystemClock
+from safehold.core.errors import UsageError
 from safehold.sources.sqlite import steps
 from safehold.sources.sqlite.steps import Head, Step
 from safehold.sources.sqlite.wal import Place
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 
 ENDING = ".log"
 PLACE = "place"
+LOCK_SECONDS = 5.0
+"""So long a follower may need to end when the process that started it was killed."""
 FILES_A_FOLDER = 256
 """After so many files, positions jump to the next multiple of 2^32: the repository keeps logs in a folder for each."""
 
@@ -118,13 +124,58 @@ def save(folder: Path, at: Resumption) -> None:
 
 def load(folder: Path) -> Resumption | None:
     """Where the follower had come to, its last log file cut off where it is not whole; None if it can't be told."""
-    try:
-        at = msgspec.msgpack.decode((folder / PLACE).read_bytes(), type=Resumption)
-    except (OSError, ValueError):
+    at = load_place(folder)
+    if at is None:
         return None
     for name in files(folder, at.timeline):
         at = _walk(folder / name, at)
     return at
+
+
+def load_place(folder: Path) -> Resumption | None:
+    """Where it had come to when a log file was closed last."""
+    try:
+        return msgspec.msgpack.decode((folder / PLACE).read_bytes(), type=Resumption)
+    except (OSError, ValueError):
+        return None
+
+
+def clean(folder: Path) -> None:
+    """Cut off what is torn at the end of log files whose follower is gone."""
+    for name in files(folder):
+        _walk(folder / name, Resumption(timeline=0, page=0, position=0, seen_ns=0, place=Place(b"", 0, (0, 0)), changes=0))
+
+
+def size(folder: Path) -> int:
+    """Bytes of the log files there."""
+    return sum((folder / name).stat().st_size for name in files(folder))
+
+
+def folder_name(path: str) -> str:
+    """The name of a database's folder among journals."""
+    return blake3(os.fsencode(os.path.realpath(path))).hexdigest(8)
+
+
+def lock(folder: Path, path: str) -> int:
+    """Make the folder and take it for this process; the descriptor to close in the end.  Raises ``UsageError`` if it is taken."""
+    if sys.platform == "win32":
+        raise UsageError("Databases can be followed on Linux and macOS only.", "`safehold backup sqlite:PATH` works here, too.")
+    import fcntl
+
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    clock = SystemClock()
+    patient_until = clock.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except OSError:
+            if clock.monotonic() >= patient_until:
+                break
+        clock.sleep(0.05)
+    os.close(descriptor)
+    raise UsageError(f"{path} is being followed into this repository already.", "Stop the other watch first.")
 
 
 def _walk(path: Path, at: Resumption) -> Resumption:
