@@ -32,6 +32,7 @@ DATABASES = "Databases"
 COMMANDS = (
     Command("init", BACK_UP, "Make a repository"),
     Command("backup", BACK_UP, "Back up files and folders"),
+    Command("db watch", BACK_UP, "Follow databases: everything that is committed, seconds later"),
     Command("snapshots", LOOK, "List the backups there are"),
     Command("ls", LOOK, "List what a snapshot holds"),
     Command("cat", LOOK, "Write a file of a snapshot to standard output"),

@@ -26,7 +26,7 @@ SCHEMES = {
     "redis": "dumps",
 }
 """The word before the colon of a source -> the engine."""
-ENGINES = frozenset({"dumps", "postgresql"})
+ENGINES = frozenset({"dumps", "postgresql", "sqlite"})
 """Those that this version can back up and restore."""
 POINTS = ("to_time", "to_lsn", "to_name", "to_xid", "to_position", "to_gtid")
 """Options of `safehold restore` that name a moment in a database's history."""
