@@ -96,8 +96,6 @@ class PagedWriter:
         self._memory = memory
         self._trusted = trusted
         self._reader = reader
-        self._sure = False
-        """What is known of the file at hand is known to be stored."""
 
     def store(self, fd: int, path: bytes, size: int, page: int, holes: list[int], old: Entry | None) -> Stored:
         """The content of an open file, remembered by ``path``.  Blocks in ``holes`` are not read, nor bytes beyond ``size``.
@@ -108,17 +106,23 @@ class PagedWriter:
 
     def store_blocks(self, blocks: Iterator[bytes | None], path: bytes, size: int, page: int, old: Entry | None) -> Stored:
         """The same from blocks of 1 MiB, the last of which may be shorter; None for one of zeros."""
+        file = self.begin(path, page, old)
+        for data in islice(blocks, -(-size // BLOCK)):
+            file.add(data)
+        return file.finish(size)
+
+    def begin(self, path: bytes, page: int, old: Entry | None) -> PagedFile:
+        """The same for a file whose blocks come in between those of others, and whose size is known at its end."""
         key = self._memory.row_key(b"pages\0%d\0" % page + path)
         known = self._memory.page_maps(key)
         remembered = self._mirrors(old, known)
         stored = None if remembered or old is None else self._page_map(old, page)
-        self._sure = self._trusted and (remembered or stored is not None)
-        names = []
-        for number in range(-(-size // (GROUP * BLOCK))):
-            before = _listed(stored, number, self._writer.page_key) if stored else self._old(key, number, known)
-            names.append(self._group(key, number, islice(blocks, GROUP), before, page))
-        self._memory.cut_pages(key, len(names))
-        return Stored(self._writer.add(MAP, _top_map(names, size)), size)
+        sure = self._trusted and (remembered or stored is not None)
+
+        def before(number: int) -> _Before:
+            return _listed(stored, number, self._writer.page_key) if stored else self._old(key, number, known)
+
+        return PagedFile(self._writer, self._memory, self._advance, key, page, before, sure=sure)
 
     def _mirrors(self, old: Entry | None, known: list[bytes]) -> bool:
         """Whether these groups are what that entry refers to; rows may be older, if the file could not be read meanwhile."""
@@ -143,19 +147,59 @@ class PagedWriter:
             return _Before()
         return _Before(decode_group(found.map), found.map, found.hashes.__getitem__)
 
-    def _group(self, key: bytes, number: int, blocks: Iterator[bytes | None], before: _Before, page: int) -> bytes:
-        """Store a group; the id of its map."""
-        done: list[Block] = []
-        hashes: list[bytes] = []
-        for index, data in enumerate(blocks):
-            block, marks = self._block(data, before, index, page)
-            done.append(block)
-            hashes.append(marks)
-        encoded = encode_group(done)
+
+class PagedFile:
+    """A file that is being stored by page.  Belongs to one thread."""
+
+    def __init__(
+        self,
+        writer: ChunkWriter,
+        memory: Memory,
+        advance: Callable[[int], None],
+        key: bytes,
+        page: int,
+        before: Callable[[int], _Before],
+        *,
+        sure: bool,
+    ) -> None:
+        """``key``: of its rows in the memory; ``before`` gives a group by its number, ``sure``: known to be stored."""
+        self._writer = writer
+        self._memory = memory
+        self._advance = advance
+        self._key = key
+        self._page = page
+        self._load = before
+        self._sure = sure
+        self._names: list[bytes] = []
+        self._before = _Before()
+        self._done: list[Block] = []
+        self._hashes: list[bytes] = []
+
+    def add(self, data: bytes | None) -> None:
+        """The next block: 1 MiB, or what the file ends with; None for zeros."""
+        if not self._done:
+            self._before = self._load(len(self._names))
+        block, marks = self._block(data, self._before, len(self._done), self._page)
+        self._done.append(block)
+        self._hashes.append(marks)
+        if len(self._done) == GROUP:
+            self._close_group()
+
+    def finish(self, size: int) -> Stored:
+        """It has that many bytes."""
+        if self._done:
+            self._close_group()
+        self._memory.cut_pages(self._key, len(self._names))
+        return Stored(self._writer.add(MAP, _top_map(self._names, size)), size)
+
+    def _close_group(self) -> None:
+        encoded = encode_group(self._done)
         name = self._writer.add(MAP, encoded)
-        if before.map != encoded:
-            self._memory.put_pages(key, number, name, msgspec.msgpack.encode(Remembered(encoded, hashes)))
-        return name
+        if self._before.map != encoded:
+            row = msgspec.msgpack.encode(Remembered(encoded, self._hashes))
+            self._memory.put_pages(self._key, len(self._names), name, row)
+        self._names.append(name)
+        self._done, self._hashes = [], []
 
     def _block(self, data: bytes | None, before: _Before, index: int, page: int) -> tuple[Block, bytes]:
         """A block and its page hashes; None for data: it lies in a hole."""
