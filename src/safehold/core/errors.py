@@ -54,10 +54,28 @@ class CommandFailed(SafeholdError):
     code = "command-failed"
 
 
+class DatabaseUnreachable(SafeholdError):
+    """A database server does not answer, or does not let this user do what a backup needs."""
+
+    code = "database-unreachable"
+
+
+class DatabaseFailed(SafeholdError):
+    """A database did not finish its part of a backup; no snapshot was made."""
+
+    code = "database-failed"
+
+
 class TargetError(SafeholdError):
     """The target of a restore cannot be written, or must not be."""
 
     code = "target"
+
+
+class WrongDatabase(TargetError):
+    """The target of a restore holds another database, or one that is running."""
+
+    code = "wrong-database"
 
 
 class MountError(SafeholdError):

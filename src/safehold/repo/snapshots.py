@@ -42,6 +42,8 @@ class Database(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What people call it: its URL without a password, or its path."""
     version: str = ""
     """Of the engine."""
+    lineage: str = ""
+    """What was backed up, and how: snapshots of one lineage are compared with each other."""
     method: str = ""
     """How it was taken: the engine's page in ``docs/`` lists the words."""
     timeline: int = 0

@@ -63,5 +63,28 @@ def parent(repository: Repository, wanted: str, host: str, paths: list[bytes]) -
         for s in repository.visible_snapshots()
         if s.signer == own and s.snapshot.host == host and s.snapshot.source.paths == paths
     ]
+    return _best(repository, fitting)
+
+
+def of_lineage(repository: Repository, host: str, engine: str, lineage: str) -> Parent | None:
+    """The newest snapshot of a database of that lineage, host and key; None for a key that cannot read."""
+    if not repository.seals.can_read:
+        return None
+    own = repository.keyring.slot_id
+    return _best(
+        repository,
+        [
+            s
+            for s in repository.visible_snapshots()
+            if s.signer == own
+            and s.snapshot.host == host
+            and (d := s.snapshot.source.database) is not None
+            and (d.engine, d.lineage) == (engine, lineage)
+        ],
+    )
+
+
+def _best(repository: Repository, fitting: list[Stored]) -> Parent | None:
+    """The newest, a complete one if there is one."""
     best = [s for s in fitting if not s.snapshot.incomplete] or fitting
     return Parent(repository, best[-1]) if best else None

@@ -17,6 +17,7 @@ from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.frames import node_of
 from safehold.ops.backup.memory import Memory, Remembered
 from safehold.ops.backup.paged import PagedWriter
+from safehold.ops.backup.previous import Parent
 from safehold.repo import trees
 from safehold.repo.repository import Repository
 from safehold.repo.writer import ChunkWriter
@@ -52,10 +53,22 @@ class Assembly:
     """Collects files; ``finish`` stores the tree.  Paths are relative, without a slash at either end.  Belongs to one thread."""
 
     def __init__(
-        self, repository: Repository, writer: ChunkWriter, memory: Memory, advance: Callable[[int], None], *, trusted: bool
+        self,
+        repository: Repository,
+        writer: ChunkWriter,
+        memory: Memory,
+        advance: Callable[[int], None],
+        *,
+        trusted: bool,
+        older: Parent | None = None,
     ) -> None:
-        """``advance`` is told of bytes read; ``trusted``: what the memory refers to is known to be stored."""
-        self.paged_writer = PagedWriter(writer, memory, advance, trusted=trusted)
+        """``advance`` is told of bytes read; ``trusted``: what the memory, or ``older``, refers to is known to be stored.
+
+        ``older``: the snapshot before, read from the repository, where nothing is remembered.
+        """
+        reader = repository.reader if repository.seals.can_read else None
+        self.paged_writer = PagedWriter(writer, memory, advance, trusted=trusted, reader=reader)
+        self._older = older
         self.files = 0
         self.unchanged = 0
         self._writer = writer
@@ -163,9 +176,13 @@ class Assembly:
     def _known_in(self, path: bytes) -> dict[bytes, Entry]:
         known = self._known.get(path)
         if known is None:
-            node: Node | None = self._memory.node(self._memory.row_key(path))
+            node = self._older_node(path) if self._older else self._memory.node(self._memory.row_key(path))
             known = self._known[path] = {entry.name: entry for entry in node.entries} if node else {}
         return known
+
+    def _older_node(self, path: bytes) -> Node | None:
+        tree = self._older.tree(b"/" + path) if self._older else None
+        return self._older.node(tree) if self._older and tree else None
 
 
 def _entry(path: bytes, kind: int, attributes: Attributes, size: int, content: bytes, more: More | None) -> Entry:

@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from safehold import __version__
 from safehold.core.events import Progress
+from safehold.ops.backup import previous
 from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.record import Result, record_once, user_name
 from safehold.ops.databases.assembly import Assembly
@@ -52,7 +53,10 @@ def record_database(
     """
     with _memory(repository, engine, lineage) as memory:
         result = record_once(
-            repository, options.writer, lambda w: _build(repository, w, memory, options, fill), remember=not options.dry_run
+            repository,
+            options.writer,
+            lambda w: _build(repository, w, memory, options, (engine, lineage), fill),
+            remember=not options.dry_run,
         )
         if options.dry_run:
             return msgspec.structs.replace(result, id="")
@@ -65,13 +69,16 @@ def _build(
     writer: ChunkWriter,
     memory: Memory,
     options: RecordOptions,
+    which: tuple[str, str],
     fill: Callable[[Assembly, Memory], Filled],
 ) -> Snapshot:
     started_ns = repository.clock.now_ns()
     memory.reset()
-    trusted = not options.whole and is_trusted(repository, memory.snapshot)
+    host = options.host or socket.gethostname()
+    older = None if memory.snapshot or options.whole else previous.of_lineage(repository, host, *which)
+    trusted = not options.whole and is_trusted(repository, older.id if older else memory.snapshot)
     counter = _Counter(repository, memory.totals.bytes)
-    assembly = Assembly(repository, writer, memory, counter.advance, trusted=trusted)
+    assembly = Assembly(repository, writer, memory, counter.advance, trusted=trusted, older=older)
     filled = fill(assembly, memory)
     tree, totals = assembly.finish()
     statistics = Statistics(
@@ -81,10 +88,10 @@ def _build(
         read=counter.read,
         errors=filled.errors,
     )
-    database = filled.database
+    database = msgspec.structs.replace(filled.database, lineage=which[1])
     return Snapshot(
         time_ns=started_ns,
-        host=options.host or socket.gethostname(),
+        host=host,
         user=user_name(),
         source=Source(kind=database.engine, paths=[database.name.encode()], database=database),
         tree=tree,
@@ -92,7 +99,7 @@ def _build(
         tags=sorted(set(options.tags)),
         incomplete=filled.errors > 0,
         statistics=statistics,
-        parent=memory.snapshot if trusted else "",
+        parent=(older.id if older else memory.snapshot) if trusted else "",
         program=f"safehold {__version__}",
     )
 

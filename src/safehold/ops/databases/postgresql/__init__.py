@@ -1,0 +1,1 @@
+"""PostgreSQL in the repository: bases, and their restore.  ``docs/postgresql.md``."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: its servers, their files, their log.  ``docs/postgresql.md``."""
