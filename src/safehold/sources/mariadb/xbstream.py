@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from safehold.core.errors import CommandFailed
+from safehold.core.errors import DatabaseFailed
 
 MAGIC = b"XBSTCK01"
 PAYLOAD, SPARSE, END = b"P", b"S", b"E"
@@ -39,7 +39,7 @@ class Chunk(msgspec.Struct, frozen=True):
 
 
 def chunks(read: Callable[[int], bytes]) -> Iterator[Chunk]:
-    """The chunks of a stream.  ``read(count)`` gives that many bytes, fewer at the end only.  Raises ``CommandFailed``."""
+    """The chunks of a stream.  ``read(count)`` gives that many bytes, fewer at the end only.  Raises ``DatabaseFailed``."""
     while head := read(_HEAD.size):
         if len(head) < _HEAD.size or not head.startswith(MAGIC):
             raise _broken("it is cut off, or not of the format xbstream")
@@ -77,5 +77,5 @@ def _exactly(read: Callable[[int], bytes], count: int) -> bytes:
     return data
 
 
-def _broken(what: str) -> CommandFailed:
-    return CommandFailed(f"The backup program's stream cannot be read: {what}.", _HINT)
+def _broken(what: str) -> DatabaseFailed:
+    return DatabaseFailed(f"The backup program's stream cannot be read: {what}.", _HINT)
