@@ -78,6 +78,12 @@ class WrongDatabase(TargetError):
     code = "wrong-database"
 
 
+class LogGap(SafeholdError):
+    """A database's log, which a restore to that moment needs, is not all stored."""
+
+    code = "log-gap"
+
+
 class MountError(SafeholdError):
     """A snapshot cannot be mounted: no FUSE on this machine, or the mount point is unfit."""
 

@@ -38,6 +38,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """Seconds since 1970."""
     kind: int
     server: int
+    after: int
+    """Where the next begins in the file."""
     flags: int
     data: bytes
     """All of it, header and checksum too."""
@@ -57,10 +59,10 @@ def event(data: bytes) -> Event:
     """An event from its bytes.  Raises ``DatabaseFailed``."""
     if len(data) < HEADER.size:
         raise DatabaseFailed("An event of the binary log is cut off.", _HINT)
-    time, kind, server, length, _, flags = HEADER.unpack_from(data)
+    time, kind, server, length, after, flags = HEADER.unpack_from(data)
     if length != len(data):
         raise DatabaseFailed("An event of the binary log does not have the length it says.", _HINT)
-    return Event(time, kind, server, flags, data)
+    return Event(time, kind, server, after, flags, data)
 
 
 def events(data: Iterable[bytes]) -> Iterator[Event]:
@@ -111,6 +113,8 @@ class Reader:
         if self.checksums and zlib.crc32(event.data[:-4]) != int.from_bytes(event.data[-4:], "little"):
             raise DatabaseFailed(f"The event at {self.position} of a binary log does not have its checksum.", _HINT)
         start, self.position = self.position, self.position + len(event.data)
+        if event.after and event.after != self.position & 0xFFFFFFFF:
+            raise DatabaseFailed(f"Before {event.after} of a binary log there are bytes that did not come.", _HINT)
         if event.kind in (GTID, MYSQL_GTID, MYSQL_ANONYMOUS):
             self._begin(event, start)
         elif self._start < 0:

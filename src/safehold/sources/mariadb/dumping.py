@@ -17,6 +17,8 @@ from safehold.sources.mariadb.connecting import GRANTS, Address, Connection, con
 
 COM_BINLOG_DUMP = 0x12
 NON_BLOCK = 1
+ANNOTATIONS = 2
+"""Send the events too that only say from which statement row events came: without them it is not the file as it is."""
 MOST_PACKET = 0xFFFFFF
 NO_SUCH_LOG = 1236
 """The server's error where a log, or a position in it, is not there."""
@@ -53,7 +55,7 @@ def follow(where: Address, name: str, position: int) -> Iterator[Next | binlog.E
         with connection.cursor() as cursor:
             for statement in _VARIABLES:
                 cursor.execute(statement)
-        connection._execute_command(COM_BINLOG_DUMP, struct.pack("<IHI", position, NON_BLOCK, 0) + name.encode())
+        connection._execute_command(COM_BINLOG_DUMP, struct.pack("<IHI", position, NON_BLOCK | ANNOTATIONS, 0) + name.encode())
         yield from _parsed(_packets(connection))
     except pymysql.err.MySQLError as error:
         if error.args and error.args[0] == NO_SUCH_LOG:

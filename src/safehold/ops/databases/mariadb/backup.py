@@ -10,6 +10,8 @@ from safehold.core.events import Note, Warn
 from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.record import Result
 from safehold.ops.databases.assembly import Assembly, Attributes
+from safehold.ops.databases.mariadb import state as states
+from safehold.ops.databases.mariadb.state import State
 from safehold.ops.databases.mariadb.storing import Files
 from safehold.ops.databases.recording import Filled, RecordOptions, record_database
 from safehold.repo.repository import Repository
@@ -61,7 +63,17 @@ def back_up(repository: Repository, where: Address, base: BaseOptions, options: 
             taken = taking.taken
         return Filled(database=_database(repository, where, server, system, taken))
 
-    return record_database(repository, server.engine, system, options, fill)
+    result = record_database(repository, server.engine, system, options, fill)
+    database = result.snapshot.source.database
+    if database is not None and database.facts.get("binlog") and not options.dry_run:
+        _begin_following(repository, system, database)
+    return result
+
+
+def _begin_following(repository: Repository, system: str, database: Database) -> None:
+    """Whoever follows the log, and has not begun, begins with the file that this base needs."""
+    if states.load(repository, system) is None:
+        states.save(repository, system, State(database.facts["binlog"]))
 
 
 def _checkpoint(repository: Repository, refused: str) -> None:
@@ -96,6 +108,7 @@ def _database(repository: Repository, where: Address, server: Server, system: st
         name=where.url.public,
         version=server.version,
         method="xtrabackup" if server.engine == "mysql" else "mariadb-backup",
+        timeline=states.timeline_of(states.load(repository, system), taken.number, int(facts.get("binlog_created") or 0)),
         start=start,
         stop=start | taken.position,
         stop_ns=repository.clock.now_ns(),
