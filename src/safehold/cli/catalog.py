@@ -26,6 +26,7 @@ TIDY = "Keep tidy"
 CHECK = "Check"
 KEYS = "Keys"
 STORES = "Stores"
+DATABASES = "Databases"
 
 COMMANDS = (
     Command("init", BACK_UP, "Make a repository"),
@@ -52,6 +53,7 @@ COMMANDS = (
     Command("key rotate", KEYS, "Make a new read key for all backups from now on"),
     Command("key recovery", KEYS, "Make a recovery key to print: words and a QR code"),
     Command("key writer", KEYS, "Make a key file for a machine that may add backups and read none"),
+    Command("db watch", DATABASES, "Follow a database's log into the repository, so that any moment can be restored"),
     Command("store validate", STORES, "Check that a place keeps what it is given, as a repository needs"),
 )
 BY_WORDS = {command.words: command for command in COMMANDS}

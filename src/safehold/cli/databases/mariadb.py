@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from safehold.core.errors import UsageError
+from safehold.core.errors import DatabaseFailed, DatabaseUnreachable, SessionExpired, StoreError, UsageError
+from safehold.core.events import Warn
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from safehold.ops.backup.run import BackupOptions
     from safehold.ops.databases.mariadb.backup import BaseOptions
     from safehold.ops.databases.mariadb.extract import Wanted
+    from safehold.ops.databases.mariadb.following import Polled
     from safehold.ops.databases.mariadb.history import Goal
     from safehold.ops.databases.mariadb.planning import Plan
     from safehold.repo.snapshots import Stored
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from safehold.sources.mariadb.connecting import Address
 
 QUERY = ("socket", "host", "port", "user", "password", "defaults-file", "ssl-ca", "ssl-cert", "ssl-key")
+MOST_WAIT = 300.0
+"""Seconds between tries while something fails."""
 OWN = ("parallel", "checkpoint", "system")
 
 
@@ -78,6 +82,42 @@ def restore(call: Call, stored: Stored) -> int:
     if wanted:
         return _extract(call, found, wanted)
     return _restore(call, found)
+
+
+def watch(call: Call, url: str) -> int:
+    """Follow the binary log: until it is stopped, or with --once up to now."""
+    from safehold.core.errors import LogGap
+    from safehold.ops.databases.mariadb.following import Follower
+    from safehold.ops.databases.recording import RecordOptions
+
+    where = address_of(call, url)
+    follower = Follower(call.repository(), where, RecordOptions(host=call.values.host), where.url.query.get("system", ""))
+    if call.values.once:
+        polled = follower.poll()
+        _show_polled(call, polled)
+        if polled.gaps:
+            raise LogGap(f"The stored log has a gap: {polled.gaps[0]}.", "Take a new base now: `safehold backup`.")
+        return 0
+    failures = 0
+    while True:
+        try:
+            polled = follower.poll()
+        except (DatabaseUnreachable, DatabaseFailed, StoreError, SessionExpired) as error:
+            failures += 1
+            call.out.report(Warn(code=error.code, message=f"{error}  Trying again.", hint=error.hint))
+        else:
+            failures = 0
+            if polled.pieces:
+                _show_polled(call, polled)
+        call.clock.sleep(min(call.values.every * 2 ** min(failures, 6), max(call.values.every, MOST_WAIT)))
+
+
+def _show_polled(call: Call, polled: Polled) -> None:
+    from safehold.cli.render import words
+
+    value = {"event": "watch", "pieces": polled.pieces, "bytes": polled.bytes, "position": polled.end, "gaps": polled.gaps}
+    text = f"Stored {words.size(polled.bytes)}, up to {polled.end}." if polled.pieces else "Nothing new."
+    call.out.result(text, value)
 
 
 def goal_of(call: Call) -> Goal:

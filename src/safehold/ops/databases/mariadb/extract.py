@@ -80,7 +80,7 @@ def to_file(repository: Repository, plan: Plan, wanted: list[Wanted], target: Pa
     try:
         with opened(repository, plan, target.parent) as server:
             _require(server, wanted)
-            with part.open("wb") as file:
+            with part.open("w+b") as file:
                 _dump(server, wanted, file)
         os.rename(part, target)
     finally:
