@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -97,6 +98,8 @@ def connect(where: Address, database: str = "") -> Connection:
     import pymysql
 
     options = where.options
+    if "socket" in options:
+        probe(options["socket"], where.url.public)
     ssl = {key: options[f"ssl-{key}"] for key in ("ca", "cert", "key") if f"ssl-{key}" in options}
     try:
         return pymysql.connect(
@@ -116,6 +119,19 @@ def connect(where: Address, database: str = "") -> Connection:
             f"The server at {where.url.public} cannot be reached: {said(error)}.",
             "Check the address, the user and the password (MYSQL_PWD, or an option file).",
         ) from error
+
+
+def probe(path: str, public: str) -> None:
+    """Raises ``DatabaseUnreachable`` unless somebody listens at a socket: PyMySQL leaves its own open when nobody does."""
+    with socket.socket(socket.AF_UNIX) as tried:
+        tried.settimeout(CONNECT_SECONDS)
+        try:
+            tried.connect(path)
+        except OSError as error:
+            raise DatabaseUnreachable(
+                f"The server at {public} cannot be reached: {error.strerror or error}.",
+                "Is it running?",
+            ) from error
 
 
 def said(error: Exception) -> str:

@@ -9,13 +9,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from safehold.core.errors import DatabaseFailed
+from safehold.core.errors import DatabaseFailed, DatabaseUnreachable
 from safehold.sources.mariadb import programs
-from safehold.sources.mariadb.connecting import Connection, rows
+from safehold.sources.mariadb.connecting import Connection, probe
 
 START_SECONDS = 600
 STOP_SECONDS = 600
@@ -113,9 +113,9 @@ def running(folder: Path, engine: str, version: str, facts: Mapping[str, str]) -
                 _command(program, folder, scratch, facts), stdin=subprocess.DEVNULL, stdout=told, stderr=told, cwd=scratch
             )
         try:
-            admin = _connected(process, scratch / "s", log)
-            yield Private(engine, scratch / "s", admin, process)
-            _stop(process, admin, log)
+            with closing(_connected(process, scratch / "s", log)) as admin:
+                yield Private(engine, scratch / "s", admin, process)
+            _stop(process, log)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -180,7 +180,8 @@ def _connected(process: subprocess.Popen[bytes], socket: Path, log: Path) -> Con
 
     until = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < until:
-        with suppress(pymysql.err.MySQLError, OSError):
+        with suppress(pymysql.err.MySQLError, DatabaseUnreachable):
+            probe(str(socket), "the private server")
             return pymysql.connect(user="root", unix_socket=str(socket), autocommit=True, charset="utf8mb4")
         time.sleep(0.05)
     words = _words(log)
@@ -190,10 +191,7 @@ def _connected(process: subprocess.Popen[bytes], socket: Path, log: Path) -> Con
     raise DatabaseFailed(f"The private server did not start: {words}.", hint)
 
 
-def _stop(process: subprocess.Popen[bytes], admin: Connection, log: Path) -> None:
-    with suppress(Exception):
-        rows(admin, "set global innodb_fast_shutdown = 1")
-        admin.close()
+def _stop(process: subprocess.Popen[bytes], log: Path) -> None:
     process.send_signal(signal.SIGTERM)
     if process.wait(STOP_SECONDS) != 0:
         raise DatabaseFailed(f"The private server {programs.how(process.returncode)}: {_words(log)}.", "Nothing was restored.")
