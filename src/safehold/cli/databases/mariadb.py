@@ -156,7 +156,7 @@ def _restore(call: Call, plan: Plan) -> int:
 
     target = Path(call.values.target).expanduser()
     started = call.clock.monotonic()
-    done = restore(call.repository(), plan, target)
+    done = restore(call.repository(), plan, target, verify=call.values.verify)
     seconds = call.clock.monotonic() - started
     counts, mark = done.counts, done.mark
     value = {

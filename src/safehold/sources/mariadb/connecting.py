@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -123,6 +124,8 @@ def connect(where: Address, database: str = "") -> Connection:
 
 def probe(path: str, public: str) -> None:
     """Raises ``DatabaseUnreachable`` unless somebody listens at a socket: PyMySQL leaves its own open when nobody does."""
+    if sys.platform == "win32":
+        return  # its named pipes are not spoken
     with socket.socket(socket.AF_UNIX) as tried:
         tried.settimeout(CONNECT_SECONDS)
         try:
@@ -153,9 +156,9 @@ def rows(connection: Connection, query: str) -> list[tuple[Any, ...]]:
         ) from error
 
 
+def quoted(name: object) -> str:
+    """A name as SQL has it."""
+    return "`" + str(name).replace("`", "``") + "`"
+
+
 GRANTS = "docs/mariadb.md says which privileges the user needs."
-
-
-def local_socket_url(socket: str, user: str = "root") -> DatabaseUrl:
-    """The URL of a private server."""
-    return DatabaseUrl(scheme="mariadb", user=user, host=socket)

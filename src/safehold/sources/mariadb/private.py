@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import IO
 
 from safehold.core.errors import DatabaseFailed, DatabaseUnreachable
 from safehold.sources.mariadb import programs
-from safehold.sources.mariadb.connecting import Connection, probe
+from safehold.sources.mariadb.connecting import Connection, probe, quoted, rows
 
 START_SECONDS = 600
 STOP_SECONDS = 600
@@ -44,6 +45,13 @@ def prepare(folder: Path, engine: str, version: str) -> None:
     if done.returncode != 0 or not any("completed OK!" in line for line in lines[-3:]):
         words = programs.last_words(lines)
         raise DatabaseFailed(f"{Path(program).name} --prepare {programs.how(done.returncode)}: {words}.", "Try an older base.")
+
+
+_TABLES = (
+    "select table_schema, table_name from information_schema.tables where table_type = 'BASE TABLE' and engine is not null"
+    " and table_schema not in ('information_schema', 'performance_schema', 'sys')"
+)
+_WELL = ("OK", "Table is already up to date")
 
 
 class Private:
@@ -79,6 +87,16 @@ class Private:
                 told.seek(0)
                 words = programs.last_words(told.read().decode(errors="replace").splitlines())
                 raise DatabaseFailed(f"The binary log could not be applied: {words}.", "Nothing was restored.")
+
+    def check(self) -> tuple[int, list[str]]:
+        """``CHECK TABLE`` on every table: how many there are, and what the server said of those that are not well."""
+        found = rows(self.admin, _TABLES)
+        problems = []
+        for database, table in found:
+            for name, _, kind, text in rows(self.admin, f"check table {quoted(database)}.{quoted(table)}"):
+                if kind not in ("note", "info") and not (kind == "status" and text in _WELL):
+                    problems.append(f"{name}: {text}")
+        return len(found), problems
 
     def dump(self, database: str, table: str, into: IO[bytes]) -> None:
         """One database, or one table of it, as SQL.  Raises ``DatabaseFailed``."""
@@ -150,7 +168,7 @@ def settings(folder: Path) -> dict[str, str]:
 
 def _owner(folder: Path) -> str:
     """As whom the server runs: root only if the files are root's."""
-    if os.name == "nt" or os.geteuid() != 0:
+    if sys.platform == "win32" or os.geteuid() != 0:
         return ""
     import pwd
 
@@ -163,7 +181,7 @@ def _owner(folder: Path) -> str:
 
 def _hand_over(folder: Path, others: list[Path]) -> None:
     """Give these to whoever owns the folder."""
-    if os.name != "nt" and os.geteuid() == 0:
+    if sys.platform != "win32" and os.geteuid() == 0:
         owner = folder.stat()
         for path in others:
             os.chown(path, owner.st_uid, owner.st_gid)

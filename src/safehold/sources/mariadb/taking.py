@@ -6,9 +6,10 @@ import io
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -121,12 +122,11 @@ def _hint(words: str) -> str:
 
 def _widen(pipe: int) -> None:
     """A pipe of 1 MiB instead of 64 KiB, where the system has that."""
-    try:
+    if sys.platform == "linux":
         import fcntl
 
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)  # type: ignore[attr-defined,unused-ignore]
-    except (ImportError, AttributeError, OSError):
-        return
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)
 
 
 def _settings(data: bytes) -> dict[str, str]:

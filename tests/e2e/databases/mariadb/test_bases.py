@@ -181,7 +181,7 @@ def test_a_backup_that_is_killed_is_simply_repeated(safehold: Program, server: S
         child = _wait_for_child(process, "mariadb-backup")
         time.sleep(seconds)
         process.kill()
-        process.wait()
+        process.communicate()
         _wait_gone(child)
     assert _snapshots(safehold) == []
     safehold.do("backup", server.url)

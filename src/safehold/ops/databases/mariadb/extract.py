@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +18,13 @@ from safehold.ops.databases.mariadb.planning import Plan
 from safehold.ops.databases.mariadb.restore import SPARE, bring_forward, place_files, require_programs
 from safehold.repo.repository import Repository
 from safehold.sources.mariadb import private
-from safehold.sources.mariadb.connecting import Address, connect, option_file, rows
+from safehold.sources.mariadb.connecting import Address, connect, option_file, quoted, rows
 from safehold.sources.mariadb.private import Private
 from safehold.sources.mariadb.programs import find, how, running
 
 END = b"-- Dump completed"
+TAIL = 200
+ELSEWHERE = ("/var/tmp", "/tmp")
 SYSTEM_SCHEMAS = ("information_schema", "performance_schema", "sys")
 
 
@@ -46,15 +49,9 @@ class Checked(msgspec.Struct, frozen=True):
 @contextmanager
 def opened(repository: Repository, plan: Plan, beside: Path | None = None) -> Iterator[Private]:
     """The plan's moment on a private server, in a scratch folder below ``beside`` that is gone afterwards, whatever happens."""
-    require_programs(plan)
-    scratch = Path(tempfile.mkdtemp(prefix=".safehold-", dir=beside))
+    require_programs(plan, server=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".safehold-", dir=_roomy(plan, beside)))
     try:
-        free = shutil.disk_usage(scratch).free
-        if free < plan.bytes + SPARE:
-            raise TargetError(
-                f"{scratch.parent} has {free >> 20:,} MiB free, and this needs {(plan.bytes + SPARE) >> 20:,} MiB for a while.",
-                "Name a target on a larger disk; without a file as target, TMPDIR says where.",
-            )
         scratch.chmod(0o711)  # the server's user passes through
         folder = scratch / "data"
         folder.mkdir(mode=0o700)
@@ -64,6 +61,26 @@ def opened(repository: Repository, plan: Plan, beside: Path | None = None) -> It
             yield server
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _roomy(plan: Plan, beside: Path | None) -> Path:
+    """A folder with room, into which the server's user can pass.  Raises ``TargetError`` if there is none."""
+    needed = plan.bytes + SPARE
+    places = [*([beside] if beside else []), Path(tempfile.gettempdir()), *map(Path, ELSEWHERE)]
+    for place in places:
+        if place.is_dir() and _passable(place) and shutil.disk_usage(place).free >= needed:
+            return place
+    raise TargetError(
+        f"None of {', '.join(dict.fromkeys(map(str, places)))} has the {needed >> 20:,} MiB that this needs for a while.",
+        "TMPDIR names another place; all users must be able to pass through the folders above it.",
+    )
+
+
+def _passable(folder: Path) -> bool:
+    """Whether everybody may pass through: the private server does not run as root."""
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return True
+    return all(above.stat().st_mode & 0o001 for above in (folder, *folder.parents))
 
 
 def to_file(repository: Repository, plan: Plan, wanted: list[Wanted], target: Path) -> int:
@@ -101,7 +118,7 @@ def to_server(repository: Repository, plan: Plan, wanted: list[Wanted], where: A
                 _dump(server, [each], file)
                 file.seek(0)
                 if each.table:
-                    rows(connection, f"create database if not exists {_quoted(each.database)}")
+                    rows(connection, f"create database if not exists {quoted(each.database)}")
                 _load(plan, where, each, file)
             return file.tell()
     finally:
@@ -111,25 +128,15 @@ def to_server(repository: Repository, plan: Plan, wanted: list[Wanted], where: A
 def verify(repository: Repository, plan: Plan, beside: Path | None = None) -> Checked:
     """Restore into a scratch folder, start a private server, and have it check every table.  Raises what ``opened`` raises."""
     with opened(repository, plan, beside) as server:
-        found = rows(
-            server.admin,
-            "select table_schema, table_name from information_schema.tables where table_type = 'BASE TABLE'"
-            " and table_schema not in ('information_schema', 'performance_schema', 'sys') and engine is not null",
-        )
-        problems = []
-        for database, table in found:
-            for name, _, kind, text in rows(server.admin, f"check table {_quoted(database)}.{_quoted(table)}"):
-                if not (kind == "status" and text in ("OK", "Table is already up to date")) and kind not in ("note", "info"):
-                    problems.append(f"{name}: {text}")
-        return Checked(len(found), problems)
+        return Checked(*server.check())
 
 
 def _dump(server: Private, wanted: list[Wanted], file: IO[bytes]) -> None:
     for each in wanted:
         server.dump(each.database, each.table, file)
         file.flush()
-        end = os.fstat(file.fileno()).st_size
-        if END not in os.pread(file.fileno(), 200, max(0, end - 200)):
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+        if END not in file.read(TAIL):
             raise DatabaseFailed(f"The dump of {each} lacks the mark at its end: it is cut off.", "Nothing was written.")
 
 
@@ -162,7 +169,3 @@ def _load(plan: Plan, where: Address, each: Wanted, file: IO[bytes]) -> None:
             process.wait()
         if process.returncode != 0:
             raise DatabaseFailed(f"{each} could not be loaded: the client {how(process.returncode)}: {said.last}.", "")
-
-
-def _quoted(name: object) -> str:
-    return "`" + str(name).replace("`", "``") + "`"

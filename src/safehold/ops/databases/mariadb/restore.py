@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from safehold.core.errors import DamageError, TargetError, WrongDatabase
-from safehold.core.events import Note
+from safehold.core.events import Note, Warn
 from safehold.ops.databases.mariadb.planning import Plan
 from safehold.ops.restore import restore as restore_files
 from safehold.repo.repository import Repository
@@ -48,26 +49,39 @@ class Restored(msgspec.Struct, frozen=True):
     """When the last applied transaction was committed (ns); 0: none was applied."""
 
 
-def restore(repository: Repository, plan: Plan, target: Path) -> Restored:
+def restore(repository: Repository, plan: Plan, target: Path, *, verify: bool = False) -> Restored:
     """Restore into ``target``: absent, empty, or an earlier restore of the same database, of which what is equal stays.
 
     Raises ``LogGap``, ``TargetError``, ``WrongDatabase``, ``DatabaseFailed``, ``DamageError``, with the target as it was, but for
     an earlier restore whose files were begun to be changed: that is gone.
+    ``verify``: have a private server check every table, and raise ``DamageError`` if one is not as it should be.
     """
-    require_programs(plan)
+    require_programs(plan, server=verify)
     with _place(target, plan) as part:
         counts = place_files(repository, plan, part, delete=True)
         bring_forward(repository, plan, part)
+        if verify:
+            _verify(repository, plan, part)
         (part / MARK).write_bytes(msgspec.json.encode(_mark(plan)))
         hand_over(part)
     return Restored(counts, _mark(plan), plan.stop.time_ns if plan.stop else 0)
 
 
-def require_programs(plan: Plan) -> None:
+def _verify(repository: Repository, plan: Plan, folder: Path) -> None:
+    repository.report(Note(message="Checking every table."))
+    with private.running(folder, plan.base.engine, plan.base.version, plan.base.facts) as server:
+        tables, problems = server.check()
+    for problem in problems:
+        repository.report(Warn(code="table", message=problem))
+    if problems:
+        raise DamageError(f"{len(problems)} of {tables} tables are not as they should be.", "An older base may be whole.")
+
+
+def require_programs(plan: Plan, *, server: bool = False) -> None:
     """Raises what keeps the plan from being carried out, before anything is written."""
     if plan.refused is not None:
         raise plan.refused
-    roles = ["backup", *(["server", "binlog", "client"] if plan.logs else [])]
+    roles = ["backup", *(["server"] if server or plan.logs else []), *(["binlog", "client"] if plan.logs else [])]
     for role in roles:
         program = programs.find(role, plan.base.engine)
         if plan.base.engine == "mariadb" and role in ("backup", "server"):
@@ -118,7 +132,7 @@ def log_files(repository: Repository, plan: Plan, folder: Path) -> Iterator[list
 
 def hand_over(folder: Path) -> None:
     """Everything to whom the data folder belonged, as far as this machine knows that: what the programs made is root's so far."""
-    if os.name == "nt" or os.geteuid() != 0:
+    if sys.platform == "win32" or os.geteuid() != 0:
         return
     like = (folder / "ibdata1").stat()
     for path in (folder, *folder.rglob("*")):
@@ -190,15 +204,17 @@ def _look(target: Path, plan: Plan) -> bool:
 
 
 def _is_running(folder: Path) -> bool:
-    """Whether a server holds the lock on its first file."""
-    try:
-        import fcntl
+    """Whether a server holds the lock on its first file.  On Windows such a folder cannot be renamed, so there is no need."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
 
+    try:
         with (folder / "ibdata1").open("r+b") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except (ImportError, OSError):
+    except OSError:
         return True
     return False
 
