@@ -118,6 +118,7 @@ def _detach(parent: int) -> None:
     for number in _SIGNALS:
         signal.signal(number, _stop if number == signal.SIGTERM else signal.SIG_IGN)
     system.end_with_parent(signal.SIGTERM)
+    system.keep_memory()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     if os.getppid() != parent:
         raise Stopped
