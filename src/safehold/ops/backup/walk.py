@@ -118,9 +118,7 @@ class Walker:
 
     def _collect(self, wait: bool) -> None:
         """Take in what children have read."""
-        if self._readers is None:
-            return
-        for frame, read in self._readers.done(wait):
+        for frame, read in self._readers.done(wait) if self._readers else ():
             frame.entries += read.entries
             for name in read.others:
                 self._replaced(frame, name)
@@ -306,7 +304,7 @@ class Walker:
 
     def _open(self, frame: Frame, name: bytes, stat: os.stat_result) -> Frame | None:
         if (stat.st_dev, stat.st_ino) in self._options.skip:
-            self._report(Note(message=f"Left out, since it is Safehold's own: {_text(frame.below(name))}"))
+            self._report(Note(message=f"Left out, since it is Safehold's own: {os.fsdecode(frame.below(name))}"))
             return None
         return Frame(frame.folder.folder(name), name, frame.below(name), self._old_child(frame, name))
 
@@ -393,12 +391,8 @@ class Walker:
 
     def _tell_lost(self, path: bytes, error: OSError) -> None:
         self.counts.errors += 1
-        self._report(Warn(code="unreadable", message=f"Could not be read: {error.strerror or error}.", path=_text(path)))
+        self._report(Warn(code="unreadable", message=f"Could not be read: {error.strerror or error}.", path=os.fsdecode(path)))
 
 
 def _moved() -> OSError:
     return OSError(errno.ESTALE, "the folder was moved away while it was read")
-
-
-def _text(path: bytes) -> str:
-    return os.fsdecode(path)
