@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from safehold.repo.repository import Repository
     from safehold.repo.snapshots import Stored
 
-_FOR_FILES = ("delete", "numeric_owner", "verify")
+_FOR_FILES = ("delete", "numeric_owner")
 """Options of `safehold restore` that have no meaning for a base."""
 
 
@@ -49,7 +49,9 @@ def restore(call: Call, stored: Stored) -> int:
     base = stored if plan.base.id == stored.id else repository.load_snapshots([plan.base.id])[0]
     if base.snapshot.incomplete:
         call.out.note(f"Base {base.id[:8]} is incomplete: pages of the database were damaged when it was made.")
-    options = RestoreOptions(target=Path(values.target).expanduser().absolute(), tablespaces=values.tablespace)
+    options = RestoreOptions(
+        target=Path(values.target).expanduser().absolute(), tablespaces=values.tablespace, verify=values.verify
+    )
     if values.dry_run:
         examine(repository, base, options)
         call.out.result(f"{options.target} can be restored into.", {"event": "restore", "snapshot": base.id, "dry_run": True})

@@ -13,7 +13,7 @@ import msgspec
 from safehold.core.entries import Entry
 from safehold.core.errors import DamageError
 from safehold.ops.backup.memory import Memory
-from safehold.ops.backup.paged import HASH, Before, PagedWriter, Remembered, Stored, cut, page_hashes, splice
+from safehold.ops.backup.paged import HASH, Before, PagedWriter, Remembered, Stored, cut, gathered, page_hashes, splice
 from safehold.repo import contents
 from safehold.repo.paged import BLOCK, GROUP, Block, Extent, assemble, encode_group
 from safehold.repo.reader import ChunkReader
@@ -96,8 +96,7 @@ class Patcher:
     def _block(self, old: Block, marks: bytes, span: _Span, new: list[Run], page: int) -> tuple[Block, bytes]:
         """A block with what is new in it, and its page hashes; b"" where those of the old pages are not known."""
         self._advance(sum(len(data) for _, data in new))
-        fresh = {self._writer.name(DATA, data): data for _, data in new}
-        over = [Extent(at, self._writer.name(DATA, data), 0, len(data)) for at, data in new]
+        over, fresh = gathered(self._writer, new, span.length)
         kept = cut(old.extents, span.kept)
         extents = splice(kept, over)
         is_known = bool(marks) or not kept

@@ -28,8 +28,9 @@ def test_bases_come_back_whole_and_only_changed_pages_are_stored_again(safehold:
     third = _added(safehold, cluster, "--method", method)
     assert third["bytes_stored"] < 150_000  # type: ignore[operator]
     target = cluster.target()
-    safehold.do("restore", "latest", "--target", target)
+    safehold.do("restore", "latest", "--target", target, "--verify")
     assert not (target / "safehold-restore").exists()
+    assert (target / "backup_manifest").read_text().count('"Checksum"') > 900
     cluster.prove(target, expected)
 
 
