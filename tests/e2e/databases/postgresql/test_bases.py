@@ -50,6 +50,7 @@ def test_a_delta_restore_writes_what_differs(safehold: Program, pg15: Cluster) -
     safehold.do("restore", "latest", "--target", target)
     copy = Server(target.parent, 15, target.name)
     copy.start("-c", f"unix_socket_directories={copy.sockets}")
+    _wait(copy, "SELECT NOT pg_is_in_recovery()")
     copy.sql("UPDATE pgbench_accounts SET abalance = 7 WHERE aid < 100; CREATE TABLE more AS SELECT 1 AS n")
     copy.stop()
     (target / "more.txt").write_text("not of the base")
@@ -109,7 +110,7 @@ def test_a_standby_can_be_backed_up(safehold: Program, cluster: Cluster) -> None
         target = cluster.target()
         snapshot = safehold.do("snapshots", "--json").value["snapshots"][-1 - number]  # type: ignore[index]
         safehold.do("restore", snapshot["id"], "--target", target)
-        (target / "standby.signal").unlink()
+        assert not (target / "standby.signal").exists()
         cluster.prove(target, expected)
     shutil.rmtree(data)
 

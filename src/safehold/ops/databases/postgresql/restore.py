@@ -172,6 +172,7 @@ class _Placing:
             above, _, name = each.path[1:].rpartition(b"/")
             inside[above].add(name)
         inside[b""].add(targets.MARK.encode())
+        inside[b"global"].add(targets.WAITING.encode())
         inside[b"pg_tblspc"] |= self._links.keys()
         self._ground.make_folder(b"", 0o700)
         removed = 0
