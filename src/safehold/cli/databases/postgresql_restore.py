@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from safehold.repo.repository import Repository
     from safehold.repo.snapshots import Stored
 
-_FOR_FILES = ("delete", "numeric_owner", "verify")
+_FOR_FILES = ("delete", "numeric_owner")
 """Options of `safehold restore` that have no meaning for a base."""
 
 
@@ -53,7 +53,9 @@ def restore(call: Call, stored: Stored) -> int:
         call.out.note(f"Base {base.id[:8]} is incomplete: pages of the database were damaged when it was made.")
     if values.extract:
         return _extract(call, repository, Moment(base, plan, cluster))
-    options = RestoreOptions(target=Path(values.target).expanduser().absolute(), tablespaces=values.tablespace)
+    options = RestoreOptions(
+        target=Path(values.target).expanduser().absolute(), tablespaces=values.tablespace, verify=values.verify
+    )
     if values.dry_run:
         examine(repository, base, options)
         call.out.result(f"{options.target} can be restored into.", {"event": "restore", "snapshot": base.id, "dry_run": True})

@@ -33,6 +33,8 @@ MOST = 1 << 44
 MOST_PIECES = 64
 """A block that lies in more chunks is stored whole again.  Fewer cost more: each page that is changed in a block of its own pays
 for a part of the block (1 / 64 of it).  More would make maps large, and readers would need many segments at a time."""
+WHOLE_FROM = (7, 8)
+"""A block of which a greater part than this has changed is stored whole."""
 MOST_KEPT = 2 * BLOCK
 """A block whose pieces lie in chunks of more bytes than this is stored whole again: of a chunk that is hidden in part by newer
 ones, the hidden part can never be given back."""
@@ -231,18 +233,15 @@ class PagedFile:
         """The old block's extents with changed pages stored and put in; None where storing it whole is better."""
         pages = len(hashes) // HASH
         changed = [n for n in range(pages) if hashes[n * HASH : n * HASH + HASH] != old_hashes[n * HASH : n * HASH + HASH]]
-        if 2 * len(changed) > pages:
+        if len(changed) * WHOLE_FROM[1] > pages * WHOLE_FROM[0]:
             return None
-        new = []
-        for first, last in _runs(changed):
-            piece = data[first * page : last * page]
-            new.append(Extent(first * page, self._writer.name(DATA, piece), 0, len(piece)))
+        runs = [(first * page, data[first * page : last * page]) for first, last in _runs(changed)]
+        new, chunks = gathered(self._writer, runs, len(data))
         extents = splice(cut(old.extents, len(data)), new)
-        if is_better_whole(self._writer, extents, {extent.chunk: extent.length for extent in new}):
+        if is_better_whole(self._writer, extents, {name: len(piece) for name, piece in chunks.items()}):
             return None
-        for extent in new:
-            piece = data[extent.offset : extent.offset + extent.length]
-            self._writer.add_named(DATA, extent.chunk, piece, PAGES)
+        for name, piece in chunks.items():
+            self._writer.add_named(DATA, name, piece, PAGES)
         return extents
 
 
@@ -256,6 +255,25 @@ def is_better_whole(writer: ChunkWriter, extents: list[Extent], lengths: dict[by
     """Whether a block lies in too many pieces, or hides too much of them; ``lengths``: of chunks that are not stored yet."""
     chunks = {extent.chunk for extent in extents}
     return len(chunks) > MOST_PIECES or sum(lengths.get(c) or writer.length(c) for c in chunks) > MOST_KEPT
+
+
+def gathered(writer: ChunkWriter, runs: list[tuple[int, bytes]], length: int) -> tuple[list[Extent], dict[bytes, bytes]]:
+    """Where changed pages (offset in the block of ``length`` bytes, bytes) will lie, and in which chunks.
+
+    One for each run, or one for all where they are more than half of the block: a chunk of its own costs a run about 100 bytes,
+    and what it gives is that it can be left out as soon as it is hidden.
+    """
+    if 2 * sum(len(piece) for _, piece in runs) <= length:
+        chunks = {writer.name(DATA, piece): piece for _, piece in runs}
+        return [Extent(at, writer.name(DATA, piece), 0, len(piece)) for at, piece in runs], chunks
+    whole = b"".join(piece for _, piece in runs)
+    name = writer.name(DATA, whole)
+    extents = []
+    start = 0
+    for at, piece in runs:
+        extents.append(Extent(at, name, start, len(piece)))
+        start += len(piece)
+    return extents, {name: whole}
 
 
 def _listed(pages: PageMap, number: int, key: bytes) -> Before:

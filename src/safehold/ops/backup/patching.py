@@ -21,6 +21,7 @@ from safehold.ops.backup.paged import (
     Stored,
     cut,
     finished,
+    gathered,
     is_better_whole,
     page_hashes,
     splice,
@@ -109,8 +110,7 @@ class Patcher:
     def _block(self, old: Block, marks: bytes, span: _Span, new: list[Run], page: int) -> tuple[Block, bytes]:
         """A block with what is new in it, and its page hashes; b"" where those of the old pages are not known."""
         self._advance(sum(len(data) for _, data in new))
-        fresh = {self._writer.name(DATA, data): data for _, data in new}
-        over = [Extent(at, self._writer.name(DATA, data), 0, len(data)) for at, data in new]
+        over, fresh = gathered(self._writer, new, span.length)
         kept = cut(old.extents, span.kept)
         extents = splice(kept, over)
         is_known = bool(marks) or not kept

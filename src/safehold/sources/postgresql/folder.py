@@ -161,7 +161,6 @@ class Reader:
     def __init__(self, checking: Checking | None) -> None:
         self._checking = checking
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="read")
-        self._sums = ThreadPoolExecutor(1, thread_name_prefix="sum")
         self._waiting: deque[tuple[object, int]] = deque()
         self._outstanding = 0
 
@@ -170,7 +169,6 @@ class Reader:
 
     def __exit__(self, *exception: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._sums.shutdown(wait=True, cancel_futures=True)
         for waiting, _ in self._waiting:
             if isinstance(waiting, Large):
                 waiting.close()
@@ -232,7 +230,7 @@ class Reader:
             return None
         except OSError as error:
             raise _unreadable(spot.place, error) from error
-        return Large(spot, fd, self._sums)
+        return Large(spot, fd)
 
     def _together(self, spots: list[Spot]) -> list[Whole]:
         found = []
@@ -259,7 +257,7 @@ class Reader:
 class Large:
     """A large file while it is read: ``size`` bytes of it, whatever becomes of it meanwhile."""
 
-    def __init__(self, spot: Spot, fd: int, sums: ThreadPoolExecutor) -> None:
+    def __init__(self, spot: Spot, fd: int) -> None:
         self.spot = spot
         self.fd = fd
         self.stat = os.fstat(fd)
@@ -267,8 +265,6 @@ class Large:
         self.bad: list[int] = []
         """Numbers of damaged pages, once the blocks have been taken."""
         self.refill: Callable[[], Read] = lambda: Read(b"")
-        self._sums = sums
-        self._sha256 = hashlib.sha256()
         self._left = self.size
 
     def __enter__(self) -> Large:
@@ -283,15 +279,10 @@ class Large:
             piece = self.refill()
             self._left -= len(piece.data)
             self.bad += piece.bad
-            self._sums.submit(self._sha256.update, piece.data)
             if len(piece.data) <= BLOCK:
                 yield piece.data
             else:
                 yield from (piece.data[at : at + BLOCK] for at in range(0, len(piece.data), BLOCK))
-
-    def sha256(self) -> str:
-        """Of what was read, when all of it was."""
-        return self._sums.submit(self._sha256.hexdigest).result()
 
     def close(self) -> None:
         """Close the file."""

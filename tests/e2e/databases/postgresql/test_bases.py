@@ -28,8 +28,9 @@ def test_bases_come_back_whole_and_only_changed_pages_are_stored_again(safehold:
     third = _added(safehold, cluster, "--method", method)
     assert third["bytes_stored"] < 150_000  # type: ignore[operator]
     target = cluster.target()
-    safehold.do("restore", "latest", "--target", target)
+    safehold.do("restore", "latest", "--target", target, "--verify")
     assert not (target / "safehold-restore").exists()
+    assert (target / "backup_manifest").read_text().count('"Checksum"') > 900
     cluster.prove(target, expected)
 
 
@@ -49,6 +50,7 @@ def test_a_delta_restore_writes_what_differs(safehold: Program, pg15: Cluster) -
     safehold.do("restore", "latest", "--target", target)
     copy = Server(target.parent, 15, target.name)
     copy.start("-c", f"unix_socket_directories={copy.sockets}")
+    _wait(copy, "SELECT NOT pg_is_in_recovery()")
     copy.sql("UPDATE pgbench_accounts SET abalance = 7 WHERE aid < 100; CREATE TABLE more AS SELECT 1 AS n")
     copy.stop()
     (target / "more.txt").write_text("not of the base")
@@ -108,7 +110,7 @@ def test_a_standby_can_be_backed_up(safehold: Program, cluster: Cluster) -> None
         target = cluster.target()
         snapshot = safehold.do("snapshots", "--json").value["snapshots"][-1 - number]  # type: ignore[index]
         safehold.do("restore", snapshot["id"], "--target", target)
-        (target / "standby.signal").unlink()
+        assert not (target / "standby.signal").exists()
         cluster.prove(target, expected)
     shutil.rmtree(data)
 

@@ -199,7 +199,7 @@ class _Filling:
         else:
             blocks = large.blocks()
             self._assembly.stream(path, lambda most: next(blocks, b""), attributes)
-        self._note(path, large.size, large.stat, large.sha256(), large.bad)
+        self._note(path, large.size, large.stat, "", large.bad)
 
     def _note(self, path: bytes, size: int, st: os.stat_result, sha256: str, bad: list[int]) -> None:
         self.rows.append(manifest.file(path, size, st.st_mtime_ns, sha256))

@@ -53,6 +53,8 @@ class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     target: Path
     tablespaces: list[str] = []
     """OLD=NEW: by number, folder or name."""
+    verify: bool = False
+    """Read everything again afterwards, and complete the manifest's checksums from what is on the disk."""
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -88,7 +90,11 @@ def place(repository: Repository, stored: Stored, options: RestoreOptions) -> Pl
     _require_base(listed)
     try:
         targets.begin(target, database, stored.id)
-        return _Placing(repository, target, listed).run()
+        placed = _Placing(repository, target, listed).run()
+        if options.verify:
+            again = msgspec.structs.replace(target, is_new=False)
+            _require_written(_Placing(repository, again, listed).run(complete=True), target.folder)
+        return placed
     except OSError as error:
         raise _failed(target.folder, error) from error
 
@@ -99,6 +105,14 @@ def finish(placed: Placed) -> None:
         targets.end(placed.target.folder)
     except OSError as error:
         raise _failed(placed.target.folder, error) from error
+
+
+def _require_written(again: Placed, folder: Path) -> None:
+    if again.written:
+        raise DamageError(
+            f"{again.written:,} bytes in {folder} were not as they had been written; no server starts on it as it is.",
+            "See the system's log for errors of the disk; then run it again.",
+        )
 
 
 def _failed(folder: Path, error: OSError) -> TargetError:
@@ -134,13 +148,14 @@ class _Placing:
         self._done = 0
         self._progress = _Progress(repository, sum(each.entry.size for each in listed if each.entry.kind == FILE))
 
-    def run(self) -> Placed:
-        """Folders first, then files, then what the disk has to be told."""
+    def run(self, *, complete: bool = False) -> Placed:
+        """Folders first, then files, then what the disk has to be told.  ``complete``: the manifest's checksums, too."""
         try:
             removed = self._folders()
             with ThreadPoolExecutor(WORKERS, thread_name_prefix="place") as pool:
                 _Tasks(pool).run(self._tasks())
-                self._complete_manifest(pool)
+                if complete:
+                    self._complete_manifest(pool)
             for each in self._listed:
                 if each.entry.kind == DIRECTORY:
                     self._ground.sync(each.path[1:])
@@ -157,6 +172,7 @@ class _Placing:
             above, _, name = each.path[1:].rpartition(b"/")
             inside[above].add(name)
         inside[b""].add(targets.MARK.encode())
+        inside[b"global"].add(targets.WAITING.encode())
         inside[b"pg_tblspc"] |= self._links.keys()
         self._ground.make_folder(b"", 0o700)
         removed = 0
