@@ -179,18 +179,20 @@ def attempts(items, action):
             print(f"Ignored {item if isinstance(item, Path) else 'a key object'}: {error!r}", file=sys.stderr)
 
 
-class Repository:
-    """A repository, opened."""
+class Repository:  # a repository, opened
     def __init__(self, folder, method, secret):  # config.md
-        self.folder = Path(folder)
-        line, _, signature = (self.folder / "config").read_bytes().partition(b"\n")
+        self.folder, self.rows, self.segments, self.opened = Path(folder), [], [], {}
+        tries = attempts(sorted(self.folder.glob("config*")), lambda path: self.open(path, method, secret))
+        require(None in tries, "neither config nor config-copy can be read and opens with that key")
+
+    def open(self, path, method, secret):  # config.md, "Reading"
+        line, _, signature = path.read_bytes().partition(b"\n")
         config = json.loads(line)
         require(config["version"] == 1 and config["requires"] == [], "this format is unknown to this program")
         self.id = bytes.fromhex(config["id"])
         self.keys = Keys(self.folder, self.id, method, secret)
         self.keys.verify(self.keys.admin, "config", line, bytes.fromhex(signature.decode().strip()))
         self.names = {kind: derive(self.keys.id_key, b"safehold/1 names " + bytes([kind])) for kind in (DATA, TREE, MAP)}
-        self.rows, self.segments, self.opened = [], [], {}
 
     def snapshots(self):  # snapshots.md: (Id, snapshot), oldest first
         paths = (self.folder / "snapshots").iterdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -13,6 +14,16 @@ def main() -> None:
 
         print(f"safehold {__version__}")
         return
+    if words[:2] == ["pg", "archive-push"]:
+        from safehold.cli.archive_push import quickly
+
+        status = quickly(words[2:], os.environ)
+        if status is not None:
+            sys.exit(status)
+    if words[:2] == ["pg", "archive-get"]:
+        from safehold.cli import archive_get
+
+        sys.exit(archive_get.main(words[2:], os.environ))
     from safehold.cli.main import run
 
     sys.exit(run(words))

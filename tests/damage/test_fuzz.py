@@ -56,7 +56,7 @@ def parse_pack(repo: Repository, data: bytes) -> None:
 def parse_config(repo: Repository, data: bytes) -> None:
     store = MemoryStore()
     store.put("config", data)
-    config.check(config.read(store)[1], repo.keyring)
+    config.check(config.read(store).data, repo.keyring)
 
 
 def read_shard(repo: Repository, data: bytes) -> None:

@@ -71,8 +71,8 @@ class Forger:
         return check.check(self.house.open(), FULL)
 
 
-def entry(name: bytes, kind: int = FILE, content: bytes = b"", more: More | None = None) -> Entry:
-    return Entry(name, kind, 0o644, 0, 0, 0, 0, 0, 0, content, more)
+def entry(name: bytes, kind: int = FILE, content: bytes = b"", more: More | None = None, size: int = 0) -> Entry:
+    return Entry(name, kind, 0o644, 0, 0, 0, 0, size, 0, content, more)
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_an_index_that_points_outside(forger: Forger) -> None:
     segment = shards.SEGMENT.pack(seals.random(16), 88, 99, 0, 10)
     tail = msgspec.msgpack.encode(shards.Tail([forger.session.ref]))
     forger.repository.index.publish(shards.assemble([row, far], [segment], [shards.PACK.pack(bytes(32), 100, DATA)], tail))
-    forger.snapshot(forger.node(entry(b"bad", content=bad), entry(b"good", content=good)))
+    forger.snapshot(forger.node(entry(b"bad", content=bad), entry(b"good", content=good, size=4)))
     report = forger.report()
     assert {"index-wrong", "pack-missing", "chunk-missing"} >= {f.code for f in report.damage} > {"index-wrong"}
     assert {lost.path for f in report.damage for lost in f.files} == {b"/bad"}
@@ -251,7 +251,7 @@ def test_a_writer_cannot_send_readers_to_the_wrong_place(forger: Forger, tmp_pat
         assert repository.reader.length(name) == 50
         assert repository.reader.read(DATA, name) == bytes([number]) * 50
         assert repository.index.has(name)
-    forger.snapshot(forger.node(*[entry(b"%d" % n, content=name) for n, name in enumerate(names)]))
+    forger.snapshot(forger.node(*[entry(b"%d" % n, content=name, size=50) for n, name in enumerate(names)]))
     report = forger.report()
     assert {f.code for f in report.damage} == {"index-wrong", "pack-missing"}
     assert all(state.whole for state in report.snapshots)
@@ -338,7 +338,7 @@ def test_contents_of_a_listed_file(forger: Forger) -> None:
     writer = forger.repository.writer()
     chunks = [(writer.add(DATA, bytes([n]) * 10), 10) for n in range(100)]
     top = contents.write_list(writer, chunks)
-    tree = trees.write_node(writer, Node([entry(b"many", more=More(map=top))]))
+    tree = trees.write_node(writer, Node([entry(b"many", more=More(map=top), size=1000)]))
     writer.finish()
     forger.snapshot(tree)
     report = forger.report()

@@ -51,7 +51,8 @@ class Disk:
         repository = self.house.open()
         writer = repository.writer()
         disk = Entry(b"disk", FILE, 0o644, 0, 0, 0, 0, self.size, 0, b"", More(map=top, paged=page))
-        plain = Entry(b"plain", FILE, 0o644, 0, 0, 0, 0, BLOCK, 0, self.data if top == self.top else b"", None)
+        content = self.data if top == self.top else b""
+        plain = Entry(b"plain", FILE, 0o644, 0, 0, 0, 0, BLOCK if content else 0, 0, content, None)
         tree = trees.write_node(writer, Node([disk, plain]))
         writer.finish()
         made = Snapshot(time_ns=1, host="h", source=Source(), tree=tree, totals=Totals())
@@ -109,6 +110,23 @@ MADE_UP: dict[str, Callable[[Disk], bytes]] = {
     "no rows": lambda disk: disk.chunk(MAP, b"a page map, which is not made of rows"),
     "too short": lambda disk: disk.map((disk.last, 4096)),
     "no blocks": lambda disk: disk.map((disk.group, paged.GROUP * BLOCK), (disk.chunk(MAP, b"x"), 4096)),
+    "beyond the end": lambda disk: disk.map(
+        (disk.group, paged.GROUP * BLOCK),
+        (disk.chunk(MAP, paged.encode_group([Block(b"", [Extent(0, disk.data, 0, 5000)])])), 4096),
+    ),
+    "longer than the chunk": lambda disk: disk.map(
+        (disk.group, paged.GROUP * BLOCK),
+        (
+            disk.chunk(
+                MAP, paged.encode_group([Block(b"", [Extent(0, disk.late, 1, 4096 - 1), Extent(4095, disk.late, 4096, 1)])])
+            ),
+            4096,
+        ),
+    ),
+    "other bytes than the digest says": lambda disk: disk.map(
+        (disk.group, paged.GROUP * BLOCK),
+        (disk.chunk(MAP, paged.encode_group([Block(disk.late, [Extent(0, disk.data, 0, 4096)])])), 4096),
+    ),
     "other blocks": lambda disk: disk.map((disk.last, paged.GROUP * BLOCK), (disk.last, 4096)),
 }
 
@@ -118,6 +136,74 @@ def test_maps_that_make_no_sense_are_refused(disk: Disk, how: str) -> None:
     disk.commit(MADE_UP[how](disk))
     report = disk.check()
     assert [(f.code, [each.path for each in f.files]) for f in report.damage] == [("tree-refused", [b"/disk"])]
+
+
+def test_a_page_map_of_another_size_is_refused(disk: Disk) -> None:
+    """Also where the same map was found to be whole for another file."""
+    disk.commit(disk.top)
+    disk.size += 1
+    disk.commit(disk.top)
+    assert sorted(state.lost for state in disk.check().snapshots) == [0, 1]
+
+
+def test_digests_are_proven_where_all_is_read(disk: Disk) -> None:
+    disk.commit(MADE_UP["other bytes than the digest says"](disk))
+    assert check.check(disk.house.open()).clean
+    assert not disk.check().clean
+    repository = disk.house.open()
+    made = repair.execute(repository, repair.plan(repository)).twins
+    assert snapshots.load(repository.seals, repository.store, made[0]).snapshot.lost == [b"/disk"]
+    assert repair.plan(disk.house.open()).empty
+
+
+def listing(disk: Disk, *entries: Entry) -> None:
+    repository = disk.house.open()
+    writer = repository.writer()
+    tree = trees.write_node(writer, Node(list(entries)))
+    writer.finish()
+    made = Snapshot(time_ns=1, host="h", source=Source(), tree=tree, totals=Totals())
+    snapshots.write(repository.seals, disk.store, writer.session, made)
+
+
+def test_files_whose_listing_disagrees_with_their_chunks_are_named(disk: Disk) -> None:
+    def of(name: bytes, size: int, content: bytes = b"", more: More | None = None) -> Entry:
+        return Entry(name, FILE, 0o644, 0, 0, 0, 0, size, 0, content, more)
+
+    part = disk.chunk(MAP, contents.ROW.pack(disk.data, BLOCK) + contents.ROW.pack(disk.late, 4096))
+    wrong = disk.chunk(MAP, contents.ROW.pack(disk.data, BLOCK - 1) + contents.ROW.pack(disk.late, 4097))
+    good = disk.map((part, BLOCK + 4096))
+    entries = [
+        of(b"a whole", BLOCK + 4096, disk.data + disk.late),
+        of(b"b with a hole", BLOCK + 4096 + 50, disk.data + disk.late, More(holes=[10, 50])),
+        of(b"c empty", 0),
+        of(b"d list", BLOCK + 4096, more=More(map=good)),
+        of(b"e too long", BLOCK, disk.data + disk.late),
+        of(b"f too short", BLOCK + 1, disk.data),
+        of(b"g no content", 1),
+        of(b"h no hole", BLOCK + 50, disk.data, More(holes=[10, 49])),
+        of(b"i odd holes", BLOCK, disk.data, More(holes=[10])),
+        of(b"j list of another size", BLOCK + 4097, more=More(map=good)),
+        of(b"k list with other lengths", BLOCK + 4096, more=More(map=disk.map((wrong, BLOCK + 4096)))),
+        of(b"l list that does not add up", BLOCK + 4097, more=More(map=disk.map((part, BLOCK + 4097)))),
+    ]
+    listing(disk, *entries)
+    report = check.check(disk.house.open())
+    assert {found.code for found in report.damage} == {"tree-refused"}
+    named = sorted(each.path for found in report.damage for each in found.files)
+    assert named == sorted(b"/" + entry.name for entry in entries[4:])
+    reader = disk.house.open().reader
+    for entry in entries:
+        try:
+            files.small_content(reader, entry) or b"".join(files.stream(files.open_file(reader, entry)))
+            restored = True
+        except DamageError:
+            restored = False
+        assert restored == (entry in entries[:4]), entry.name
+    repository = disk.house.open()
+    repair.execute(repository, repair.plan(repository))
+    assert repair.plan(disk.house.open()).empty
+    listing(disk, *entries[:4])
+    assert any(state.whole for state in check.check(disk.house.open()).snapshots)
 
 
 def test_unknown_page_sizes_and_odd_ids_are_refused(disk: Disk) -> None:

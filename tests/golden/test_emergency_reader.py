@@ -85,6 +85,20 @@ def test_a_wrong_passphrase_opens_nothing(unpacked: dict[str, Path]) -> None:
     assert "no key slot" in done.stderr
 
 
+@pytest.mark.parametrize("damage", ["missing", "rubbish", "another id", "not signed"])
+def test_a_damaged_config_has_a_copy(tmp_path: Path, damage: str) -> None:
+    config = unpack("split", tmp_path) / "config"
+    data = config.read_bytes()
+    config.unlink()
+    if damage != "missing":
+        other = data.replace(b'"id":"', b'"id":"00').replace(b'",', b'" ,', 1)
+        config.write_bytes({"rubbish": data[40:], "another id": other, "not signed": data.replace(b"false", b"true")}[damage])
+    done = run(config.parent, "list", passphrase=manifest("split")["credentials"]["passphrase"])
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == len(manifest("split")["snapshots"])
+    assert ("Ignored" in done.stderr) == (damage != "missing")
+
+
 def test_it_restores_only_into_an_empty_folder(unpacked: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "here").write_text("mine")
     done = run(unpacked["split"], "restore", "latest", tmp_path, passphrase=manifest("split")["credentials"]["passphrase"])

@@ -28,7 +28,7 @@ NOT_STORED = {
     "codec.compression": {"DEFAULT_LEVEL"},
     "codec.sealing": {"ZERO_NONCE"},
     "core.entries": {"KIND_NAMES"},
-    "repo.config": {"KNOWN_FEATURES"},
+    "repo.config": {"KEYS", "KNOWN_FEATURES", "Stored"},
     "repo.envelopes": {"Opened"},
     "repo.index": {"FILTERED_FROM", "FILTERED_MOST", "SMALL"},
     "repo.packs": {"GUESS", "PackRecord", "PackTail"},

@@ -24,6 +24,7 @@ LOOK = "Look"
 RESTORE = "Restore"
 TIDY = "Keep tidy"
 CHECK = "Check"
+IMAGES = "Image copies of databases"
 KEYS = "Keys"
 STORES = "Stores"
 DATABASES = "Databases"
@@ -31,6 +32,7 @@ DATABASES = "Databases"
 COMMANDS = (
     Command("init", BACK_UP, "Make a repository"),
     Command("backup", BACK_UP, "Back up files and folders"),
+    Command("db watch", BACK_UP, "Follow databases: everything that is committed, seconds later"),
     Command("snapshots", LOOK, "List the backups there are"),
     Command("ls", LOOK, "List what a snapshot holds"),
     Command("cat", LOOK, "Write a file of a snapshot to standard output"),
@@ -46,14 +48,25 @@ COMMANDS = (
     Command("tag add", TIDY, "Give a snapshot tags"),
     Command("tag remove", TIDY, "Take tags from a snapshot"),
     Command("check", CHECK, "Prove that everything is stored as it was"),
+    Command("drill", CHECK, "Prove a backup by restoring it, for a while, and checking what came back"),
     Command("repair", CHECK, "Put right what can be put right after damage"),
+    Command("image-copy create", IMAGES, "Copy a database to another disk, ready to open"),
+    Command("image-copy update", IMAGES, "Roll an image copy forward with the changes in the original"),
+    Command("image-copy list", IMAGES, "List the image copies, and what they show"),
+    Command("image-copy open", IMAGES, "Open an image copy for reading, or a clone of it for writing"),
+    Command("image-copy verify", IMAGES, "Check an image copy's pages, or everything in it"),
+    Command("image-copy remove", IMAGES, "Give up an image copy"),
     Command("key list", KEYS, "List who can open the repository"),
     Command("key add", KEYS, "Add a passphrase or key file"),
     Command("key remove", KEYS, "Remove a key"),
     Command("key rotate", KEYS, "Make a new read key for all backups from now on"),
     Command("key recovery", KEYS, "Make a recovery key to print: words and a QR code"),
     Command("key writer", KEYS, "Make a key file for a machine that may add backups and read none"),
-    Command("db watch", DATABASES, "Follow a database's log into the repository, so that any moment can be restored"),
+    Command("pg archive-push", DATABASES, "Take a WAL file of PostgreSQL into the spool (archive_command)"),
+    Command("pg archive-upload", DATABASES, "Bring WAL files from the spool into the repository"),
+    Command("pg archive-get", DATABASES, "Give a recovering PostgreSQL a WAL file (restore_command)"),
+    Command("pg receive", DATABASES, "Stream the log of a PostgreSQL server into the repository"),
+    Command("db status", DATABASES, "Say of every database how far back and how close to now it can be recovered"),
     Command("store validate", STORES, "Check that a place keeps what it is given, as a repository needs"),
 )
 BY_WORDS = {command.words: command for command in COMMANDS}

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 
-from safehold.cli.catalog import family, grouped
+from safehold.cli.catalog import COMMANDS, family, grouped
 from safehold.cli.statuses import COMMON, MEANINGS
 
 _WIDTH = 100
+
+WIDTH = max(len(command.words) for command in COMMANDS) + 2
+"""Of the column of commands."""
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
@@ -29,7 +32,7 @@ def overview() -> str:
     lines = ["Usage: safehold COMMAND ...", "", "Backups of files, deduplicated, compressed and encrypted.", ""]
     for group, commands in grouped().items():
         lines.append(f"{group}:")
-        lines += [f"  {command.words:<16}{command.summary}" for command in commands]
+        lines += [f"  {command.words:<{WIDTH}}{command.summary}" for command in commands]
         lines.append("")
     lines += [
         "Options, before or after the command:",
@@ -49,7 +52,7 @@ def family_overview(first: str) -> str:
     """The help of a first word that needs a second one."""
     commands = family(first)
     lines = [f"Usage: safehold {first} {'|'.join(command.words.split()[1] for command in commands)} ...", ""]
-    lines += [f"  {command.words:<16}{command.summary}" for command in commands]
+    lines += [f"  {command.words:<{WIDTH}}{command.summary}" for command in commands]
     lines += [
         "",
         f"Example: safehold {commands[0].words}",

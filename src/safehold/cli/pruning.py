@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,12 +30,25 @@ def prune(call: Call, repository: Repository) -> int:
     from safehold.repo.prune import execute, plan
 
     repository.require_owner("prune")
+    retire_logs(call, repository)
     planned = plan(repository, _options(call))
     if call.values.dry_run:
         _show_plan(call, planned)
     else:
         _show(call, execute(repository, planned))
     return 0
+
+
+def retire_logs(call: Call, repository: Repository, gone: Collection[str] = ()) -> None:
+    """Let go of databases' logs that no base needs any more.  ``gone``: bases that a dry run would forget."""
+    from safehold.cli.render import words
+    from safehold.ops.databases.retirement import retire
+
+    dry = call.values.dry_run
+    retired = retire(repository, gone=gone if dry else (), dry_run=dry)
+    if retired.logs:
+        what = f"{words.count(retired.logs, 'log file')} of databases ({words.size(retired.bytes)}), which no base needs"
+        call.out.note(f"{'Would let' if dry else 'Let'} go of {what}.")
 
 
 def _options(call: Call) -> Options:

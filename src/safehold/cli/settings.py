@@ -10,7 +10,7 @@ from pathlib import Path
 from safehold.cli.suggest import did_you_mean
 from safehold.core.errors import ConfigError
 
-_TOP: dict[str, type] = {"repository": str, "cache-dir": str, "repositories": dict}
+_TOP: dict[str, type] = {"repository": str, "cache-dir": str, "spool": str, "spool-limit": str, "repositories": dict}
 _REPOSITORY: dict[str, type] = {"location": str, "password-file": str, "password-command": str, "key-file": str, "endpoint": str}
 _KINDS: dict[type, str] = {str: "a text in quotes", dict: "a table"}
 
@@ -33,6 +33,8 @@ class Settings:
     default: str = ""
     """The repository that is meant if none is named."""
     cache_dir: str = ""
+    spool: str = ""
+    spool_limit: str = ""
     repositories: dict[str, Named] = field(default_factory=dict)
 
 
@@ -63,7 +65,8 @@ class _Checked:
         repositories = {name: self._named(name, value) for name, value in self._values.get("repositories", {}).items()}
         default = self._values.get("repository", "")
         cache = self._values.get("cache-dir", "")
-        return Settings(default, self._beside(cache), repositories)
+        spool, limit = self._values.get("spool", ""), self._values.get("spool-limit", "")
+        return Settings(default, self._beside(cache), self._beside(spool), limit, repositories)
 
     def _named(self, name: str, values: object) -> Named:
         table = f"repositories.{name}"

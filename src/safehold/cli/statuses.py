@@ -14,7 +14,9 @@ MEANINGS = {
     13: "the key may not do that",
     14: "store unreachable",
     15: "store full, or over quota",
+    16: "a database's backups need attention",
     130: "interrupted",
+    200: "of pg archive-get only: failed, and the server must stop",
 }
 COMMON = (0, 1, 2, 10, 12, 14, 130)
 """What most commands may end with."""

@@ -3,6 +3,8 @@
 Names and link targets are bytes, as the operating system gives them (on Windows: UTF-8 with surrogates passed).  Times are
 nanoseconds since 1970 UTC, sizes are bytes.  The stored form is the msgpack encoding of these structures and is part of
 the repository format: ``docs/format/trees.md``.
+
+They hold nothing that could hold them, so the garbage collector need not look at them (``gc=False``): there are many.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ class Totals(msgspec.Struct, array_like=True, frozen=True, gc=False):
     bytes: int = 0
 
 
-class More(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
+class More(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True, gc=False):
     """What few entries have.  A field that is not set is not stored."""
 
     target: bytes | None = msgspec.field(default=None, name="t")
@@ -64,7 +66,7 @@ class More(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
         return None if self.attributes is None else {os.fsdecode(name): value for name, value in self.attributes.items()}
 
 
-class Entry(msgspec.Struct, array_like=True, frozen=True):
+class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One name in a directory."""
 
     name: bytes

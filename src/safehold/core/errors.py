@@ -7,7 +7,9 @@ that says what to do.
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False  # as typing has it, which takes longer to import than archive-push may take
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class SafeholdError(Exception):
@@ -54,6 +56,24 @@ class CommandFailed(SafeholdError):
     code = "command-failed"
 
 
+class ImageError(SafeholdError):
+    """An image copy is not there, is not whole, or was opened otherwise and can be rolled no further."""
+
+    code = "image"
+
+
+class ProgramMissing(SafeholdError):
+    """A program of the database's own is needed on this machine, and is not there."""
+
+    code = "program-missing"
+
+
+class LogGap(SafeholdError):
+    """A stretch of a database's log is missing; the message names the first file, and nothing is replayed over it."""
+
+    code = "log-gap"
+
+
 class DatabaseUnreachable(SafeholdError):
     """A database server does not answer, or does not let this user do what a backup needs."""
 
@@ -61,7 +81,7 @@ class DatabaseUnreachable(SafeholdError):
 
 
 class DatabaseFailed(SafeholdError):
-    """A database did not finish its part of a backup; no snapshot was made."""
+    """A database, or a program of its own, did not do what it was asked; nothing half done counts."""
 
     code = "database-failed"
 
@@ -78,10 +98,17 @@ class WrongDatabase(TargetError):
     code = "wrong-database"
 
 
-class LogGap(SafeholdError):
-    """A database's log, which a restore to that moment needs, is not all stored."""
+class LogConflict(SafeholdError):
+    """A file of a database's log differs from one of the same name that is archived, or is of another database."""
 
-    code = "log-gap"
+    code = "log-conflict"
+
+
+class Unhealthy(SafeholdError):
+    """A database's backups need attention: the log is not archived, waits too long, or has a gap."""
+
+    code = "unhealthy"
+    status = 16
 
 
 class MountError(SafeholdError):
@@ -113,6 +140,12 @@ class FormatError(DamageError):
     """Stored bytes do not follow the format (``docs/format/``)."""
 
     code = "format"
+
+
+class LogDamaged(DamageError):
+    """A file of a database's log is damaged where it waits to be uploaded."""
+
+    code = "log-damaged"
 
 
 class RepositoryMissing(SafeholdError):
@@ -206,3 +239,14 @@ class Interrupted(SafeholdError):
 
     code = "interrupted"
     status = 130
+
+
+def by_code(code: str) -> type[SafeholdError]:
+    """The class of errors with that code."""
+    waiting = [SafeholdError]
+    while waiting:
+        found = waiting.pop()
+        if found.code == code:
+            return found
+        waiting += found.__subclasses__()
+    return SafeholdError

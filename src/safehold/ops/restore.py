@@ -1,14 +1,12 @@
 """Restoring: a snapshot, or a part of it, into a folder.  ``docs/restore.md``.
 
-One thread walks the snapshot's trees and makes folders; a few others fetch what lies in them and place it.
+One thread walks the snapshot's trees and makes folders; others, or child processes, fetch what lies in them and place it.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -16,18 +14,16 @@ import msgspec
 from safehold.core.entries import DIRECTORY, FILE, Entry, Node
 from safehold.core.errors import DamageError, TargetError
 from safehold.core.events import Event, Progress, Reporter, Warn
+from safehold.ops.lending import Told
+from safehold.ops.placing import Work
 from safehold.repo import files, trees
 from safehold.repo.reader import ChunkReader
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Snapshot
 from safehold.sources.files.exclude import Excluder
 from safehold.sources.files.placing import Folder, Placer
-from safehold.sources.files.placing.terms import Counts, Options
+from safehold.sources.files.placing.terms import Counts, Options, Placed
 
-WORKERS = 2
-"""Threads that place files; more only wait for Python's lock."""
-BATCH = 256
-"""Entries handed to a worker at once."""
 TICK_SECONDS = 0.2
 
 
@@ -56,7 +52,7 @@ def restore(
     Raises ``PathMissing``, ``TargetError`` when the target takes nothing more, ``NotPermitted`` for a writer.  Damaged and
     refused things are told, counted, and left out; everything else is restored.
     """
-    _refuse_own(repository, target)
+    refuse_own(repository, target)
     entry = trees.find(repository.reader, snapshot.tree, path)
     run = _Restore(repository, snapshot, entry, path, Excluder(include or []))
     counts = run.into(target, options, repository.report, "restore")
@@ -73,6 +69,7 @@ class _Restore:
 
     def __init__(self, repository: Repository, snapshot: Snapshot, entry: Entry | None, path: bytes, include: Excluder) -> None:
         self.damaged = 0
+        self._pending: list[Warn | Placed] = []
         self._reader: ChunkReader = repository.reader
         self._report = repository.report
         self._monotonic = repository.clock.monotonic
@@ -88,18 +85,21 @@ class _Restore:
     def into(self, target: Path, options: Options, report: Reporter, phase: str) -> Counts:
         top = self._entry if self._entry is not None and self._entry.kind == DIRECTORY else None
         self._progress = _Progress(report, self._monotonic, phase, self._total_files, self._total_bytes)
-        with Placer(target, options, report, top) as placer, ThreadPoolExecutor(WORKERS, thread_name_prefix="place") as pool:
+        self._report = report
+        with Placer(target, options, self._tell, top) as placer:
             self._placer = placer
-            self._work = _Work(pool)
+            self._work = Work(self, placer, 0 if options.dry_run else self._total_files)
             try:
                 if self._entry is not None and self._entry.kind != DIRECTORY:
-                    self._place(placer.root, [self._entry])
+                    self.place(placer.root, [self._entry])
                 else:
                     self._fill(self._entry.content if self._entry else self._tree)
                 self._work.wait()
             except BaseException:
                 self._work.stop()
                 raise
+            finally:
+                self._work.close()
             return placer.finish()
 
     def _fill(self, tree: bytes) -> None:
@@ -148,9 +148,7 @@ class _Restore:
             return
         if level.selected:
             self._placer.prune(level.folder, [entry.name for entry in level.node.entries])
-        for at in range(0, len(entries), BATCH):
-            self._placer.hold(level.folder)
-            self._work.submit(self._place_and_leave, level.folder, entries[at : at + BATCH])
+        self._work.add(level.folder, entries)
 
     def _enter(self, stack: list[_Level], level: _Level) -> Folder | None:
         """Make the folder of a level, and those above it that were not needed until now."""
@@ -166,13 +164,36 @@ class _Restore:
     def _selects(self, path: bytes, is_folder: bool) -> bool:
         return not self._include or self._include.excludes(path, is_folder)
 
-    def _place_and_leave(self, folder: Folder, entries: list[Entry]) -> None:
-        try:
-            self._place(folder, entries)
-        finally:
-            self._placer.leave(folder)
+    def become_child(self) -> None:
+        """From now on nothing is told to anybody, but kept for ``take``; what was done before the fork is not this copy's."""
+        self._report = self._keep
+        self.take()
 
-    def _place(self, folder: Folder, entries: list[Entry]) -> None:
+    def take(self) -> Told:
+        """What was placed since the last time."""
+        progress = self._progress
+        told = Told(self._placer.ledger.take(), self._pending, self.damaged, progress.files, progress.bytes)
+        self._pending = []
+        self.damaged = progress.files = progress.bytes = 0
+        return told
+
+    def merge(self, told: Told) -> None:
+        """Count and tell what a child has placed."""
+        self._placer.ledger.merge(told.tally)
+        self.damaged += told.damaged
+        self._progress.advance(told.bytes, told.files)
+        for event in told.events:
+            self._report(event)
+
+    def _tell(self, event: Event) -> None:
+        self._report(event)
+
+    def _keep(self, event: Event) -> None:
+        if isinstance(event, Warn | Placed):
+            self._pending.append(event)
+
+    def place(self, folder: Folder, entries: list[Entry]) -> None:
+        """Place entries that are no folders.  What is damaged is told, and left out."""
         placer, reader = self._placer, self._reader
         fresh = folder.fresh
         for entry in entries:
@@ -217,41 +238,6 @@ class _Level:
         self.position = 0
 
 
-class _Work:
-    """Batches under way: a bounded number, and the first failure."""
-
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self._pool = pool
-        self._room = threading.Semaphore(4 * WORKERS)
-        self._failure: BaseException | None = None
-
-    def submit(self, work: Callable[[Folder, list[Entry]], None], folder: Folder, entries: list[Entry]) -> None:
-        self._room.acquire()
-        self._raise()
-        self._pool.submit(self._run, work, folder, entries)
-
-    def wait(self) -> None:
-        self._pool.shutdown(wait=True)
-        self._raise()
-
-    def stop(self) -> None:
-        self._failure = self._failure or TargetError("The restore was stopped.")
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _run(self, work: Callable[[Folder, list[Entry]], None], folder: Folder, entries: list[Entry]) -> None:
-        try:
-            if self._failure is None:
-                work(folder, entries)
-        except BaseException as error:  # carried over to the walking thread
-            self._failure = self._failure or error
-        finally:
-            self._room.release()
-
-    def _raise(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-
 class _Progress:
     """Progress events, a few a second."""
 
@@ -260,13 +246,13 @@ class _Progress:
         self._monotonic = monotonic
         self._phase = phase
         self._totals = (total_files, total_bytes)
-        self._files = 0
-        self._bytes = 0
+        self.files = 0
+        self.bytes = 0
         self._next = 0.0
 
-    def advance(self, size: int) -> None:
-        self._files += 1
-        self._bytes += size
+    def advance(self, size: int, files: int = 1) -> None:
+        self.files += files
+        self.bytes += size
 
     def tick(self, path: bytes) -> None:
         now = self._monotonic()
@@ -276,8 +262,8 @@ class _Progress:
             self._report(
                 Progress(
                     phase=self._phase,
-                    files=self._files,
-                    bytes=self._bytes,
+                    files=self.files,
+                    bytes=self.bytes,
                     total_files=files_total,
                     total_bytes=bytes_total,
                     path=os.fsdecode(path),
@@ -298,7 +284,7 @@ def _differences(report: Reporter) -> Reporter:
     return tell
 
 
-def _refuse_own(repository: Repository, target: Path) -> None:
+def refuse_own(repository: Repository, target: Path) -> None:
     """A restore into the repository itself would damage what it restores from."""
     where = repository.store.location
     if "://" not in where and Path(os.path.realpath(target)).is_relative_to(os.path.realpath(where)):

@@ -82,7 +82,7 @@ def inspect(
     repository: Repository, options: CheckOptions, *, shuffle: Callable[[list[bytes]], None] = random.shuffle
 ) -> Inspection:
     """A check in the form that ``repair`` works with; the costs of the findings are filled in."""
-    inspection = Inspection(repository, options.most_files)
+    inspection = Inspection(repository, options.most_files, digests=options.read_data >= 100)
 
     def choose(pack_ids: list[bytes]) -> Iterable[bytes]:
         if options.read_data < 100:

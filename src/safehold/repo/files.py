@@ -10,7 +10,8 @@ from safehold.core.entries import Entry, data_ranges
 from safehold.core.errors import DamageError, FormatError
 from safehold.repo import contents, paged
 from safehold.repo.reader import ChunkReader
-from safehold.repo.seals import DATA, MAP
+from safehold.repo.seals import DATA, ID_SIZE, MAP
+from safehold.repo.segments import LIMIT
 
 STEP = 1024 * 1024
 
@@ -38,11 +39,10 @@ def small_content(reader: ChunkReader, entry: Entry) -> bytes | None:
     """The whole content of a file that lists its chunks and has no holes; None for others."""
     if entry.more is not None and (entry.more.map is not None or entry.more.holes):
         return None
-    names = contents.chunk_names(entry)
-    if len(names) == 1:
-        data = reader.read(DATA, names[0])
+    if len(entry.content) == ID_SIZE:
+        data = reader.read(DATA, entry.content)
     else:
-        data = b"".join([reader.read(DATA, name) for name in names])
+        data = b"".join([reader.read(DATA, name) for name in contents.chunk_names(entry)])
     if len(data) != entry.size:
         raise DamageError(f"The stored content of {entry.name!r} has {len(data)} bytes, not the {entry.size} it should.")
     return data
@@ -55,14 +55,39 @@ def references(reader: ChunkReader, entry: Entry) -> Iterator[tuple[int, bytes]]
         for name in contents.chunk_names(entry):
             yield DATA, name
         return
-    yield MAP, more.map
-    if more.paged:
-        yield from paged.references(reader, entry)
+    for kind, name, _, _ in mapped(reader, entry, more.map):
+        yield kind, name
+
+
+def mapped(reader: ChunkReader, entry: Entry, top: bytes) -> Iterator[paged.Claim]:
+    """The same for a file with a map, with the least and the most bytes that each chunk must have by what the maps say.
+
+    Raises ``FormatError`` where the maps contradict themselves.
+    """
+    yield MAP, top, 0, LIMIT
+    if entry.more is not None and entry.more.paged:
+        yield from paged.claims(reader, entry)
         return
-    for part in contents.map_ids(reader, more.map):
-        yield MAP, part
-        for name, _ in contents.part_rows(reader, part):
-            yield DATA, name
+    for part, below in contents.top_rows(reader, top):
+        yield MAP, part, 0, LIMIT
+        rows = contents.part_rows(reader, part)
+        if sum(length for _, length in rows) != below:
+            raise FormatError("A part of a chunk list does not have the bytes that the list says.")
+        for name, length in rows:
+            yield DATA, name, length, length
+
+
+def require_size(reader: ChunkReader, entry: Entry, top: bytes) -> None:
+    """Raise ``FormatError`` unless the map of a file has as many bytes as the entry says."""
+    if entry.more is not None and entry.more.paged:
+        paged.PageMap(reader, entry)
+    elif sum(length for _, length in contents.top_rows(reader, top)) != stored_size(entry):
+        raise FormatError(f"The chunk list of {entry.name!r} does not have the {entry.size} bytes it should.")
+
+
+def stored_size(entry: Entry) -> int:
+    """Bytes of a file's content, holes left out.  Raises ``FormatError`` for holes that cannot be."""
+    return sum(end - start for start, end, _ in _stretches(entry))
 
 
 def stream(content: FileContent) -> Iterator[bytes]:
@@ -89,8 +114,7 @@ class _Chunked:
         self._reader = reader
         self._chunks = list(contents.pieces(reader, entry))
         self._stretches = _stretches(entry)
-        stored = sum(chunk.length for chunk in self._chunks)
-        if stored != sum(end - start for start, end, _ in self._stretches):
+        if sum(chunk.length for chunk in self._chunks) != stored_size(entry):
             raise DamageError(f"The stored content of {entry.name!r} does not have the {entry.size} bytes it should.")
 
     def pieces(self) -> Iterator[tuple[int, int]]:
@@ -121,9 +145,10 @@ class _Chunked:
         while length > 0:
             chunk = self._chunks[number]
             inside = offset - chunk.offset
-            part = self._reader.read(DATA, chunk.name)[inside : inside + length]
-            if not part:
-                raise DamageError("A chunk is shorter than the list that names it says.")
+            data = self._reader.read(DATA, chunk.name)
+            if len(data) != chunk.length:
+                raise DamageError("A chunk does not have the length that the list that names it says.")
+            part = data[inside : inside + length]
             parts.append(part)
             offset += len(part)
             length -= len(part)

@@ -10,7 +10,7 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from safehold.core.errors import DamageError, FormatError, ObjectMissing, StoreError
@@ -63,6 +63,8 @@ class Index:
         fallback, worst = None, 4
         for shard in self._filtered().listing(name):
             for place in _places(shard, name):
+                if shard.trusted and not self.avoid:
+                    return place
                 badness = (place.segment.pack in self.avoid) + 2 * (not shard.trusted)
                 if badness == 0:
                     return place
@@ -259,11 +261,15 @@ class _Filter:
         return self._small.get(int.from_bytes(name[:8], "big"), ()) + self._large
 
 
-def _places(shard: Shard, name: bytes) -> Iterator[ChunkPlace]:
+def _places(shard: Shard, name: bytes) -> list[ChunkPlace]:
     """Where a shard says that a chunk lies; rows that point nowhere are passed over."""
+    found = []
     for row in shard.rows(name):
-        with suppress(FormatError):
-            yield shard.place(row)
+        try:
+            found.append(shard.place(row))
+        except FormatError:
+            continue
+    return found
 
 
 def _mapped(path: Path) -> memoryview:

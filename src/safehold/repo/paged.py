@@ -14,6 +14,7 @@ from safehold.core.errors import DamageError, FormatError
 from safehold.repo import contents
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA, ID_SIZE, MAP
+from safehold.repo.segments import LIMIT
 
 BLOCK = 1024 * 1024
 GROUP = 64
@@ -92,6 +93,9 @@ class PageMap:
             blocks = decode_group(self._reader.read(MAP, name))
             if len(blocks) != -(-length // BLOCK):
                 raise FormatError("A group map does not have the blocks that it should.")
+            last = blocks[-1].extents[-1:] if blocks else []
+            if last and last[0].offset + last[0].length > length - (len(blocks) - 1) * BLOCK:
+                raise FormatError("A group map has bytes beyond the end of its group.")
             self._remember(number, blocks)
         return blocks
 
@@ -128,7 +132,8 @@ class PageMap:
     def _assemble(self, block: Block, start: int, stop: int, whole: int) -> bytes:
         """Bytes ``start`` to ``stop`` of a block of ``whole`` bytes; a block read whole is checked against its digest."""
         data = assemble(block, start, stop, self._chunk)
-        if start == 0 and stop == whole and block.digest and self._reader.name(DATA, data) != block.digest:
+        is_chunk = len(block.extents) == 1 and block.extents[0].chunk == block.digest  # the reader has compared it already
+        if start == 0 and stop == whole and block.digest and not is_chunk and self._reader.name(DATA, data) != block.digest:
             raise DamageError("A block of a paged file is not what was stored, though its pieces are.", "Run `safehold check`.")
         return data
 
@@ -140,32 +145,37 @@ def assemble(block: Block, start: int, stop: int, chunk: Callable[[bytes], bytes
     """Bytes ``start`` to ``stop`` of a block; ``chunk`` gives a chunk's bytes."""
     extents = block.extents
     if len(extents) == 1 and extents[0].offset <= start and extents[0].offset + extents[0].length >= stop:
-        extent = extents[0]
-        whole = chunk(extent.chunk)
-        at = extent.start + start - extent.offset
-        piece = whole if at == 0 and stop - start == len(whole) else whole[at : at + stop - start]
-        if len(piece) != stop - start:
-            raise DamageError("A piece of a paged file is shorter than its map says.")
-        return piece
+        return _piece(extents[0], start, stop, chunk)
     data = bytearray(stop - start)
     first = max(0, bisect_right(extents, start, key=lambda e: e.offset) - 1)
     for extent in extents[first:]:
         low, high = max(start, extent.offset), min(stop, extent.offset + extent.length)
         if low < high:
-            at = extent.start + low - extent.offset
-            data[low - start : high - start] = chunk(extent.chunk)[at : at + high - low]
+            data[low - start : high - start] = _piece(extent, low, high, chunk)
         if extent.offset >= stop:
             break
-    if len(data) != stop - start:
-        raise DamageError("A piece of a paged file is shorter than its map says.")
     return bytes(data)
 
 
-def references(reader: ChunkReader, entry: Entry) -> Iterator[tuple[int, bytes]]:
-    """Every chunk that a paged file needs, as (kind, id); some more than once."""
+def _piece(extent: Extent, low: int, high: int, chunk: Callable[[bytes], bytes]) -> bytes:
+    """Bytes ``low`` to ``high`` of a block, all in one of its extents.  Raises ``DamageError`` where its chunk is too short."""
+    whole = chunk(extent.chunk)
+    at = extent.start + low - extent.offset
+    piece = whole if at == 0 and high - low == len(whole) else whole[at : at + high - low]
+    if len(piece) != high - low:
+        raise DamageError("A piece of a paged file is shorter than its map says.")
+    return piece
+
+
+Claim = tuple[int, bytes, int, int]
+"""Kind and id of a chunk, and the least and the most bytes that it must have."""
+
+
+def claims(reader: ChunkReader, entry: Entry) -> Iterator[Claim]:
+    """Every chunk that a paged file needs, some more than once; each group map comes right before it is read."""
     pages = PageMap(reader, entry)
     for number, (name, _) in enumerate(pages.groups):
-        yield MAP, name
+        yield MAP, name, 0, LIMIT
         for block in pages.group(number):
             for extent in block.extents:
-                yield DATA, extent.chunk
+                yield DATA, extent.chunk, extent.start + extent.length, LIMIT

@@ -12,9 +12,9 @@ from contextlib import suppress
 
 import msgspec
 
-from safehold.core.errors import ObjectMissing
+from safehold.core.errors import ObjectExists, ObjectMissing
 from safehold.core.events import Warn
-from safehold.repo import check, condemned, packs, segments, snapshots, twins
+from safehold.repo import check, condemned, config, packs, segments, snapshots, twins
 from safehold.repo.checking.findings import Findings
 from safehold.repo.checking.inspection import Inspection
 from safehold.repo.checking.segments import Claim
@@ -59,11 +59,13 @@ class RepairPlan(msgspec.Struct, frozen=True):
     """Snapshots that the store has lost, or that are damaged themselves."""
     quarantine: list[str]
     """Objects to be moved away, by key."""
+    configs: list[str]
+    """Copies of the config that are written again from the other one, by key."""
 
     @property
     def empty(self) -> bool:
         """There is nothing to do."""
-        return not (self.salvage or self.index or self.replace or self.twins or self.gone or self.quarantine)
+        return not (self.salvage or self.index or self.replace or self.twins or self.gone or self.quarantine or self.configs)
 
 
 class RepairResult(msgspec.Struct, frozen=True):
@@ -105,9 +107,22 @@ class _Planner:
         hurt = list(dict.fromkeys(name for name, _, _ in check.lost_paths(inspection.snapshots, walk)))
         quarantine = [f.key for f in findings.all if f.code in _OWN_OBJECT]
         quarantine += [f"index/{name}" for name in replace] + [packs.key_of(each.pack) for each in salvage]
+        configs = [f.key for f in findings.all if f.code == "config-damaged"]
+        stored = inspection.repository.store
+        quarantine += [key for key in configs if config.is_stored(stored, key)]
         gone = [f.key.removeprefix(snapshots.PREFIX) for f in findings.all if f.code in ("rolled-back", "snapshot-damaged")]
         return RepairPlan(
-            inspection, walk, check.report(inspection), salvage, index, replace, self._need_twins(hurt), hurt, gone, quarantine
+            inspection,
+            walk,
+            check.report(inspection),
+            salvage,
+            index,
+            replace,
+            self._need_twins(hurt),
+            hurt,
+            gone,
+            quarantine,
+            configs,
         )
 
     def _read(self, pack_ids: list[bytes]) -> None:
@@ -126,7 +141,7 @@ class _Planner:
         shard = Shard("draft", draft.encode(), trusted=True)
         repository = inspection.repository
         with repository.index.supposing(shard):
-            walk = TreeWalk(repository.reader, self._catalog.extended(shard), Findings(0))
+            walk = TreeWalk(repository.reader, self._catalog.extended(shard), Findings(0), digests=inspection.digests)
             for stored in inspection.snapshots:
                 walk.examine(stored.snapshot.tree)
         return walk
@@ -181,6 +196,7 @@ def execute(repository: Repository, plan: RepairPlan) -> RepairResult:
         made = twins.make(repository, session, plan.inspection.snapshots, plan.walk, plan.twins)
         _declare(repository, plan)
         moved = list(_quarantine(repository, plan))
+        _write_configs(repository, plan)
         repository.index.refresh()
     return RepairResult(len(records), shards, made, moved)
 
@@ -294,3 +310,11 @@ def _quarantine(repository: Repository, plan: RepairPlan) -> Iterator[str]:
         with suppress(ObjectMissing):
             repository.store.quarantine(key)
             yield key
+
+
+def _write_configs(repository: Repository, plan: RepairPlan) -> None:
+    """Put the good copy of the config where the other one was; one that could not be moved away stays."""
+    good = [key for key in config.KEYS if key not in plan.configs]
+    for key in plan.configs if good else []:
+        with suppress(ObjectExists):
+            repository.store.put(key, repository.store.get(good[0]))

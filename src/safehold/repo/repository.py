@@ -10,8 +10,16 @@ from pathlib import Path
 import msgspec
 
 from safehold.core.clock import Clock, SystemClock
-from safehold.core.errors import NotPermitted, ObjectExists, ObjectMissing, RepositoryExists
-from safehold.core.events import Reporter, Warn, silent
+from safehold.core.errors import (
+    DamageError,
+    NotPermitted,
+    ObjectExists,
+    RepositoryExists,
+    RolledBack,
+    SafeholdError,
+    WrongKey,
+)
+from safehold.core.events import Event, Reporter, Warn, silent
 from safehold.repo import condemned, config, seen, snapshots
 from safehold.repo.index import Index
 from safehold.repo.keys.admin import create_repository_keys
@@ -78,8 +86,8 @@ class Repository:
 
     def writer(self, options: WriterOptions | None = None) -> ChunkWriter:
         """A chunk writer with a session key of its own."""
-        options = options or WriterOptions(pad=self.config.pad)
-        return ChunkWriter(self.seals, self.store, self.index, self.seals.new_session(), options)
+        options = options or WriterOptions()
+        return ChunkWriter(self.seals, self.store, self.index, self.seals.new_session(), options, pad=self.config.pad)
 
     def snapshot_names(self) -> list[str]:
         """Ids of the snapshots that are not in the trash, in no order."""
@@ -126,7 +134,7 @@ def create(
 ) -> Repository:
     """Make a repository.  Raises ``RepositoryExists``; an interrupted one leaves no ``config`` and can be made again."""
     clock = clock or SystemClock()
-    if _holds(store, config.KEY):
+    if exists(store):
         raise RepositoryExists(f"There already is a repository at {store.location}.", "Leave out `init`, or name another place.")
     made = parameters(random(16).hex())
     keyring = create_repository_keys(store, made.repository_id, credential, clock=clock, random=random)
@@ -141,20 +149,40 @@ def open_repository(
     store: Store, credential: Credential, cache: Path, *, clock: Clock | None = None, report: Reporter = silent
 ) -> Repository:
     """Open a repository.  Raises ``RepositoryMissing``, ``RepositoryTooNew``, ``WrongKey``, ``DamageError``."""
-    found, data = config.read(store)
-    folder = cache / found.id
-    keyring = open_keyring(store, found.repository_id, credential, seen=_seen(folder), report=report)
-    config.check(data, keyring)
-    _remember(folder, keyring)
-    return Repository(store, found, Seals(keyring), cache, clock or SystemClock(), report)
+    found, keyring = _open_keys(store, credential, cache, report)
+    _remember(cache / found.config.id, keyring)
+    if found.key != config.KEY:
+        message = f"The config of {store.location} is damaged or missing; its copy is used."
+        report(Warn(code="config-damaged", message=message, path=config.KEY, hint="Run `safehold repair`."))
+    return Repository(store, found.config, Seals(keyring), cache, clock or SystemClock(), report)
 
 
-def _holds(store: Store, key: str) -> bool:
-    try:
-        store.size(key)
-    except ObjectMissing:
-        return False
-    return True
+def _open_keys(store: Store, credential: Credential, cache: Path, report: Reporter) -> tuple[config.Stored, Keyring]:
+    """The config, of its two copies the first that an owner signed, and the keys."""
+    failures: list[tuple[SafeholdError, list[Event]]] = []
+    for found in config.candidates(store):
+        told: list[Event] = []  # of a damaged config every key object looks damaged, so wait and see
+        try:
+            seen = _seen(cache / found.config.id)
+            keyring = open_keyring(store, found.config.repository_id, credential, seen=seen, report=told.append)
+            config.check(found.data, keyring)
+        except RolledBack:
+            raise
+        except (DamageError, WrongKey) as error:
+            failures.append((error, told))
+            continue
+        for event in told:
+            report(event)
+        return found, keyring
+    failure, told = next((each for each in failures if isinstance(each[0], WrongKey)), failures[0])
+    for event in told:
+        report(event)
+    raise failure
+
+
+def exists(store: Store) -> bool:
+    """Whether a store holds a repository, be it a damaged one."""
+    return any(config.is_stored(store, key) for key in config.KEYS)
 
 
 def _seen(folder: Path) -> Seen:

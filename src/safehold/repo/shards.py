@@ -137,15 +137,19 @@ class Shard:
         """Id, size and kind of each pack."""
         return list(PACK.iter_unpack(self.pack_rows))
 
-    def rows(self, name: bytes) -> Iterator[int]:
+    def rows(self, name: bytes) -> Sequence[int]:
         """The numbers of the rows that list this chunk (mostly none or one)."""
         prefix = int.from_bytes(name[:8], "big")
         prefixes = self._prefixes
         row = bisect_left(prefixes, prefix)
+        if row == self.chunks or prefixes[row] != prefix:
+            return ()
+        found = []
         while row < self.chunks and prefixes[row] == prefix:
             if self.rests[row * REST : row * REST + REST] == name[8:]:
-                yield row
+                found.append(row)
             row += 1
+        return found
 
     def place(self, row: int) -> ChunkPlace:
         """Where the chunk of a row lies.  Raises ``FormatError``."""

@@ -49,7 +49,6 @@ class WriterOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How chunks are written."""
 
     level: int = compression.DEFAULT_LEVEL
-    pad: bool = False
     verify: bool = True
     workers: int = 0
     """Threads that compress; 0: one per core."""
@@ -81,13 +80,16 @@ class _Gathering:
 class ChunkWriter:
     """Adds chunks.  ``add`` and ``finish`` belong to one thread."""
 
-    def __init__(self, seals: Seals, store: Store, index: Index, session: SessionKey, options: WriterOptions) -> None:
+    def __init__(
+        self, seals: Seals, store: Store, index: Index, session: SessionKey, options: WriterOptions, *, pad: bool = False
+    ) -> None:
+        """``pad``: as the repository's config says."""
         self.added = Added()
         self.session = session
         self._seals = seals
         self._store = store
         self._index = index
-        self._sealer = Sealer(seals, session, options.level, options.pad, options.verify)
+        self._sealer = Sealer(seals, session, options.level, pad, options.verify)
         self._naming = seals.naming
         workers = options.workers or os.cpu_count() or 2
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="seal")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from homes import Home, counted, during
+from other_user import as_user, let_in
 
 from safehold.core.errors import SourceMissing
 from safehold.ops.backup import walk
@@ -241,26 +242,9 @@ def test_a_deep_walk_with_few_open_folders_where_folders_are_unchanged(
 # What cannot be read.
 
 
-def _as_user(function: Callable[[], None]) -> int:
-    """Run something as an ordinary user in a child; its exit status, 0 if nothing was raised."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.setgroups([4242])
-            os.setgid(4242)
-            os.setuid(4242)
-            function()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def test_an_ordinary_user_backs_up_what_it_may_read_and_more_when_it_may(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    for above in list(tmp_path.parents)[:2]:
-        above.chmod(0o755)
+    let_in(tmp_path)
     passed = tmp_path / "passed"
     passed.mkdir()
     source = _source(passed, closed=b"secret")
@@ -290,7 +274,7 @@ def test_an_ordinary_user_backs_up_what_it_may_read_and_more_when_it_may(tmp_pat
 
     child = os.fork()
     if child == 0:
-        os._exit(_as_user(first))
+        os._exit(as_user(first))
     clock = Home(tmp_path / "unused").clock
     while not (tmp_path / "ask").exists() and os.waitpid(child, os.WNOHANG) == (0, 0):
         clock.sleep(0.005)

@@ -90,10 +90,11 @@ def test_wrong_passphrase_and_wrong_key(secret: Program, tmp_path: Path) -> None
 
 
 def test_a_newer_repository_is_left_alone(secret: Program) -> None:
-    config = secret.repository / "config"
-    line, _, rest = config.read_bytes().partition(b"\n")
-    config.chmod(0o600)
-    config.write_bytes(json.dumps({**json.loads(line), "version": 99}).encode() + b"\n" + rest)
+    for name in ("config", "config-copy"):
+        config = secret.repository / name
+        line, _, rest = config.read_bytes().partition(b"\n")
+        config.chmod(0o600)
+        config.write_bytes(json.dumps({**json.loads(line), "version": 99}).encode() + b"\n" + rest)
     secret.set(SAFEHOLD_PASSWORD="secret")
     ran = secret("snapshots")
     assert ran.status == 1 and "newer Safehold" in ran.err
@@ -211,3 +212,15 @@ def test_validate_a_store(secret: Program) -> None:
     ran = secret.do("store", "validate", secret.repository, "--json")
     assert len(ran.lines) > 10 and all(line["ok"] for line in ran.lines)
     assert [path for path in sorted(secret.repository.rglob("*")) if path not in before and path.is_file()] == []
+
+
+def test_a_target_that_takes_no_file_is_one_sentence(secret: Program, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_bytes(b"x")
+    secret.set(SAFEHOLD_PASSWORD="secret")
+    secret("backup", tmp_path / "source")
+    for path in ("", f":{tmp_path}/source", f":{tmp_path}/source/file"):
+        ran = secret("restore", f"latest{path}", "--target", "/proc")
+        assert ran.status == 1
+        assert any("/proc" in line and "takes no files" in line for line in ran.err.splitlines())
+        assert "could not be restored; all others were" not in ran.err

@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from trees import Tree, capture, compared, restore
+from other_user import as_user, let_in
+from trees import Tree, capture, compared, fill, restore
 
 from safehold.core.entries import CHAR_DEVICE, DIRECTORY, FILE, Entry, More
 from safehold.core.errors import TargetError
@@ -81,27 +80,9 @@ def test_a_target_that_cannot_be_a_folder_is_refused(tmp_path: Path) -> None:
         restore([], tmp_path / "file")
 
 
-def _as_user(function: Any) -> int:
-    """Run something as an ordinary user in a child; its exit status, 0 if nothing was raised."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.setgroups([4242])
-            os.setgid(4242)
-            os.setuid(4242)
-            function()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def test_without_root_owners_are_left_out_with_one_warning(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    for parent in tmp_path.parents:
-        if Path(tempfile.gettempdir()) in parent.parents:
-            parent.chmod(0o755)
+    let_in(tmp_path)
     own = Entry(b"own", FILE, 0o4755, 4242, 4242, 5, 5, 1, 1)
     suid = Entry(b"suid", FILE, 0o6755, 0, 0, 5, 5, 1, 1, b"", More(attributes={b"trusted.x": b"1", b"user.x": b"2"}))
     node = Entry(b"null", CHAR_DEVICE, 0o666, 0, 0, 5, 5, 0, 1, b"", More(device=(1, 3)))
@@ -119,14 +100,14 @@ def test_without_root_owners_are_left_out_with_one_warning(tmp_path: Path) -> No
         (tmp_path / "target/closed").chmod(0)
         assert restore([], tmp_path / "target", delete=True).warned == []
 
-    checked = _as_user(body)
+    checked = as_user(body)
     assert checked == 0
     assert list((tmp_path / "target").iterdir()) == []
 
     def leave_modes() -> None:
         restore(tree, tmp_path / "target")
 
-    assert _as_user(leave_modes) == 0
+    assert as_user(leave_modes) == 0
     assert oct((tmp_path / "target/own").stat().st_mode) == "0o104755"
     assert oct((tmp_path / "target/suid").stat().st_mode) == "0o100755"
     assert os.getxattr(tmp_path / "target/suid", "user.x") == b"2"
@@ -135,9 +116,7 @@ def test_without_root_owners_are_left_out_with_one_warning(tmp_path: Path) -> No
 
 def test_unreadable_existing_files_of_the_user_are_replaced(tmp_path: Path) -> None:
     os.chown(tmp_path, 4242, 4242)
-    for parent in tmp_path.parents:
-        if Path(tempfile.gettempdir()) in parent.parents:
-            parent.chmod(0o755)
+    let_in(tmp_path)
     entry = Entry(b"file", FILE, 0o400, 4242, 4242, 5, 5, 3, 1)
 
     def body() -> None:
@@ -145,7 +124,7 @@ def test_unreadable_existing_files_of_the_user_are_replaced(tmp_path: Path) -> N
             assert restore([(entry, content)], tmp_path).warned == []
             assert (tmp_path / "file").read_bytes() == content
 
-    assert _as_user(body) == 0
+    assert as_user(body) == 0
 
 
 def test_several_threads_on_one_and_on_different_folders(tmp_path: Path) -> None:
@@ -183,3 +162,83 @@ def test_a_target_that_cannot_be_made_is_refused_and_nothing_counts_as_restored(
     """/proc answers mkdir with "no such file", which in a dry run only says that the target is not there yet."""
     with pytest.raises(TargetError, match="/proc/nowhere"):
         Placer(Path("/proc/nowhere"), Options(), print)
+
+
+_SMALL = [(Entry(b"file%d" % n, FILE, 0o644, 0, 0, 5, 5, 1, 1), b"x") for n in range(20)]
+_FOLDERS = [(Entry(b"folder%d" % n, DIRECTORY, 0o755, 0, 0, 5, 5, 0, 1), _SMALL) for n in range(3)]
+
+
+def _useless(target: Path, tree: Tree) -> None:
+    """A restore into the target tells one thing, and leaves nothing there."""
+    told: list[object] = []
+    with pytest.raises(TargetError, match="takes no files") as raised, Placer(target, Options(), told.append) as placer:
+        fill(placer, placer.root, tree)
+        placer.finish()
+    assert str(target) in str(raised.value)
+    assert len(told) <= len(tree)
+
+
+@pytest.mark.parametrize("tree", [_SMALL, _FOLDERS], ids=["files", "folders"])
+def test_a_target_that_takes_no_file_is_told_in_one_sentence(disk: Path, tmp_path: Path, tree: Tree) -> None:
+    _useless(Path("/proc"), tree)
+    _useless(Path("/sys"), tree)
+    target = disk / "closed"
+    target.mkdir(exist_ok=True)
+    subprocess.run(["chattr", "+i", target], check=True)
+    try:
+        _useless(target, tree)
+    finally:
+        subprocess.run(["chattr", "-i", target], check=True)
+    let_in(tmp_path / "x")
+    (tmp_path / "mine").mkdir(mode=0o755)
+    assert as_user(lambda: _useless(tmp_path / "mine", tree)) == 0
+    assert [*(tmp_path / "mine").iterdir(), *target.iterdir()] == []
+
+
+def test_a_read_only_target_is_told_in_one_sentence(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(TargetError, match="is read-only"):
+        restore(_FOLDERS, small_disk)
+
+
+def test_a_folder_that_takes_files_below_one_that_does_not_is_filled(tmp_path: Path) -> None:
+    let_in(tmp_path / "x")
+    tmp_path.chmod(0o755)
+    (tmp_path / "folder1").mkdir()
+    os.chown(tmp_path / "folder1", 4242, 4242)
+
+    def body() -> None:
+        done = restore(_FOLDERS, tmp_path)
+        assert done.counts.failed == 2
+        assert done.counts.created == 20
+
+    assert as_user(body) == 0
+
+
+def test_what_is_right_already_needs_no_target_that_takes_files(disk: Path) -> None:
+    target = disk / "right"
+    restore(_SMALL, target)
+    subprocess.run(["chattr", "+i", target], check=True)
+    try:
+        done = restore([*_SMALL, (Entry(b"new", FILE, 0o644, 0, 0, 5, 5, 1, 1), b"x")], target)
+    finally:
+        subprocess.run(["chattr", "-i", target], check=True)
+    assert (done.counts.kept, done.counts.failed) == (20, 1)
+
+
+@pytest.mark.parametrize("kind", ["file", "fifo", "link", "device", "below a file"])
+def test_a_target_of_another_kind_is_refused(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "target"
+    if kind == "fifo":
+        os.mkfifo(target)
+    elif kind == "link":
+        target.symlink_to("/dev/null")
+    elif kind == "device":
+        target = Path("/dev/null")
+    else:
+        target.write_bytes(b"")
+        target = target / "below" if kind == "below a file" else target
+    for dry_run in (False, True):
+        if not (dry_run and kind == "below a file"):
+            with pytest.raises(TargetError, match=str(target)):
+                restore(_SMALL, target, dry_run=dry_run)

@@ -83,18 +83,19 @@ class Restored:
 def restore(tree: Tree, target: Path, **options: Any) -> Restored:
     result = Restored()
     with Placer(target, Options(**options), result.events.append) as placer:
-        _fill(placer, placer.root, tree)
+        fill(placer, placer.root, tree)
         result.counts = placer.finish()
     return result
 
 
-def _fill(placer: Placer, folder: Any, tree: Tree) -> None:
+def fill(placer: Placer, folder: Any, tree: Tree) -> None:
+    """Place everything of a tree."""
     placer.prune(folder, {entry.name for entry, _ in tree})
     for entry, content in tree:
         if entry.kind == DIRECTORY:
             inside = placer.enter(folder, entry)
             if inside is not None:
-                _fill(placer, inside, content)
+                fill(placer, inside, content)
                 placer.leave(inside)
         else:
             placer.place(folder, entry, content)

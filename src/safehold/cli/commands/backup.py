@@ -39,6 +39,7 @@ def arguments(parser: Parser) -> None:
     add("--one-file-system", action="store_true", help="stay on the file systems of the sources")
     add("--tag", metavar="T", action="append", default=[], help="give the snapshot this tag; may be repeated")
     add("--name", metavar="NAME", default="", help="with `-` or `command:...`: the name of the file in the snapshot")
+    add("--max-rate", metavar="KIB", type=int, default=0, help="of a PostgreSQL database that is streamed: KiB a second at most")
     add("--method", metavar="WORD", default="", help="of a database: how; `dump` is SQL, others are on its page in the docs")
     add("--host", metavar="NAME", default="", help="back up as this host, instead of this machine's name")
     add("--parent", metavar="SNAP", default="", help="compare with this snapshot, instead of the last one of the same sources")
@@ -50,6 +51,7 @@ def arguments(parser: Parser) -> None:
         help="store every large file by page: of what changes in place, only changed pages are added",
     )
     add("--page-size", metavar="BYTES", type=int, default=0, help="of paged files: a power of two from 512 to 1048576 (16384)")
+    add("--check", choices=("quick", "full"), default="", help="of an SQLite database: have SQLite check what is stored")
     add("--level", metavar="N", type=int, default=None, help="zstd's level of compression, 1 (fast) to 19 (small)")
     add("--no-verify", action="store_true", help="don't decode again what was compressed before it is stored")
 

@@ -54,18 +54,18 @@ _UNITS = {"hourly": "hours", "daily": "days", "weekly": "weeks", "monthly": "mon
 
 def run(call: Call) -> int:
     """Forget them."""
-    from safehold.cli.pruning import prune
+    from safehold.cli.pruning import prune, retire_logs
 
     policy = _policy(call)
     if policy.empty == (not call.values.snaps):
         raise UsageError("Either snapshots are named, or a policy says what to keep.", "Try --keep-daily 7 --dry-run.")
     repository = call.repository()
     repository.require_owner("forget snapshots")
-    if call.values.snaps:
-        _named(call, repository)
-    else:
-        _by_policy(call, repository, policy)
-    return prune(call, repository) if call.values.prune else 0
+    gone = _named(call, repository) if call.values.snaps else _by_policy(call, repository, policy)
+    if call.values.prune:
+        return prune(call, repository)
+    retire_logs(call, repository, gone)
+    return 0
 
 
 def _policy(call: Call) -> Policy:
@@ -80,7 +80,7 @@ def _policy(call: Call) -> Policy:
     return Policy(**counts, within=within, tags=frozenset(values.keep_tag))
 
 
-def _named(call: Call, repository: Repository) -> None:
+def _named(call: Call, repository: Repository) -> list[str]:
     from safehold.ops.forget import forget
     from safehold.ops.resolve import resolve
 
@@ -88,9 +88,10 @@ def _named(call: Call, repository: Repository) -> None:
     if not call.values.dry_run:
         forget(repository, ids)
     _tell(call, ids, {})
+    return ids
 
 
-def _by_policy(call: Call, repository: Repository, policy: Policy) -> None:
+def _by_policy(call: Call, repository: Repository, policy: Policy) -> list[str]:
     from safehold.cli.local_time import LocalZone
     from safehold.cli.render import records, words
     from safehold.cli.selection import selected
@@ -109,6 +110,7 @@ def _by_policy(call: Call, repository: Repository, policy: Policy) -> None:
     if not call.out.as_json:
         call.out.result("\n".join(words.table(rows, frozenset({4, 5}))))
     _tell(call, ids, kept)
+    return ids
 
 
 def _tell(call: Call, ids: list[str], kept: dict[str, Decision]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from safehold.cli import credentials
-from safehold.core.errors import ObjectMissing, RepositoryExists, UsageError
+from safehold.core.errors import RepositoryExists, UsageError
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
@@ -27,7 +27,7 @@ STATUSES = (11, 15)
 def arguments(parser: Parser) -> None:
     """Declare what it takes."""
     parser.add_argument("place", metavar="REPO", nargs="?", default="", help="where to make it; the same as --repo")
-    parser.add_argument("--pad", action="store_true", help="pad large chunks, which hides their lengths and costs about 3 %%")
+    parser.add_argument("--pad", action="store_true", help="pad large chunks, which hides their lengths and costs about 1.5 %%")
 
 
 def run(call: Call) -> int:
@@ -78,8 +78,8 @@ def _make(call: Call, store: Store) -> Repository:
 
 def _refuse_existing(store: Store) -> None:
     """Before anybody is asked for a passphrase."""
-    try:
-        store.size("config")
-    except ObjectMissing:
-        return
-    raise RepositoryExists(f"There already is a repository at {store.location}.", "Use it without `init`, or name another place.")
+    from safehold.repo.repository import exists
+
+    if exists(store):
+        hint = "Use it without `init`, or name another place."
+        raise RepositoryExists(f"There already is a repository at {store.location}.", hint)

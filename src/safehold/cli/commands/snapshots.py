@@ -26,18 +26,25 @@ def arguments(parser: Parser) -> None:
 
 def run(call: Call) -> int:
     """List them."""
+    from safehold.cli.databases import ranges
     from safehold.cli.render import records, words
     from safehold.cli.selection import selected
 
     repository = call.repository()
     every = _of_trash(repository) if call.values.trash else repository.visible_snapshots()
     found = [stored for stored in selected(every, call.values) if call.values.logs or not stored.snapshot.is_logs]
+    databases = [] if call.values.trash else ranges.clusters(repository, every)
     if call.out.as_json:
-        call.out.result("", {"snapshots": [records.snapshot(stored) for stored in found]})
+        values = [ranges.value(cluster) for cluster in databases]
+        call.out.result("", {"snapshots": [records.snapshot(stored) for stored in found], "databases": values})
         return 0
     rows = [[*records.HEADINGS], *map(records.row, found)]
     for line in words.table(rows, frozenset({3, 4})) if found else []:
         call.out.result(line)
+    for cluster in databases:
+        ranges.warn(call, cluster)
+        for line in ranges.lines(cluster):
+            call.out.result(line)
     call.out.result(words.count(len(found), "snapshot") + (" in the trash" if call.values.trash else ""))
     return 0
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safehold.cli import tagging
+
 if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.cli.parsing import Parser
@@ -17,12 +19,9 @@ STATUSES = (13,)
 
 def arguments(parser: Parser) -> None:
     """Declare what it takes."""
-    parser.add_argument("snap", metavar="SNAP", help="an id (4 digits or more), `latest`, `latest:TAG`, or a time")
-    parser.add_argument("tags", metavar="TAG", nargs="+", help="a tag to take away")
+    tagging.arguments(parser, "a tag to take away")
 
 
 def run(call: Call) -> int:
     """Do it."""
-    from safehold.cli.tagging import change
-
-    return change(call, lambda tags: tags - set(call.values.tags))
+    return tagging.change(call, set.difference)

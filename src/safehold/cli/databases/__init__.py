@@ -26,11 +26,11 @@ SCHEMES = {
     "redis": "dumps",
 }
 """The word before the colon of a source -> the engine."""
-ENGINES = frozenset({"dumps", "mariadb"})
+ENGINES = frozenset({"dumps", "mariadb", "postgresql", "sqlite"})
 """Those that this version can back up and restore."""
 POINTS = ("to_time", "to_lsn", "to_name", "to_xid", "to_position", "to_gtid")
 """Options of `safehold restore` that name a moment in a database's history."""
-OPTIONS = (*POINTS, "plan", "extract", "tablespace")
+OPTIONS = (*POINTS, "immediate", "exclusive", "timeline", "action", "wal", "plan", "extract", "tablespace")
 """All options of `safehold restore` that only databases have."""
 
 

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS folders (key BLOB PRIMARY KEY, row BLOB NOT NULL, nod
 CREATE TABLE IF NOT EXISTS pages (
     key BLOB NOT NULL, number INTEGER NOT NULL, map BLOB NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (key, number)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID;
 """
 VERSION = "1"
 _MARK = 16
@@ -109,6 +110,15 @@ class Memory:
     def cut_pages(self, key: bytes, groups: int) -> None:
         """Drop what is remembered of a paged file beyond that many groups."""
         self._change("DELETE FROM pages WHERE key = ? AND number >= ?", key, groups)
+
+    def note(self, name: str) -> bytes | None:
+        """What was noted of the snapshot under that name."""
+        found = self._one("SELECT sealed FROM notes WHERE name = ?", name)
+        return self._unseal(found[0], name.encode()) if found else None
+
+    def put_note(self, name: str, data: bytes) -> None:
+        """Note something of the snapshot that is being made, once ``commit`` is called."""
+        self._change("INSERT OR REPLACE INTO notes VALUES (?, ?)", name, self._seal(data, name.encode()))
 
     def put(self, key: bytes, remembered: Remembered, node: Node) -> None:
         """Remember a folder, once ``commit`` is called."""

@@ -52,7 +52,7 @@ class Remembered(msgspec.Struct, array_like=True, frozen=True):
     hashes: list[bytes]
 
 
-class _Before(msgspec.Struct, frozen=True):
+class Before(msgspec.Struct, frozen=True):
     """A group as it was stored last, as far as that is known."""
 
     blocks: list[Block] = []
@@ -60,6 +60,17 @@ class _Before(msgspec.Struct, frozen=True):
     """Its encoding, where the local memory has it as it is."""
     hashes: Callable[[int], bytes] = lambda _: b""
     """The page hashes of a block, by its number in the group; empty where they are not known."""
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What is known of a file that was stored before."""
+
+    key: bytes
+    """Of its rows in the local memory."""
+    before: Callable[[int], Before]
+    """Each of its groups, by number."""
+    sure: bool
+    """All of that is known to be stored."""
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -113,16 +124,19 @@ class PagedWriter:
 
     def begin(self, path: bytes, page: int, old: Entry | None) -> PagedFile:
         """The same for a file whose blocks come in between those of others, and whose size is known at its end."""
+        return PagedFile(self._writer, self._memory, self._advance, page, self.known(path, page, old))
+
+    def known(self, path: bytes, page: int, old: Entry | None) -> Known:
+        """What is known of a file."""
         key = self._memory.row_key(b"pages\0%d\0" % page + path)
-        known = self._memory.page_maps(key)
-        remembered = self._mirrors(old, known)
+        rows = self._memory.page_maps(key)
+        remembered = self._mirrors(old, rows)
         stored = None if remembered or old is None else self._page_map(old, page)
-        sure = self._trusted and (remembered or stored is not None)
 
-        def before(number: int) -> _Before:
-            return _listed(stored, number, self._writer.page_key) if stored else self._old(key, number, known)
+        def before(number: int) -> Before:
+            return _listed(stored, number, self._writer.page_key) if stored else self._old(key, number, rows)
 
-        return PagedFile(self._writer, self._memory, self._advance, key, page, before, sure=sure)
+        return Known(key, before, self._trusted and (remembered or stored is not None))
 
     def _mirrors(self, old: Entry | None, known: list[bytes]) -> bool:
         """Whether these groups are what that entry refers to; rows may be older, if the file could not be read meanwhile."""
@@ -137,48 +151,35 @@ class PagedWriter:
         except DamageError:
             return None
 
-    def _old(self, key: bytes, number: int, known: list[bytes]) -> _Before:
+    def _old(self, key: bytes, number: int, known: list[bytes]) -> Before:
         data = self._memory.pages(key, number, known[number]) if number < len(known) else None
         if data is None:
-            return _Before()
+            return Before()
         try:
             found = msgspec.msgpack.decode(data, type=Remembered)
-        except msgspec.MsgspecError:
-            return _Before()
-        return _Before(decode_group(found.map), found.map, found.hashes.__getitem__)
+            return Before(decode_group(found.map), found.map, found.hashes.__getitem__)
+        except (msgspec.MsgspecError, DamageError):
+            return Before()
 
 
 class PagedFile:
     """A file that is being stored by page.  Belongs to one thread."""
 
-    def __init__(
-        self,
-        writer: ChunkWriter,
-        memory: Memory,
-        advance: Callable[[int], None],
-        key: bytes,
-        page: int,
-        before: Callable[[int], _Before],
-        *,
-        sure: bool,
-    ) -> None:
-        """``key``: of its rows in the memory; ``before`` gives a group by its number, ``sure``: known to be stored."""
+    def __init__(self, writer: ChunkWriter, memory: Memory, advance: Callable[[int], None], page: int, known: Known) -> None:
         self._writer = writer
         self._memory = memory
         self._advance = advance
-        self._key = key
         self._page = page
-        self._load = before
-        self._sure = sure
+        self._known = known
         self._names: list[bytes] = []
-        self._before = _Before()
+        self._before = Before()
         self._done: list[Block] = []
         self._hashes: list[bytes] = []
 
     def add(self, data: bytes | None) -> None:
         """The next block: 1 MiB, or what the file ends with; None for zeros."""
         if not self._done:
-            self._before = self._load(len(self._names))
+            self._before = self._known.before(len(self._names))
         block, marks = self._block(data, self._before, len(self._done), self._page)
         self._done.append(block)
         self._hashes.append(marks)
@@ -189,19 +190,18 @@ class PagedFile:
         """It has that many bytes."""
         if self._done:
             self._close_group()
-        self._memory.cut_pages(self._key, len(self._names))
-        return Stored(self._writer.add(MAP, _top_map(self._names, size)), size)
+        return finished(self._writer, self._memory, self._known.key, self._names, size)
 
     def _close_group(self) -> None:
         encoded = encode_group(self._done)
         name = self._writer.add(MAP, encoded)
         if self._before.map != encoded:
             row = msgspec.msgpack.encode(Remembered(encoded, self._hashes))
-            self._memory.put_pages(self._key, len(self._names), name, row)
+            self._memory.put_pages(self._known.key, len(self._names), name, row)
         self._names.append(name)
         self._done, self._hashes = [], []
 
-    def _block(self, data: bytes | None, before: _Before, index: int, page: int) -> tuple[Block, bytes]:
+    def _block(self, data: bytes | None, before: Before, index: int, page: int) -> tuple[Block, bytes]:
         """A block and its page hashes; None for data: it lies in a hole."""
         if data is None or data == _ZEROS[: len(data)]:
             return Block(), b""
@@ -222,7 +222,7 @@ class PagedFile:
 
     def _stored(self, old: Block) -> bool:
         """Whether everything an old block needs can be relied on."""
-        if self._sure:
+        if self._known.sure:
             return True
         knows = self._writer.knows
         return all(knows(extent.chunk) for extent in old.extents)
@@ -238,21 +238,27 @@ class PagedFile:
             piece = data[first * page : last * page]
             new.append(Extent(first * page, self._writer.name(DATA, piece), 0, len(piece)))
         extents = splice(cut(old.extents, len(data)), new)
-        chunks = {extent.chunk for extent in extents}
-        if len(chunks) > MOST_PIECES or self._kept(chunks, new) > MOST_KEPT:
+        if is_better_whole(self._writer, extents, {extent.chunk: extent.length for extent in new}):
             return None
         for extent in new:
             piece = data[extent.offset : extent.offset + extent.length]
             self._writer.add_named(DATA, extent.chunk, piece, PAGES)
         return extents
 
-    def _kept(self, chunks: set[bytes], new: list[Extent]) -> int:
-        """Bytes of chunks, as the index knows them or ``new`` extents that cover them."""
-        lengths = {extent.chunk: extent.length for extent in new}
-        return sum(lengths.get(chunk) or self._writer.length(chunk) for chunk in chunks)
+
+def finished(writer: ChunkWriter, memory: Memory, key: bytes, names: list[bytes], size: int) -> Stored:
+    """Store the top map of a file of these groups."""
+    memory.cut_pages(key, len(names))
+    return Stored(writer.add(MAP, _top_map(names, size)), size)
 
 
-def _listed(pages: PageMap, number: int, key: bytes) -> _Before:
+def is_better_whole(writer: ChunkWriter, extents: list[Extent], lengths: dict[bytes, int]) -> bool:
+    """Whether a block lies in too many pieces, or hides too much of them; ``lengths``: of chunks that are not stored yet."""
+    chunks = {extent.chunk for extent in extents}
+    return len(chunks) > MOST_PIECES or sum(lengths.get(c) or writer.length(c) for c in chunks) > MOST_KEPT
+
+
+def _listed(pages: PageMap, number: int, key: bytes) -> Before:
     """A group as the repository has it; what is damaged is not known.  Page hashes come from the blocks themselves."""
 
     def hashes(index: int) -> bytes:
@@ -264,8 +270,8 @@ def _listed(pages: PageMap, number: int, key: bytes) -> _Before:
     try:
         blocks = pages.group(number) if number < len(pages.groups) else []
     except DamageError:
-        return _Before()
-    return _Before(blocks, b"", hashes)
+        return Before()
+    return Before(blocks, b"", hashes)
 
 
 def page_hashes(key: bytes, data: bytes, page: int) -> bytes:

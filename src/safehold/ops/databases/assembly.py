@@ -17,6 +17,7 @@ from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.frames import node_of
 from safehold.ops.backup.memory import Memory, Remembered
 from safehold.ops.backup.paged import PagedWriter
+from safehold.ops.backup.patching import Patch, Patcher
 from safehold.ops.backup.previous import Parent
 from safehold.repo import trees
 from safehold.repo.repository import Repository
@@ -68,6 +69,7 @@ class Assembly:
         """
         reader = repository.reader if repository.seals.can_read else None
         self.paged_writer = PagedWriter(writer, memory, advance, trusted=trusted, reader=reader)
+        self._patcher = Patcher(self.paged_writer, writer, memory, reader, advance)
         self._older = older
         self.files = 0
         self.unchanged = 0
@@ -90,6 +92,12 @@ class Assembly:
         self.files += 1
         self.unchanged += 1
         self._put(path, entry)
+
+    def distrust(self, path: bytes) -> None:
+        """Have a file that was added be read again next time, changed or not."""
+        folder, _, name = path.rpartition(b"/")
+        entry = self._folder(folder)[name]
+        self._put(path, msgspec.structs.replace(entry, ctime_ns=0, inode=0))
 
     def keep_folder(self, path: bytes) -> None:
         """Take over all that the last snapshot has in that folder and below it, but what was or will be added there.
@@ -132,6 +140,17 @@ class Assembly:
         self._put(
             path, _entry(path, FILE, attributes, size, b"", More(map=stored.map, paged=page, attributes=attributes.extended))
         )
+
+    def patched(self, path: bytes, patch: Patch, attributes: Attributes = PLAIN) -> bool:
+        """A file stored by page of which only what is new is at hand; whether it is known what the last snapshot has there."""
+        old = self.previous(path)
+        stored = self._patcher.patch(path, old, patch) if old is not None else None
+        if stored is None:
+            return False
+        self.files += 1
+        more = More(map=stored.map, paged=patch.page, attributes=attributes.extended)
+        self._put(path, _entry(path, FILE, attributes, stored.size, b"", more))
+        return True
 
     def growing(self, path: bytes, page: int, attributes: Attributes = PLAIN) -> Growing:
         """The same for a file whose blocks come in between those of others."""

@@ -12,7 +12,7 @@ from itertools import pairwise
 import msgspec
 
 from safehold.core.entries import Entry
-from safehold.core.errors import FormatError
+from safehold.core.errors import FormatError, LogConflict
 from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.record import Result
 from safehold.ops.databases.assembly import Assembly, Attributes
@@ -41,6 +41,8 @@ class Log(msgspec.Struct, array_like=True, frozen=True):
     last_ns: int = 0
     """When the last was; 0: unknown, or there is none."""
     facts: dict[str, str] = {}
+    growing: bool = False
+    """It is not whole: when more of it is there it is stored again, and the newest counts."""
 
 
 class NewLog(msgspec.Struct, frozen=True):
@@ -79,7 +81,10 @@ class Span(msgspec.Struct, frozen=True):
 
 
 def commit(repository: Repository, database: Database, logs: Iterable[NewLog], options: RecordOptions) -> Result:
-    """Store log files and make them count, all or none.  ``database``: what they are of; role, start and stop are filled in."""
+    """Store log files and make them count, all or none.  ``database``: what they are of; role, start and stop are filled in.
+
+    One that this machine committed before is not stored again.  Raises ``LogConflict`` if it had other content then.
+    """
 
     def fill(assembly: Assembly, memory: Memory) -> Filled:
         del memory
@@ -99,19 +104,47 @@ def commit(repository: Repository, database: Database, logs: Iterable[NewLog], o
 
 
 def _store(assembly: Assembly, new: NewLog) -> Log:
-    folder = b"%s/%08X%08X" % (ROOT, new.log.timeline, new.log.start >> 32)
+    folder = folder_of(new.log)
     assembly.keep_folder(ROOT)
     assembly.keep_folder(folder)
+    known = assembly.previous(folder + b"/" + new.log.name.encode())
+    if known is not None and not (new.log.growing and log_of(known).digest != new.log.digest):
+        require_same(log_of(known), new.log)
+        return new.log
     attributes = Attributes(mtime_ns=new.log.last_ns, extended={FACTS: msgspec.msgpack.encode(new.log)})
     assembly.stream(folder + b"/" + new.log.name.encode(), new.read, attributes)
     return new.log
+
+
+def folder_of(log: Log) -> bytes:
+    """Where in the tree of a commit a log file lies."""
+    return b"%s/%08X%08X" % (ROOT, log.timeline, log.start >> 32)
+
+
+def require_same(known: Log, new: Log) -> None:
+    """Raise ``LogConflict`` if two log files of one name have different content."""
+    if known.digest != new.digest:
+        raise LogConflict(
+            f"{new.name} is in the repository already, with other content; it was not replaced.",
+            "Two servers archive as the same one: a restored copy must not archive into the log of what it was copied from.",
+        )
 
 
 class Catalogue:
     """Every stored log file of a database, once each."""
 
     def __init__(self, logs: Iterable[StoredLog]) -> None:
-        unique = {(s.log.timeline, s.log.start, s.log.name): s for s in logs}
+        unique: dict[tuple[int, int, str], StoredLog] = {}
+        self.conflicts: list[str] = []
+        """Names of log files that are stored with different contents.  The one that was stored first counts."""
+        for stored in logs:
+            key = stored.log.timeline, stored.log.start, stored.log.name
+            if stored.log.growing:
+                unique[key] = stored
+                continue
+            first = unique.setdefault(key, stored)
+            if first.log.digest != stored.log.digest:
+                self.conflicts.append(stored.log.name)
         self.logs = sorted(unique.values(), key=lambda s: (s.log.timeline, s.log.start, s.log.end, s.log.name))
 
     def spans(self) -> list[Span]:
@@ -169,6 +202,18 @@ def _logs_of(repository: Repository, stored: Stored, seen: set[bytes]) -> Iterat
         seen.add(folder.entry.content)
         for listed in walk(repository.reader, folder.entry.content, folder.path, recursive=False):
             yield StoredLog(log_of(listed.entry), listed.entry, stored.id)
+
+
+def held_by(repository: Repository, stored: Stored, known: dict[bytes, list[StoredLog]]) -> list[StoredLog]:
+    """The logs of one commit.  ``known``: what folders hold, by their trees; most commits share most folders."""
+    found: list[StoredLog] = []
+    for folder in listing(repository.reader, stored.snapshot.tree, ROOT):
+        tree = folder.entry.content
+        if tree not in known:
+            inside = walk(repository.reader, tree, folder.path, recursive=False)
+            known[tree] = [StoredLog(log_of(listed.entry), listed.entry, stored.id) for listed in inside]
+        found += known[tree]
+    return found
 
 
 def log_of(entry: Entry) -> Log:

@@ -25,8 +25,10 @@ THREADS = 4
 class Inspection:
     """What is known of a repository after looking at it."""
 
-    def __init__(self, repository: Repository, most_files: int) -> None:
+    def __init__(self, repository: Repository, most_files: int, *, digests: bool = False) -> None:
+        """``digests``: as of ``TreeWalk``."""
         self.repository = repository
+        self.digests = digests
         self.findings = Findings(most_files)
         self.snapshots: list[snapshots.Stored] = []
         self.condemned: list[condemned.Stored] = []
@@ -153,7 +155,7 @@ class Inspection:
         if not self.repository.seals.can_read:
             self.findings.unseen("Trees, and whether all they refer to is stored, were not checked: this key does not open them.")
             return
-        self.walk = TreeWalk(self.repository.reader, self.catalog, self.findings)
+        self.walk = TreeWalk(self.repository.reader, self.catalog, self.findings, digests=self.digests)
         for number, each in enumerate(self.snapshots, 1):
             self.repository.report(Progress(phase="trees", files=number, total_files=len(self.snapshots)))
             self.walk.examine(each.snapshot.tree)

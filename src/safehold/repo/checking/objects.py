@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from safehold.core.errors import DamageError, NotPermitted, ObjectMissing, StoreError, WrongKey
+from safehold.core.errors import (
+    DamageError,
+    NotPermitted,
+    ObjectMissing,
+    RepositoryMissing,
+    RepositoryTooNew,
+    StoreError,
+    WrongKey,
+)
 from safehold.core.events import Event, Warn
 from safehold.repo import condemned, config, envelopes, index, packs, seen, sessions, shards, snapshots
 from safehold.repo.checking.findings import NOTE, Findings
@@ -14,7 +22,9 @@ from safehold.repo.keys.survey import read_objects, sift
 from safehold.repo.repository import Repository
 from safehold.storage.store import Store
 
-KNOWN = frozenset({"config", "keys", "packs", "index", "snapshots", "sessions", "condemned", "shares", "parity", "quarantine"})
+KNOWN = frozenset(
+    {*config.KEYS, "keys", "packs", "index", "snapshots", "sessions", "condemned", "shares", "parity", "quarantine"}
+)
 """First parts of the keys that a repository has."""
 
 
@@ -32,15 +42,19 @@ def stored(store: Store, prefix: str, code: str, findings: Findings) -> Iterator
 
 
 def check_config(repository: Repository, findings: Findings) -> None:
-    """The config as it is stored now, and the owner's signature on it."""
-    try:
-        found, data = config.read(repository.store)
-        config.check(data, repository.keyring)
-        if found != repository.config:
-            findings.add("config-damaged", config.KEY, "The config is not the one this repository was opened with.")
-    except (DamageError, StoreError) as error:
-        _unless_retryable(error)
-        findings.add("config-damaged", config.KEY, error)
+    """Both copies of the config as they are stored now, and the owner's signature on them."""
+    for key in config.KEYS:
+        try:
+            found = config.read_one(repository.store, key)
+            config.check(found.data, repository.keyring)
+            if found.config != repository.config:
+                findings.add("config-damaged", key, "The config is not the one this repository was opened with.")
+        except RepositoryMissing:
+            findings.add("config-damaged", key, "It is missing; there should be two copies of the config.")
+        except (DamageError, StoreError, RepositoryTooNew) as error:
+            if error.retryable:
+                raise
+            findings.add("config-damaged", key, error)
 
 
 def check_keys(repository: Repository, findings: Findings) -> None:
@@ -167,8 +181,3 @@ def list_packs(repository: Repository, findings: Findings) -> dict[bytes, int]:
         elif top not in KNOWN or pack_id is None:
             findings.add("unknown-object", info.key, "This is no part of a Safehold repository.", NOTE)
     return found
-
-
-def _unless_retryable(error: DamageError | StoreError) -> None:
-    if error.retryable:
-        raise error

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
+import numpy as np
+from blake3 import blake3
 
 from safehold.core.entries import DIRECTORY, FILE, Entry, Node
 from safehold.core.errors import DamageError, FormatError
-from safehold.repo import files, packs, trees
+from safehold.repo import contents, files, packs, paged, trees
 from safehold.repo.catalog import Catalog
 from safehold.repo.checking.findings import NO_INDEX, Findings
+from safehold.repo.paged import BLOCK, GROUP, PageMap, encode_group
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA, ID_SIZE, MAP, TREE
 
@@ -50,13 +53,17 @@ class _Frame(msgspec.Struct):
 class TreeWalk:
     """Belongs to one thread."""
 
-    def __init__(self, reader: ChunkReader, catalog: Catalog, findings: Findings) -> None:
+    def __init__(self, reader: ChunkReader, catalog: Catalog, findings: Findings, *, digests: bool = False) -> None:
+        """``digests``: read the blocks of paged files that are put together from pieces, and hold them against their digests."""
         self.hurt: dict[bytes, Hurt] = {}
         """Tree id -> what is lost there."""
         self.trees = 0
         self._reader = reader
         self._catalog = catalog
         self._findings = findings
+        self._digests = digests
+        self._proven: set[bytes] = set()
+        """Marks of blocks that are what their digests say."""
         self._open: set[bytes] = set()
 
     def examine(self, tree: bytes) -> bool:
@@ -99,7 +106,7 @@ class TreeWalk:
         self.trees += 1
         hurt = Hurt()
         entries = self._entries(tree, hurt)
-        self._look_up([e for e in entries if e.kind == FILE], hurt)
+        self._look_up(tree, [e for e in entries if e.kind == FILE], hurt)
         folders = [(e.name, e.content) for e in entries if e.kind == DIRECTORY]
         self._open.add(tree)
         stack.append(_Frame(tree, hurt, self._unknown([below for _, below in folders]), folders))
@@ -148,13 +155,12 @@ class TreeWalk:
             hurt.lost += (self._refuse(TREE, name, error),)
             return None
 
-    def _look_up(self, entries: list[Entry], hurt: Hurt) -> None:
-        """Look up what the files of one folder consist of, all at once; one by one only if something is missing."""
+    def _look_up(self, tree: bytes, entries: list[Entry], hurt: Hurt) -> None:
+        """Look up what the files of one folder consist of, all at once; one by one only if something is not right."""
         plain = [entry for entry in entries if entry.more is None or entry.more.map is None]
-        listed = b"".join([entry.content for entry in plain])
-        if any(len(entry.content) % ID_SIZE for entry in plain) or (self._catalog.find(listed, DATA) < 0).any():
+        if not self._all_fit(plain):
             for entry in plain:
-                self._note(hurt, entry, self._missing(entry.content))
+                self._note(hurt, entry, self._missing(entry.content) or self._misfit(tree, entry))
         for entry in entries:
             if entry.more is not None and entry.more.map is not None:
                 self._note(hurt, entry, self._map_missing(entry, entry.more.map))
@@ -162,6 +168,36 @@ class TreeWalk:
     def _note(self, hurt: Hurt, entry: Entry, causes: Causes) -> None:
         if causes:
             hurt.files[entry.name] = causes
+
+    def _all_fit(self, plain: list[Entry]) -> bool:
+        """Whether all chunks that these files list are there, and have as many bytes together as each file should."""
+        if any(len(entry.content) % ID_SIZE for entry in plain):
+            return False
+        rows = self._catalog.find(b"".join([entry.content for entry in plain]), DATA)
+        if (rows < 0).any():
+            return False
+        try:
+            sizes = [e.size if e.more is None or not e.more.holes else files.stored_size(e) for e in plain]
+        except FormatError:
+            return False
+        before = np.append(np.int64(0), np.cumsum(self._catalog.row_length[rows], dtype=np.int64))
+        ends = np.cumsum([len(entry.content) // ID_SIZE for entry in plain], dtype=np.int64)
+        found = np.diff(before[ends], prepend=0)
+        return bool(found.tolist() == sizes)
+
+    def _misfit(self, tree: bytes, entry: Entry) -> Causes:
+        """Why a file whose chunks are all there cannot be restored: it is not as long as they are.
+
+        The index is asked again, since it prefers a trusted device's word: a writer's shard may say anything of their lengths.
+        """
+        try:
+            found = sum(self._reader.length(name) for name in contents.chunk_names(entry))
+            if found == files.stored_size(entry):
+                return ()
+        except DamageError as error:
+            return (self._refuse(TREE, tree, error),)
+        message = f"The chunks of {entry.name!r} have {found} bytes, which is not what its entry says."
+        return (self._refuse(TREE, tree, FormatError(message)),)
 
     def _missing(self, names: bytes, kind: int = DATA) -> Causes:
         if len(names) % ID_SIZE:
@@ -171,32 +207,75 @@ class TreeWalk:
         return tuple(dict.fromkeys(cause for name in lost for cause in self._causes(kind, name, None)))
 
     def _map_missing(self, entry: Entry, top: bytes) -> Causes:
-        """Why a file with a chunk list cannot be restored whole."""
+        """Why a file with a map cannot be restored whole."""
         row = self._catalog.find_one(top, MAP) if len(top) == ID_SIZE else -1
         if row >= 0 and self._catalog.whole[row]:
-            return ()
-        causes = self._referred_missing(entry)
+            return self._other_size(entry, top)
+        causes = self._mapped_missing(entry, top)
         if not causes:
-            self._catalog.whole[row] = True
+            causes = self._other_size(entry, top) or self._other_blocks(entry)
+            self._catalog.whole[row] = not causes
         return tuple(dict.fromkeys(causes))
 
-    def _referred_missing(self, entry: Entry) -> Causes:
+    def _other_size(self, entry: Entry, top: bytes) -> Causes:
+        try:
+            files.require_size(self._reader, entry, top)
+        except DamageError as error:
+            return (self._refuse(MAP, top, error),)
+        return ()
+
+    def _other_blocks(self, entry: Entry) -> Causes:
+        """Maps of a paged file that make another block of what is stored than was captured."""
+        if not self._digests or entry.more is None or not entry.more.paged:
+            return ()
+        causes: Causes = ()
+        pages = PageMap(self._reader, entry)
+        for offset, block in pages.blocks():
+            mark = blake3(encode_group([block])).digest(16)
+            if not block.digest or [extent.chunk for extent in block.extents] == [block.digest] or mark in self._proven:
+                continue  # nothing to prove, or proven by the name of the one chunk
+            try:
+                pages.read(offset, BLOCK)
+                self._proven.add(mark)
+            except DamageError as error:
+                causes += (self._refuse(MAP, pages.groups[offset // BLOCK // GROUP][0], error),)
+        return causes
+
+    def _mapped_missing(self, entry: Entry, top: bytes) -> Causes:
         """Look up all that the maps of a file name, whichever sort they are of."""
         causes: Causes = ()
-        waiting = {DATA: bytearray(), MAP: bytearray()}
+        waiting: dict[int, list[paged.Claim]] = {DATA: [], MAP: []}
         last = b""
         try:
-            for kind, name in files.references(self._reader, entry):
-                last = name if kind == MAP else last
-                waiting[kind] += name
-                if len(waiting[kind]) >= BATCH * ID_SIZE:
-                    causes += self._missing(bytes(waiting[kind]), kind)
-                    waiting[kind].clear()
+            for claim in files.mapped(self._reader, entry, top):
+                last = claim[1] if claim[0] == MAP else last
+                waiting[claim[0]].append(claim)
+                if len(waiting[claim[0]]) >= BATCH:
+                    causes += self._claimed_missing(top, waiting[claim[0]])
+                    waiting[claim[0]].clear()
         except DamageError as error:
             causes += self._map_causes(last, error)
-        for kind, names in waiting.items():
-            causes += self._missing(bytes(names), kind)
+        for claims in waiting.values():
+            causes += self._claimed_missing(top, claims)
         return causes
+
+    def _claimed_missing(self, top: bytes, claims: list[paged.Claim]) -> Causes:
+        """Chunks of one kind that are not there, or are not as long as the maps below ``top`` say."""
+        if any(len(name) != ID_SIZE for _, name, _, _ in claims):
+            return (self._blame(NO_INDEX, "A file does not list whole chunk ids."),)
+        if not claims:
+            return ()
+        kind = claims[0][0]
+        names = b"".join([name for _, name, _, _ in claims])
+        causes = self._missing(names, kind)
+        if causes:
+            return causes
+        lengths = self._catalog.row_length[self._catalog.find(names, kind)].tolist()
+        for length, (_, name, least, most) in zip(lengths, claims, strict=True):
+            if not least <= length <= most and not least <= self._reader.length(name) <= most:
+                message = "A chunk of a file does not have the length that the file's map says."
+                return (self._refuse(MAP, top, FormatError(message)),)
+        return ()
 
     def _map_causes(self, name: bytes, error: DamageError) -> Causes:
         """Why a map is of no use: it cannot be read, or it can and makes no sense."""

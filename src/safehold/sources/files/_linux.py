@@ -28,6 +28,7 @@ LOCKING_FLAGS = _IMMUTABLE | _APPEND
 RESTORED_FLAGS = EARLY_FLAGS | LOCKING_FLAGS | _SYNC | _NODUMP | _NOATIME | _DIRSYNC | _PROJECT_INHERIT
 """Flags that a restore sets again.  The others describe how the file system stores the file."""
 
+_PR_SET_PDEATHSIG = 1
 _KEEP_SIZE_AND_PUNCH = 0x1 | 0x2
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.ENODATA, errno.ENOSYS})
 _NO_FLAGS = frozenset({errno.ENOTTY, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS})
@@ -153,6 +154,7 @@ def _next_data(fd: int, position: int, size: int) -> int:
 def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
     return libc
 
 
@@ -168,6 +170,11 @@ def sync_filesystem(fd: int) -> None:
         if number != errno.ENOSYS:
             raise OSError(number, os.strerror(number))
         os.sync()
+
+
+def end_with_parent(signal: int) -> None:
+    """Have the system send this process that signal when the thread that forked it ends."""
+    _libc().prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0)
 
 
 def path_in(folder: int, name: bytes) -> bytes:

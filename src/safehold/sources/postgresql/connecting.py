@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
 from safehold.core.errors import DatabaseUnreachable, UsageError
+from safehold.sources import database_url
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -20,7 +20,6 @@ NEWEST = 18
 """Versions whose files and protocol are known; a newer one is tried all the same."""
 PROGRAM = "safehold"
 TIMEOUT_SECONDS = 20
-_SECRETS = frozenset({"password", "sslpassword", "passfile"})
 _SETTINGS = (
     "server_version server_version_num wal_segment_size block_size segment_size data_checksums data_directory port "
     "summarize_wal wal_level archive_mode config_file hba_file ident_file"
@@ -49,6 +48,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Those of ``_SETTINGS`` that the user may see."""
     started: float = 0.0
     """When it was started, in seconds since 1970; 0: not known."""
+    superuser: str = ""
+    """The one that the cluster was made with; empty: not known."""
 
     @property
     def major(self) -> int:
@@ -56,14 +57,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def public_name(url: str) -> str:
-    """A connection's URL without secrets."""
-    parts = urlsplit(url)
-    place = parts.netloc
-    if "@" in place:
-        user, _, host = place.rpartition("@")
-        place = f"{user.partition(':')[0]}@{host}"
-    query = urlencode([(key, value) for key, value in parse_qsl(parts.query) if key not in _SECRETS], safe="/,:")
-    return urlunsplit((parts.scheme, place, parts.path, query, ""))
+    """A connection's URL without its password.  Raises ``UsageError``."""
+    return database_url.parse(url).public
 
 
 def parameters(url: str, **more: str) -> str:
@@ -115,7 +110,7 @@ def inquire(session: Session) -> Server:
     settings = {str(name): str(value) for name, value in rows}
     row = session.execute(
         "SELECT (SELECT system_identifier FROM pg_control_system())::text, pg_is_in_recovery(),"
-        " extract(epoch FROM pg_postmaster_start_time())::float8"
+        " extract(epoch FROM pg_postmaster_start_time())::float8, (SELECT rolname FROM pg_roles WHERE oid = 10)"
     ).fetchone()
     assert row is not None
     return require_known(
@@ -130,6 +125,7 @@ def inquire(session: Session) -> Server:
             standby=bool(row[1]),
             settings=settings,
             started=float(str(row[2])),
+            superuser=str(row[3] or ""),
         )
     )
 

@@ -77,6 +77,7 @@ class Replication:
             self._connection.finish()
             raise unreachable(url, error)
         self.warnings: list[str] = []
+        self._stopped = threading.Event()
         self._connection.notice_handler = self._notice
 
     def __enter__(self) -> Replication:
@@ -137,7 +138,7 @@ class Replication:
 
     def base(self, command: str) -> Stream:
         """Begin a base; its contents as they come.  The connection is in use until the stream is closed."""
-        return Stream(lambda put: self._receive(command, put))
+        return Stream(lambda put: self._receive(command, put), self._stopped)
 
     def _receive(self, command: str, put: Callable[[Item], None]) -> None:
         """Everything that the server sends, handed over item by item."""
@@ -229,6 +230,8 @@ class Replication:
     def _wait(self) -> None:
         import psycopg
 
+        if self._stopped.is_set():
+            raise _Stopped
         try:
             select.select([self._connection.socket], [], [], POLL_SECONDS)
             self._connection.consume_input()
@@ -251,9 +254,10 @@ class Replication:
 class Stream:
     """What a server sends, received in a thread of its own.  Use as a context manager."""
 
-    def __init__(self, receive: Callable[[Callable[[Item], None]], None]) -> None:
+    def __init__(self, receive: Callable[[Callable[[Item], None]], None], stopped: threading.Event) -> None:
+        """``stopped``: set when nobody takes the items any more."""
         self._queue: queue.Queue[Item] = queue.Queue(AHEAD)
-        self._stopped = threading.Event()
+        self._stopped = stopped
         self._receive = receive
         self._thread = threading.Thread(target=self._run, name="receive", daemon=True)
 

@@ -1,1 +1,1 @@
-"""PostgreSQL in the repository: bases, and their restore.  ``docs/postgresql.md``."""
+"""PostgreSQL in the repository: bases, the log, recovery to a moment."""

@@ -57,9 +57,23 @@ class Attributes:
         return found.st_uid != (self.ids(spot.folder, spot.entry)[0] if self._root else os.geteuid())
 
     def plain(self, fd: int, folder: Folder, entry: Entry) -> None:
-        """Finish a new file that has nothing but owner, permissions and time: three system calls."""
-        os.fchmod(fd, self._own(fd, Spot(folder, -1, entry), self.ids(folder, entry)))
+        """Finish a new file that has nothing but owner, permissions and time: two or three system calls."""
+        mode = entry.mode & 0o7777 if self._born_right(fd, folder, entry) else self._own(fd, Spot(folder, -1, entry))
+        os.fchmod(fd, mode)
         os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+
+    def _born_right(self, fd: int, folder: Folder, entry: Entry) -> bool:
+        """Whether a file was made with its owner and group.
+
+        All that this process makes in one folder have the same, unless somebody changes the folder meanwhile; nobody else may
+        change one that this restore has made and not finished.
+        """
+        if not folder.fresh:
+            return False
+        if folder.born is None:
+            made = os.fstat(fd)
+            folder.born = (made.st_uid, made.st_gid)
+        return folder.born == self.ids(folder, entry)
 
     def early(self, fd: int, spot: Spot) -> None:
         """Flags that only take effect on an empty file."""
@@ -75,7 +89,7 @@ class Attributes:
         if fresh and spot.entry.more is None:
             return self.plain(fd, spot.folder, spot.entry)
         wanted = (spot.entry.more.xattrs if spot.entry.more else None) or {}
-        mode = self._own(fd, spot, self.ids(spot.folder, spot.entry))
+        mode = self._own(fd, spot)
         if wanted or not fresh:
             self._xattrs(fd, spot, {} if fresh else read_xattrs(fd) or {}, wanted)
         os.fchmod(fd, mode)
@@ -94,7 +108,7 @@ class Attributes:
 
     def finish_name(self, spot: Spot) -> None:
         """The same for what is not opened: symlinks, FIFOs, sockets and device nodes; never follows a symlink."""
-        mode = self._own((spot.parent, spot.entry.name), spot, self.ids(spot.folder, spot.entry))
+        mode = self._own((spot.parent, spot.entry.name), spot)
         where = system.path_in(spot.parent, spot.entry.name)
         wanted = (spot.entry.more.xattrs if spot.entry.more else None) or {}
         present = read_xattrs(where, follow=False) or {}
@@ -132,8 +146,9 @@ class Attributes:
         """Whether an open file has the entry's inode flags."""
         return read_flags(fd, device) == (spot.entry.more.flags if spot.entry.more else 0)
 
-    def _own(self, where: Where, spot: Spot, ids: tuple[int, int]) -> int:
+    def _own(self, where: Where, spot: Spot) -> int:
         """Set owner and group.  Returns the permissions that may be set after that."""
+        ids = self.ids(spot.folder, spot.entry)
         if self._root:
             try:
                 _chown(where, *ids)

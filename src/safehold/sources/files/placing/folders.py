@@ -28,6 +28,7 @@ class Folder:
     """One folder of the target that is being filled.  ``owners`` and ``groups`` are the names in its Node."""
 
     __slots__ = (
+        "born",
         "default_acl",
         "entry",
         "fd",
@@ -59,6 +60,8 @@ class Folder:
         self.identity = (0, 0)
         self.fresh = False
         """Made by this restore, so nothing is in it that this restore did not put there."""
+        self.born: tuple[int, int] | None = None
+        """If fresh: owner and group that files get when they are made in it; None before the first."""
         self.missing = False
         """In a dry run: does not exist."""
         self.default_acl = False

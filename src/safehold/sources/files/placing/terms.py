@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from enum import Enum
 from typing import Literal, Protocol
 
@@ -64,8 +63,23 @@ class Counts(msgspec.Struct):
     failed: int = 0
     written: int = 0
     """Bytes written into files."""
-    codes: Counter[str] = msgspec.field(default_factory=Counter)
+    codes: dict[str, int] = {}
     """How many failures there were of each ``Warn.code``."""
+
+    def add(self, more: Counts) -> None:
+        """Count what somebody else did, too."""
+        for name in ("created", "changed", "kept", "deleted", "skipped", "failed", "written"):
+            setattr(self, name, getattr(self, name) + getattr(more, name))
+        for code, count in more.codes.items():
+            self.codes[code] = self.codes.get(code, 0) + count
+
+
+class Tally(msgspec.Struct):
+    """What a ledger holds."""
+
+    counts: Counts
+    lost: list[tuple[str, str, int, str]]
+    """Attributes that could not be set: which, why, how often, and the first path."""
 
 
 _FIELD = {
@@ -137,7 +151,7 @@ class Ledger:
         """Count and tell a failure that does not stop the rest."""
         with self._lock:
             self.counts.failed += 1
-            self.counts.codes[code] += 1
+            self.counts.codes[code] = self.counts.codes.get(code, 0) + 1
         self._report(Warn(code=code, message=message, path=shown(path), hint=hint))
         return Outcome.FAILED
 
@@ -151,6 +165,21 @@ class Ledger:
         with self._lock:
             count, first = self._lost.get((what, reason)) or (0, shown(folder.path(name)))
             self._lost[what, reason] = (count + 1, first)
+
+    def take(self) -> Tally:
+        """What was counted so far; from here on it counts from nothing."""
+        lost = [(what, reason, count, first) for (what, reason), (count, first) in self._lost.items()]
+        tally = Tally(self.counts, lost)
+        self.counts, self._lost = Counts(), {}
+        return tally
+
+    def merge(self, tally: Tally) -> None:
+        """Count what another process did, which has told it or has it told."""
+        with self._lock:
+            self.counts.add(tally.counts)
+            for what, reason, count, path in tally.lost:
+                before, first = self._lost.get((what, reason)) or (0, path)
+                self._lost[what, reason] = (before + count, first)
 
     def summarise(self) -> None:
         """Tell each kind of loss once."""

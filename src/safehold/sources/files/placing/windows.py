@@ -12,23 +12,21 @@ import os
 import shutil
 import stat
 import sys
-import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from types import TracebackType
 
 assert sys.platform == "win32"
 
-from safehold.core.entries import DIRECTORY, FILE, KIND_NAMES, SYMLINK, Entry
+from safehold.core.entries import FILE, KIND_NAMES, SYMLINK, Entry
 from safehold.core.errors import DamageError, TargetError
 from safehold.core.events import Reporter
 from safehold.sources.files.data import Data
+from safehold.sources.files.placing.frame import PROBE, Frame
 from safehold.sources.files.placing.names import refusal
-from safehold.sources.files.placing.terms import Counts, Ledger, Options, Outcome
+from safehold.sources.files.placing.terms import Options, Outcome
 from safehold.sources.files.system import system
 
 _STEP = 1 << 20
-_FULL = frozenset({errno.ENOSPC, errno.EROFS})
 
 
 class Folder:
@@ -57,13 +55,11 @@ def _name(path: Path) -> bytes:
     return path.name.encode("utf-8", "surrogatepass")
 
 
-class Placer:
-    """The same methods as on POSIX systems (``posix.Placer``)."""
+class Placer(Frame[Folder]):
+    """The placer of Windows."""
 
     def __init__(self, target: Path, options: Options, report: Reporter, top: Entry | None = None) -> None:
-        self._options = options
-        self._ledger = Ledger(report, options)
-        self._lock = threading.Lock()
+        super().__init__(target, options, report)
         self._links: dict[tuple[int, int], Path] = {}
         self.root = Folder(None, Path("\\\\?\\" + str(target.absolute())), top)
         try:
@@ -72,74 +68,6 @@ class Placer:
         except OSError as error:
             hint = "name a folder that you may write to"
             raise TargetError(f"Cannot restore into {target}: {error.strerror}", hint) from error
-
-    def __enter__(self) -> Placer:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    @property
-    def counts(self) -> Counts:
-        """What was done so far."""
-        return self._ledger.counts
-
-    def enter(
-        self,
-        parent: Folder,
-        entry: Entry,
-        owners: Mapping[int, str] | None = None,
-        groups: Mapping[int, str] | None = None,
-    ) -> Folder | None:
-        """Make or open a folder; None if that failed and was told."""
-        if reason := refusal(entry.name):
-            self._refuse(parent, entry, reason)
-            return None
-        folder = Folder(parent, parent.step(entry.name), entry)
-        try:
-            if not self._provide(folder, entry):
-                return None
-        except OSError as error:
-            self._failed(parent, entry.name, error)
-            return None
-        self.hold(parent)
-        return folder
-
-    def hold(self, folder: Folder) -> None:
-        """Ask for one more ``leave`` before the folder is finished."""
-        with self._lock:
-            folder.pending += 1
-
-    def leave(self, folder: Folder) -> None:
-        """Nothing more will be placed into this folder."""
-        current: Folder | None = folder
-        while current is not None:
-            with self._lock:
-                current.pending -= 1
-                if current.pending:
-                    return
-            if current.entry is not None and not self._options.dry_run:
-                try:
-                    self._attributes(current.where, current, current.entry)
-                    self._ledger.done(Outcome.CREATED if current.fresh else Outcome.KEPT, current)
-                except OSError as error:
-                    self._failed(current, b"", error)
-            current = current.parent
-
-    def place(self, folder: Folder, entry: Entry, data: bytes | Data | None = None) -> Outcome:
-        """Restore one entry that is no folder."""
-        reason = refusal(entry.name)
-        if reason or entry.kind == DIRECTORY:
-            return self._refuse(folder, entry, reason or "stands for a folder")
-        try:
-            outcome = self._place(folder, entry, data)
-        except OSError as error:
-            return self._failed(folder, entry.name, error)
-        except DamageError as error:
-            return self._ledger.failed(error.code, str(error), folder.path(entry.name), error.hint)
-        if outcome is Outcome.FAILED:
-            return outcome
-        return self._ledger.done(outcome, folder, entry.name, entry.size if outcome is not Outcome.KEPT else 0)
 
     def needs(self, folder: Folder, entry: Entry) -> bool:
         """Whether ``place`` will want the bytes of this file."""
@@ -172,16 +100,16 @@ class Placer:
             return [f"cannot be read: {error.strerror}"]
         return differ
 
-    def finish(self) -> Counts:
-        """After every other folder was left.  Each file was flushed when it was written."""
-        self.leave(self.root)
-        self._ledger.summarise()
-        return self._ledger.counts
-
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _provide(self, folder: Folder, entry: Entry) -> bool:
+    def _below(self, parent: Folder, entry: Entry) -> Folder:
+        return Folder(parent, parent.step(entry.name), entry)
+
+    def _above(self, folder: Folder) -> Folder | None:
+        return folder.parent
+
+    def _enter(self, parent: Folder, folder: Folder) -> bool:
         path = folder.where
         there = os.path.lexists(path)
         if there and _is_folder(path):
@@ -195,6 +123,40 @@ class Placer:
             path.mkdir()
         folder.fresh = True
         return True
+
+    def _complete(self, folder: Folder) -> None:
+        if folder.entry is not None and not self._options.dry_run:
+            self._attributes(folder.where, folder, folder.entry)
+            self._ledger.done(Outcome.CREATED if folder.fresh else Outcome.KEPT, folder)
+
+    def _dismiss(self, folder: Folder) -> None:
+        """Nothing is held open."""
+
+    def _put(self, folder: Folder, entry: Entry, data: bytes | Data | None) -> Outcome:
+        outcome = self._place(folder, entry, data)
+        if outcome is Outcome.FAILED:
+            return outcome
+        return self._ledger.done(outcome, folder, entry.name, entry.size if outcome is not Outcome.KEPT else 0)
+
+    def _settle(self) -> None:
+        """Each file was flushed when it was written."""
+
+    def _takes_files(self) -> bool:
+        path = self.root.where / PROBE
+        try:
+            path.open("xb").close()
+            path.unlink()
+        except FileExistsError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def _has_folders(self) -> bool:
+        try:
+            return any(_is_folder(path) for path in self.root.where.iterdir())
+        except OSError:
+            return False
 
     def _place(self, folder: Folder, entry: Entry, data: bytes | Data | None) -> Outcome:
         path = folder.step(entry.name)
@@ -266,17 +228,6 @@ class Placer:
                 system.write_windows(where, *entry.more.windows)
             except OSError as error:
                 self._ledger.lost("security", error.strerror or str(error), folder, entry.name)
-
-    def _refuse(self, folder: Folder, entry: Entry, reason: str) -> Outcome:
-        path = folder.path(entry.name)
-        return self._ledger.failed("hostile-name", f"A name that {reason} is not restored", path)
-
-    def _failed(self, folder: Folder, name: bytes, error: OSError) -> Outcome:
-        if error.errno in _FULL:
-            message = f"The target {self.root.where} takes nothing more: {error.strerror}"
-            raise TargetError(message, "make room, then run the same restore again") from error
-        path = folder.path(name)
-        return self._ledger.failed("not-restored", f"Cannot be restored: {error.strerror}", path)
 
 
 def _is_folder(path: Path) -> bool:

@@ -1,0 +1,92 @@
+"""Say of every PostgreSQL database how far back and how close to now it can be recovered, and what is wrong.
+
+With a URL the server is asked, too: whether its archive_command fails, and whether a slot is about to lose log.  The status is 0
+if all is well, and 16 if something needs attention; the warnings say what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safehold.core.errors import SafeholdError, Unhealthy
+
+if TYPE_CHECKING:
+    from safehold.cli.call import Call
+    from safehold.cli.parsing import Parser
+    from safehold.core.events import Warn
+    from safehold.ops.databases.postgresql.reading import Cluster
+
+USAGE = "[URL|NAME] [options]"
+EXAMPLES = ("safehold db status", "safehold db status postgresql://postgres@/postgres?host=/run/postgresql --json")
+STATUSES = (13, 16)
+
+
+def arguments(parser: Parser) -> None:
+    """Declare what it takes."""
+    add = parser.add_argument
+    add("database", metavar="URL|NAME", nargs="?", default="", help="only this one: its URL, name, or system identifier")
+    add("--spool", metavar="DIR", default="", help="the folder of the spool on this machine ($SAFEHOLD_SPOOL)")
+
+
+def run(call: Call) -> int:
+    """Say it."""
+    from safehold.cli.databases.ranges import clusters, lines, value, warn
+
+    wanted = call.values.database
+    is_url = wanted.startswith(("postgresql://", "postgres://"))
+    system, server, troubles = _server(call, wanted) if is_url else ("", {}, [])
+    repository = call.repository()
+    found = clusters(repository, repository.visible_snapshots())
+    if wanted:
+        found = [each for each in found if _is_meant(each, wanted, system)]
+    if wanted and not found:
+        raise SafeholdError(f"The repository has nothing of {wanted}.", "Make a base: safehold backup postgresql://...")
+    warnings = [*troubles, *(each for cluster in found for each in warn(call, cluster))]
+    spool = _spool(call)
+    if not call.out.as_json:
+        for cluster in found:
+            for line in lines(cluster):
+                call.out.result(line)
+        for name, text in {**server, **(spool or {})}.items():
+            call.out.result(f"{name}: {text}")
+    databases = [value(cluster) for cluster in found]
+    told = [{"code": each.code, "message": each.message, "hint": each.hint} for each in warnings]
+    answer = {"databases": databases, "server": server or None, "spool": spool, "warnings": told, "healthy": not warnings}
+    call.out.result("All is well." if not warnings else "", answer)
+    if warnings:
+        count = "1 thing needs" if len(warnings) == 1 else f"{len(warnings)} things need"
+        raise Unhealthy(f"{count} attention.", "The warnings say what to do.")
+    return 0
+
+
+def _is_meant(cluster: Cluster, wanted: str, system: str) -> bool:
+    return cluster.system == system if system else wanted in {cluster.name, cluster.system}
+
+
+def _spool(call: Call) -> dict[str, object] | None:
+    from safehold.cli.databases.ranges import waiting_value
+    from safehold.cli.spools import spool_here
+    from safehold.ops.databases.postgresql.status import waiting
+
+    spool = spool_here(call)
+    return waiting_value(waiting(spool)) if spool is not None else None
+
+
+def _server(call: Call, url: str) -> tuple[str, dict[str, object], list[Warn]]:
+    """The system identifier of a server, what it says of its archiving, and what is wrong with that."""
+    from safehold.ops.databases.postgresql.status import server_warnings
+    from safehold.sources.postgresql import connecting, monitoring
+
+    with connecting.connect(url) as session:
+        system = connecting.inquire(session).system
+        archiving, slots = monitoring.archiving(session), monitoring.slots(session)
+    warnings = server_warnings(archiving, slots)
+    for each in warnings:
+        call.out.report(each)
+    said: dict[str, object] = {
+        "archive_mode": archiving.mode,
+        "last_archived": archiving.last or None,
+        "last_failed": archiving.failed or None,
+        "failing": archiving.failing,
+        "slots": [{"name": s.name, "active": s.active, "lag": s.lag, "status": s.status, "safe": s.safe} for s in slots],
+    }
+    return system, said, warnings

@@ -1,0 +1,65 @@
+"""What the commands for image copies share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from safehold.cli.call import Call
+    from safehold.ops.image_copies.images import Registry, State
+
+
+def registry(call: Call) -> Registry:
+    """The list of names."""
+    from safehold.ops.image_copies.images import Registry
+
+    return Registry(call.state)
+
+
+def value(state: State, folder: Path) -> dict[str, object]:
+    """An image copy for JSON."""
+    from safehold.cli.render import words
+
+    return {
+        "name": state.name,
+        "folder": str(folder),
+        "state": state.phase,
+        "engine": state.engine,
+        "source": state.source,
+        "system": state.system,
+        "version": state.version,
+        "timeline": state.timeline,
+        "position": state.position,
+        "shows": words.iso(state.rolled_ns) if state.rolled_ns else None,
+        "rolls": state.rolls,
+    }
+
+
+def tell(call: Call, what: str, state: State, folder: Path, seconds: float) -> None:
+    """Say what an image copy shows by now."""
+    from safehold.cli.render import words
+
+    done = "made in" if what == "create" else "rolled forward in"
+    text = f"{state.name} {done} {words.duration(seconds)}: it shows {state.source} as of {words.moment(state.rolled_ns)}."
+    call.out.result(text, {"event": f"image-copy-{what}", **value(state, folder), "seconds": round(seconds, 3)})
+
+
+def keep_open(call: Call, url: str, command: str) -> int:
+    """Run a command with a database at hand, or wait until this is interrupted; the exit status."""
+    from urllib.parse import parse_qs, urlsplit
+
+    if not command:
+        call.out.result(f"Open at {url} - Ctrl-C closes it.", {"event": "image-copy-open", "url": url})
+        import time
+
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            return 0
+    query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+    own = {"SAFEHOLD_IMAGE_URL": url, "PGHOST": query.get("host", ""), "PGUSER": query.get("user", ""), "PGPORT": "5432"}
+    return subprocess.run(["/bin/sh", "-c", command], check=False, env={**os.environ, **own}).returncode

@@ -1,0 +1,59 @@
+"""The spool that a command means, and the uploader of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from safehold.cli.archive_push import parse_size, spool_folder
+from safehold.core.errors import SafeholdError
+from safehold.sources.postgresql.spool import LIMIT, LOCK, SEGMENTS, Spool
+
+if TYPE_CHECKING:
+    from safehold.cli.call import Call
+    from safehold.ops.databases.postgresql.uploading import Uploader
+
+
+def spool_of(call: Call) -> Spool:
+    """The spool: by the option, the environment, the configuration, or this user's."""
+    settings = {"spool": call.settings.spool, "spool-limit": call.settings.spool_limit}
+    limit = getattr(call.values, "spool_limit", "") or settings["spool-limit"]
+    return Spool(spool_folder(call.values.spool, call.environ, settings), parse_size(limit) if limit else LIMIT)
+
+
+def spool_here(call: Call) -> Spool | None:
+    """The spool of this machine, where there is one."""
+    settings = {"spool": call.settings.spool}
+    folder = spool_folder(getattr(call.values, "spool", ""), call.environ, settings)
+    return Spool(folder) if os.path.isdir(os.path.join(folder, SEGMENTS)) else None
+
+
+@contextmanager
+def only_uploader(spool: Spool) -> Iterator[None]:
+    """Hold the lock of the spool's uploader.  Raises ``SafeholdError`` if another has it."""
+    from safehold.storage.filesystem import hold
+
+    os.makedirs(spool.segments, mode=0o700, exist_ok=True)
+    descriptor = os.open(spool.path(LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if not hold(descriptor):
+            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() if hasattr(os, "pread") else "?"
+            raise SafeholdError(
+                f"An uploader of the spool {spool.folder} is at work already (process {pid}).", "It takes everything along."
+            )
+        os.truncate(spool.path(LOCK), 0)
+        with suppress(OSError):  # its disk may be full: that is when it has to be emptied
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def uploader(call: Call, spool: Spool, **options: float | str) -> Uploader:
+    """The uploader of a spool, into the repository of this call."""
+    from safehold.ops.databases.postgresql.uploading import Uploader, UploadOptions
+
+    chosen = UploadOptions(**options)  # type: ignore[arg-type]
+    return Uploader(spool, call.repository, chosen, call.clock, call.out.report)

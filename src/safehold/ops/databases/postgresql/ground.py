@@ -1,0 +1,190 @@
+"""Files of a base in their places: reached folder by folder without following a link, written only where they differ."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+assert sys.platform != "win32"
+
+import msgspec
+
+from safehold.core.entries import Entry
+from safehold.core.errors import DamageError
+from safehold.repo import contents
+from safehold.repo.paged import BLOCK, PageMap
+from safehold.repo.reader import ChunkReader
+from safehold.repo.seals import DATA
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+FOLDER_MODE = 0o700
+"""What the server takes: the group may read at most, and others nothing."""
+MODE = 0o750
+
+
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """A stretch of a file, with the name that its bytes have; empty where that is not known."""
+
+    offset: int
+    length: int
+    name: bytes
+
+
+class Ground:
+    """The data directory, and the folders of tablespaces.  May be used from several threads."""
+
+    def __init__(self, folder: Path, spaces: dict[bytes, Path], owner: tuple[int, int] | None) -> None:
+        """``spaces``: by number.  ``owner``: whom everything is given to."""
+        self._roots = {b"": os.open(folder, _FOLDER)}
+        self._owner = owner
+        for oid, place in spaces.items():
+            self._roots[b"pg_tblspc/" + oid] = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Close what is open."""
+        for fd in self._roots.values():
+            os.close(fd)
+
+    @contextmanager
+    def folder(self, path: bytes) -> Iterator[int]:
+        """A folder's descriptor.  Raises OSError."""
+        at = b"/".join(path.split(b"/")[:2])
+        root, names = (at, path.split(b"/")[2:]) if at in self._roots else (b"", path.split(b"/") if path else [])
+        fd = os.dup(self._roots[root])
+        try:
+            for name in names:
+                below = os.open(name, _FOLDER, dir_fd=fd)
+                os.close(fd)
+                fd = below
+            yield fd
+        finally:
+            os.close(fd)
+
+    def is_root(self, path: bytes) -> bool:
+        """Whether it is a folder that was there before: the data directory, or a tablespace's."""
+        return path in self._roots
+
+    def make_folder(self, path: bytes, mode: int) -> None:
+        """A folder; what is in its place and is none is removed."""
+        if not self.is_root(path):
+            above, _, name = path.rpartition(b"/")
+            with self.folder(above) as fd:
+                with suppress(FileNotFoundError):
+                    if not stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                        os.unlink(name, dir_fd=fd)
+                with suppress(FileExistsError):
+                    os.mkdir(name, FOLDER_MODE, dir_fd=fd)
+        with self.folder(path) as fd:
+            os.fchmod(fd, mode & MODE | FOLDER_MODE)
+            self._own(fd)
+
+    def link(self, path: bytes, target: bytes) -> None:
+        """A symbolic link."""
+        above, _, name = path.rpartition(b"/")
+        with self.folder(above) as fd:
+            with suppress(OSError):
+                if os.readlink(name, dir_fd=fd) == target:
+                    return
+            _remove(name, fd)
+            os.symlink(target, name, dir_fd=fd)
+            if self._owner is not None:
+                os.chown(name, *self._owner, dir_fd=fd, follow_symlinks=False)
+
+    def clear(self, path: bytes, keep: set[bytes]) -> int:
+        """Remove from a folder what is not among ``keep``; how many things."""
+        with self.folder(path) as fd:
+            extra = [name for name in map(os.fsencode, os.listdir(fd)) if name not in keep and name != b"lost+found"]
+            for name in extra:
+                _remove(name, fd)
+        return len(extra)
+
+    @contextmanager
+    def file(self, path: bytes, mode: int) -> Iterator[tuple[int, bool]]:
+        """A file open for reading and writing, and whether it is new; written through to the disk at the end."""
+        above, _, name = path.rpartition(b"/")
+        with self.folder(above) as folder:
+            fd, is_new = _open(name, folder)
+        try:
+            os.fchmod(fd, mode & MODE & 0o666 | 0o600)
+            self._own(fd)
+            yield fd, is_new
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def sync(self, path: bytes) -> None:
+        """Have a folder's names written through to the disk."""
+        with self.folder(path) as fd:
+            os.fsync(fd)
+
+    def _own(self, fd: int) -> None:
+        if self._owner is not None:
+            os.fchown(fd, *self._owner)
+
+
+def pieces(reader: ChunkReader, entry: Entry) -> tuple[list[Piece], PageMap | None]:
+    """The stretches of a file that cover all of it, and its page map if it has one.  Raises ``DamageError``."""
+    if entry.more is not None and entry.more.paged:
+        pages = PageMap(reader, entry)
+        found = [Piece(at, min(BLOCK, entry.size - at), block.digest if block.extents else b"") for at, block in pages.blocks()]
+        return found, pages
+    listed = [Piece(piece.offset, piece.length, piece.name) for piece in contents.pieces(reader, entry)]
+    if sum(piece.length for piece in listed) != entry.size:
+        raise DamageError(f"The stored content of {entry.name!r} does not have the {entry.size} bytes it should.")
+    return listed, None
+
+
+def put(fd: int, reader: ChunkReader, wanted: list[Piece], pages: PageMap | None, *, is_new: bool) -> int:
+    """Write pieces of a file where it differs; the bytes that were written.  Raises ``DamageError``, OSError."""
+    written = 0
+    for piece in wanted:
+        old = b"" if is_new else _read(fd, piece)
+        if piece.name and len(old) == piece.length and reader.name(DATA, old) == piece.name:
+            continue
+        data = pages.read(piece.offset, piece.length) if pages is not None else reader.read(DATA, piece.name)
+        if data != old:
+            _write(fd, data, piece.offset)
+            written += len(data)
+    return written
+
+
+def _read(fd: int, piece: Piece) -> bytes:
+    data = os.pread(fd, piece.length, piece.offset)
+    while len(data) < piece.length and (more := os.pread(fd, piece.length - len(data), piece.offset + len(data))):
+        data += more
+    return data
+
+
+def _write(fd: int, data: bytes, offset: int) -> None:
+    done = os.pwrite(fd, data, offset)
+    while done < len(data):
+        done += os.pwrite(fd, data[done:], offset + done)
+
+
+def _open(name: bytes, folder: int) -> tuple[int, bool]:
+    try:
+        fd = os.open(name, _FILE, dir_fd=folder)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd, False
+        os.close(fd)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        pass  # a link, a folder or something else: it is replaced
+    _remove(name, folder)
+    return os.open(name, _FILE | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder), True
+
+
+def _remove(name: bytes, folder: int) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+    except IsADirectoryError:
+        shutil.rmtree(name, dir_fd=folder)

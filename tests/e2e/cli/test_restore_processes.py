@@ -1,0 +1,173 @@
+"""A restore of many files places them in child processes: the same is restored and told, and nobody is left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_program import Program
+
+from safehold.ops.lending import FORK_FROM
+from safehold.ops.placing import UNIT_ENTRIES
+
+CORES = len(os.sched_getaffinity(0))
+COUNTING = """
+import resource, sys
+from safehold.cli.main import run
+status = run(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > 0, file=sys.stderr)
+sys.exit(status)
+"""
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """More files than one process restores: in many folders, in one large folder, of several names, with attributes."""
+    top = tmp_path / "many"
+    randomness = random.Random(7)
+    for number in range(FORK_FROM):
+        folder = top / f"{number % 90:02}" / ("deep" if number % 3 else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"file {number}").write_bytes(randomness.randbytes(randomness.choice([0, 10, 3000, 30_000])))
+    (top / "large").mkdir()
+    for number in range(2 * UNIT_ENTRIES + 7):
+        (top / "large" / str(number)).write_text(f"{number}\n")
+        os.link(top / "large" / str(number), top / f"{number % 90:02}" / f"another name {number}")
+    (top / "link").symlink_to("nowhere")
+    (top / "00" / "file 0").chmod(0o4751)
+    os.setxattr(top / "01" / "deep" / "file 1", "user.note", b"kept")
+    (top / "big").write_bytes(randomness.randbytes(9 << 20))
+    with open(top / "sparse", "wb") as sparse:
+        sparse.truncate(1 << 24)
+        sparse.write(b"begins")
+    return top
+
+
+@pytest.fixture
+def stored(safehold: Program, many: Path) -> str:
+    """The snapshot's part to restore."""
+    safehold.do("backup", many)
+    return f"latest:{many}"
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    done = subprocess.run(
+        ["rsync", "-naHAXi", "--checksum", "--delete", f"{one}/", f"{other}/"], capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def descendants(process: subprocess.Popen[bytes]) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def until(condition: Iterator[bool] | object, message: str) -> None:
+    for _ in range(3000):
+        if condition():  # type: ignore[operator]
+            return
+        time.sleep(0.01)
+    raise AssertionError(message)
+
+
+def begun(safehold: Program, stored: str, target: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
+    """A restore that is just placing files, and its children."""
+    running = safehold.start("restore", stored, "--target", target)
+    until(lambda: running.poll() is not None or any(target.glob("*/file *")), "nothing was restored")
+    return running, descendants(running)
+
+
+def finish(running: subprocess.Popen[bytes]) -> tuple[int, str]:
+    _, said = running.communicate(timeout=60)
+    return running.returncode, said.decode()
+
+
+def test_all_is_restored_by_children(safehold: Program, many: Path, stored: str, tmp_path: Path) -> None:
+    arguments = ["restore", stored, "--target", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", COUNTING, *arguments], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == str(CORES > 1)
+    assert differences(many, tmp_path / "out") == []
+    assert (tmp_path / "out" / "sparse").stat().st_blocks * 512 < 1 << 20
+    made = sum(1 for _ in many.rglob("*"))
+    assert f"{made:,} made" in done.stdout
+
+
+def test_what_is_there_is_compared_and_told_by_children(safehold: Program, many: Path, stored: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    safehold.spawn("restore", stored, "--target", out)
+    (out / "00" / "file 0").write_bytes(b"other")
+    (out / "large" / "8").unlink()
+    (out / "02" / "deep" / "file 2").unlink()
+    (out / "02" / "deep" / "file 2").mkdir()
+    (out / "02" / "deep" / "left").touch()
+    done = safehold.spawn("restore", stored, "--target", out, "--delete", "--verbose", "--json")
+    assert done.status == 0, done.err
+    told = {(event["action"], event["path"]) for event in done.events if event["event"] == "placed" and event["action"] != "keep"}
+    assert told == {
+        ("change", "00/file 0"),
+        ("create", "large/8"),
+        ("delete", "02/deep/file 2"),
+        ("replace", "02/deep/file 2"),
+        ("delete", "02/deep/left"),
+        ("change", "02/deep"),
+        ("change", "large"),
+    }
+    assert done.lines[-1]["created"] == 1 and done.lines[-1]["deleted"] == 2
+    assert differences(many, out) == []
+
+
+def test_damage_is_told_from_children(safehold: Program, many: Path, stored: str, tmp_path: Path) -> None:
+    pack = max((safehold.repository / "packs").glob("*/*"), key=lambda path: path.stat().st_size)
+    with pack.open("r+b") as file:
+        file.seek(pack.stat().st_size // 2)
+        file.write(bytes(64))
+    done = safehold.spawn("restore", stored, "--target", tmp_path / "out", "--json")
+    told = {event["path"] for event in done.events if event["event"] == "warn"}
+    missing = {
+        str(path.relative_to(many)) for path in many.rglob("*") if not os.path.lexists(tmp_path / "out" / path.relative_to(many))
+    }
+    assert done.status != 0 and told == missing and told
+    assert done.lines[-1]["damaged"] == len(told)
+
+
+def test_an_interrupt_ends_the_children_and_the_next_run_goes_on(
+    safehold: Program, many: Path, stored: str, tmp_path: Path
+) -> None:
+    running, children = begun(safehold, stored, tmp_path / "out")
+    running.send_signal(signal.SIGINT)
+    status, said = finish(running)
+    assert status == 130 and said.startswith("safehold: Interrupted."), said
+    assert all(gone(pid) for pid in children)
+    safehold.do("restore", stored, "--target", tmp_path / "out", "--overwrite", "if-changed")
+    assert differences(many, tmp_path / "out") == []
+
+
+def test_children_end_with_a_parent_that_is_killed(safehold: Program, many: Path, stored: str, tmp_path: Path) -> None:
+    running, children = begun(safehold, stored, tmp_path / "out")
+    running.kill()
+    assert finish(running)[0] == -signal.SIGKILL
+    until(lambda: all(gone(pid) for pid in children), "a child lives on")
+    safehold.do("restore", stored, "--target", tmp_path / "out", "--overwrite", "if-changed")
+    assert differences(many, tmp_path / "out") == []
+
+
+def test_a_child_that_is_killed_is_told(safehold: Program, many: Path, stored: str, tmp_path: Path) -> None:
+    running, children = begun(safehold, stored, tmp_path / "out")
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+    status, said = finish(running)
+    assert (status, "was killed" in said) == (1, True) if CORES > 1 else (0, False)
+    assert all(gone(pid) for pid in children)
