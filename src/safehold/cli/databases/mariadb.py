@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from safehold.core.errors import DamageError, DatabaseFailed, DatabaseUnreachable, SessionExpired, StoreError, UsageError
@@ -141,6 +142,7 @@ def _show_polled(call: Call, polled: Polled) -> None:
     value = {"event": "watch", "pieces": polled.pieces, "bytes": polled.bytes, "position": polled.end, "gaps": polled.gaps}
     text = f"Stored {words.size(polled.bytes)}, up to {polled.end}." if polled.pieces else "Nothing new."
     call.out.result(text, value)
+    sys.stdout.flush()
 
 
 def goal_of(call: Call) -> Goal:

@@ -23,6 +23,7 @@ import select
 import signal
 import sqlite3
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.05
 SYNC_SECONDS = 0.5
 RETRY_SECONDS = 0.25
 """Between attempts to stop writing."""
@@ -94,8 +95,12 @@ class Follower:
         self._commits: dict[tuple[bytes, int], int] = {}
         """(salts, frame after a commit) -> position, of late."""
         self._next_sync = self._next_force = 0.0
-        self._ended: Index | None = None
-        """The WAL as it was when its end was in the database file, and a pin was taken then."""
+        # What waits for the disk is done beside, so that looking does not wait for it.
+        self._others = ThreadPoolExecutor(2)
+        self._syncing: Future[None] = self._others.submit(lambda: None)
+        self._writing_back: Future[None] = self._others.submit(lambda: None)
+        self._last = self._pinned = Index(b"", 0, 0, 0, -1, (0, 0), 0)
+        """The WAL at the last look, and when a pin was taken last in a quiet moment."""
         self._big, self._page = False, 0
         self.resumed, index = self._begin()
         self._commits[index.salts, index.frames] = self.journal.at.position
@@ -215,20 +220,23 @@ class Follower:
     def tend(self) -> None:
         """Make durable what is due, and keep the WAL from growing."""
         now = self._clock.monotonic()
-        if now >= self._next_sync:
-            self.journal.sync()
+        if self._syncing.done() and now >= self._next_sync:
+            self._syncing.result()
+            self._syncing = self._others.submit(self.journal.sync)
             self._next_sync = now + SYNC_SECONDS
             self._check_files()
         index = self._read_index()
+        is_quiet, self._last = index.changes == self._last.changes, index
+        if is_quiet and index != self._pinned:
+            self._renew()  # nobody has to wait for this reader: a checkpoint of the application's, say, that resets the WAL
+            self._pinned = index
         left = index.frames - index.backfilled
-        if index.frames < CHECKPOINT_FRAMES:
+        if index.frames < CHECKPOINT_FRAMES or not self._writing_back.done():
             return
-        if left >= CHECKPOINT_FRAMES or (left and index.frames == self.at.place.frame):
-            index = self._checkpoint()
-        if index.backfilled == index.frames:
-            if index != self._ended:
-                self._renew()
-            self._ended = index
+        self._writing_back.result()
+        if left >= CHECKPOINT_FRAMES or (left and is_quiet):
+            self._renew()
+            self._writing_back = self._others.submit(self._write_back)
         elif self._orders.max_wal and index.frames * (wal.FRAME + index.page) > self._orders.max_wal and now >= self._next_force:
             self._next_force = now + RETRY_SECONDS
             self._stop_writing()
@@ -241,10 +249,13 @@ class Follower:
         old.execute("COMMIT")
         self._pins.reverse()
 
+    def _write_back(self) -> None:
+        self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def _checkpoint(self) -> Index:
         """Write back what is in the journal."""
         self._renew()
-        self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self._write_back()
         return self._read_index()
 
     def _stop_writing(self) -> None:
@@ -292,6 +303,7 @@ class Follower:
         """Stop.  The WAL stays as it is, so that the next follower can go on from here."""
         with suppress(Doubt):
             self.look()
+        self._others.shutdown()
         self.journal.rotate()
         for db in (self._lock, self._writer, *reversed(self._pins)):
             db.close()  # the pin last: a connection that may write would write the WAL back if it were the last one
@@ -347,7 +359,8 @@ def _serve(follower: Follower) -> None:
         follower.look()
         follower.tend()
     follower.close()
-    _say(event="stopped", position=follower.at.position)
+    at = follower.at
+    _say(event="stopped", timeline=at.timeline, position=at.position, looked_ns=follower.looked_ns)
 
 
 def _obey(follower: Follower, line: str) -> None:

@@ -30,7 +30,7 @@ def connect(path: str, *, writable: bool = False) -> sqlite3.Connection:
     Raises ``sqlite3.Error``.
     """
     uri = f"{Path(path).absolute().as_uri()}?mode={'rw' if writable else 'ro'}"
-    db = sqlite3.connect(uri, uri=True, timeout=TIMEOUT_SECONDS, isolation_level=None)
+    db = sqlite3.connect(uri, uri=True, timeout=TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA mmap_size = 0")
     return db
 
