@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -50,7 +51,7 @@ def _fill(server: Server, rows: int) -> None:
 
 
 def _measure(server: Server, work: Path, runs: int, updates: int, rows: int) -> None:
-    figures: dict[tuple[str, str], list[tuple[float, int]]] = {}
+    figures: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
     for number in range(runs):
         ours = _Safehold(work / f"r{number}")
         for phase in ("full", f"after {updates} updates", "nothing changed"):
@@ -59,21 +60,26 @@ def _measure(server: Server, work: Path, runs: int, updates: int, rows: int) -> 
             server.sql("set global innodb_log_checkpoint_now = on")
             peer = partial(_peer, work=work, number=number, incremental=phase != "full")
             for name, run in (("safehold", ours.backup), ("mariadb-backup", peer)):
-                began = time.monotonic()
+                began, cpu = time.monotonic(), _cpu()
                 size = run(server)
-                figures.setdefault((phase, name), []).append((time.monotonic() - began, size))
-                print(f"  {phase:24} {name:16} {figures[phase, name][-1][0]:7.2f} s {size / 1e6:9.1f} MB", file=sys.stderr)
+                figures.setdefault((phase, name), []).append((time.monotonic() - began, _cpu() - cpu, size))
+                print(f"  {phase:24} {name:16} %7.2f s %7.2f s cpu %9d B" % figures[phase, name][-1], file=sys.stderr)
         shutil.rmtree(ours.folder)
-    print("| case | Safehold | mariadb-backup, zstd -3 -T2 | time | size |\n| --- | --- | --- | --- | --- |")
+    print("| case | Safehold | mariadb-backup, zstd -3 -T2 | time | CPU | size |\n| --- | --- | --- | --- | --- | --- |")
     for phase in dict.fromkeys(phase for phase, _ in figures):
-        (mine, size), (theirs, peer) = (
-            (statistics.median(t for t, _ in figures[phase, name]), statistics.median(s for _, s in figures[phase, name]))
+        mine, theirs = (
+            [statistics.median(column) for column in zip(*figures[phase, name], strict=True)]
             for name in ("safehold", "mariadb-backup")
         )
-        print(
-            f"| {phase} | {mine:.2f} s, {size / 1e6:.1f} MB | {theirs:.2f} s, {peer / 1e6:.1f} MB"
-            f" | {mine / theirs:.2f} | {size / peer:.3f} |"
-        )
+        cells = [f"{wall:.2f} s, {cpu:.2f} s CPU, {size / 1e6:.1f} MB" for wall, cpu, size in (mine, theirs)]
+        ratios = [f"{a / b:.2f}" for a, b in zip(mine, theirs, strict=True)]
+        print(f"| {' | '.join([phase, *cells, *ratios])} |")
+
+
+def _cpu() -> float:
+    """Seconds of all programs that have ended: what other load on the machine does not change much."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _update(server: Server, updates: int, rows: int) -> None:
