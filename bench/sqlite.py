@@ -1,9 +1,8 @@
 """SQLite: how long commits take while a database is followed, and what backups of a database in use cost.
 
-``python bench/sqlite.py [delays|backups]``: an application writes 1,000 transactions a second in a process of its own, by itself
-and beside each follower in turn; then a database of about 330 MB is backed up by each way there is, before and after 7,000
-updates.
-Litestream is measured if LITESTREAM names its program.
+``python bench/sqlite.py [delays|backups]``: an application writes 1,000 transactions a second in a process of its own, by
+itself and beside each follower in turn; then a database of about 330 MB is backed up by each way there is, before and after
+7,000 updates.  Litestream is measured if LITESTREAM names it.
 """
 
 from __future__ import annotations

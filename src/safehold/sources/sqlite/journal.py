@@ -99,7 +99,7 @@ class Journal:
     def _begin(self, step: Step) -> None:
         self._name = name_of(self.at.timeline, step.start)
         head = Head(self.at.page, self.at.timeline, step.start, self._system, step.after_ns)
-        self._file = os.open(self.folder / self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._file = os.open(self.folder / self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         _write_all(self._file, steps.pack_head(head))
         sync_folder(self.folder)
 

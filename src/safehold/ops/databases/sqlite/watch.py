@@ -183,6 +183,8 @@ class Watched:
         """The follower ended by itself: in doubt, or unable to go on."""
         reason = said.reason if said else "it ended"
         doubt = said is not None and said.event == "doubt"
+        if said is not None and said.looked_ns:
+            self._attempt(lambda: self._close_history(said), now)
         self._resume = not doubt
         full = said is not None and said.errno != 0
         self._start_at = now + (PATIENCE_SECONDS if full else RESTART_SECONDS)
@@ -191,6 +193,12 @@ class Watched:
         what = "A new base will be made" if doubt else "It will be tried again"
         self._warn("watch-broken", f"{self.path} could not be followed on: {reason}. {what}.")
         self._tell(Told(action="doubt", path=self.path, reason=reason))
+
+    def _close_history(self, said: Said) -> None:
+        """Store what a follower had taken in when it ended, and up to when that is all there was."""
+        self._until_ns = said.looked_ns
+        if not self._hand_over():
+            self._mark(said)
 
     def _attempt(self, act: Callable[[], None], now: float) -> None:
         """Do something; what may mend itself is said, and tried again later."""
