@@ -144,7 +144,7 @@ class Follower:
         if place.frame == 0:
             return False
         data = read_bytes(self._log_file, wal.FRAME, wal.HEADER + (place.frame - 1) * (wal.FRAME + index.page))
-        return data[8:16] == place.salts and data[16:24] == b"".join(n.toread_bytes(4, "big") for n in place.sums)
+        return data[8:16] == place.salts and data[16:24] == b"".join(n.to_bytes(4, "big") for n in place.sums)
 
     def look(self) -> None:
         """Take what is new into the journal.  Raises ``Doubt``, ``OSError``."""
