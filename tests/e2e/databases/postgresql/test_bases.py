@@ -108,7 +108,7 @@ def test_a_standby_can_be_backed_up(safehold: Program, cluster: Cluster) -> None
         target = cluster.target()
         snapshot = safehold.do("snapshots", "--json").value["snapshots"][-1 - number]  # type: ignore[index]
         safehold.do("restore", snapshot["id"], "--target", target)
-        (target / "standby.signal").unlink()
+        assert not (target / "standby.signal").exists()
         cluster.prove(target, expected)
     shutil.rmtree(data)
 

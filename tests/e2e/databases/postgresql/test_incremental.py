@@ -12,8 +12,8 @@ from cli_program import Program
 from postgres_proof import Cluster, databases, sums
 from postgres_servers import Server
 
-OWN = {"backup_label", "backup_manifest", "pg_wal", "pg_control"}
-"""What differs between two bases of a server at rest."""
+OWN = {"backup_label", "backup_manifest", "pg_wal", "pg_control", "recovery.signal", "postgresql.auto.conf"}
+"""What differs between two bases of a server at rest, or is a restore's own."""
 
 
 def _base_backup(server: Server, folder: Path, *options: object) -> Path:
