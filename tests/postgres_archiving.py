@@ -80,6 +80,10 @@ class Archiving:
         self.server.sql("CREATE TABLE t (n int, at timestamptz DEFAULT clock_timestamp())")
         return self
 
+    @property
+    def system(self) -> str:
+        return self.one("SELECT system_identifier FROM pg_control_system()")
+
     def base(self) -> str:
         """Make a base; its snapshot."""
         return str(self.program.do("backup", self.server.url, "--json").value["snapshot"])
@@ -131,8 +135,9 @@ class Archiving:
             server.stop()
             shutil.rmtree(target, ignore_errors=True)
 
-    def start(self, server: Server) -> None:
-        server.start("-c", f"unix_socket_directories={server.sockets}")
+    def start(self, server: Server, *options: str) -> None:
+        """Start it, and wait until its recovery is over."""
+        server.start("-c", f"unix_socket_directories={server.sockets}", *options)
         for _ in range(400):
             if not server.sql("SELECT pg_is_in_recovery()")[0][0]:
                 return

@@ -13,7 +13,7 @@ from postgres_servers import Server
 
 from safehold.cli import credentials
 from safehold.cli.settings import Named
-from safehold.repo.repository import open_repository
+from safehold.repo.repository import Repository, open_repository
 from safehold.repo.snapshots import Database
 from safehold.storage.local import LocalStore
 
@@ -68,9 +68,13 @@ class Cluster:
             copy.run("pg_amcheck", "-h", copy.sockets, "-U", "postgres", "--heapallindexed", "postgres")
 
 
+def opened(program: Program) -> Repository:
+    """A program's repository, with a cache of its own."""
+    credential = credentials.find(credentials.Given(key_file=str(program.key)), {}, Named(location=str(program.repository)))
+    return open_repository(LocalStore(program.repository), credential, program.folder / "cache of the test")
+
+
 def databases(program: Program) -> list[Database]:
     """What the snapshots of a program's repository say of their databases, the oldest first."""
-    credential = credentials.find(credentials.Given(key_file=str(program.key)), {}, Named(location=str(program.repository)))
-    repository = open_repository(LocalStore(program.repository), credential, program.folder / "cache of the test")
-    found = [stored.snapshot.source.database for stored in repository.visible_snapshots()]
+    found = [stored.snapshot.source.database for stored in opened(program).visible_snapshots()]
     return [database for database in found if database is not None]

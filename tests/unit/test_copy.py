@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 from prune_fixtures import EVERYTHING, Farm, content_of
 
-from safehold.core.errors import NotPermitted, SnapshotMissing, UsageError
-from safehold.ops import copy, forget
+from safehold.core.errors import DamageError, NotPermitted, SnapshotMissing, UsageError
+from safehold.ops import ahead, copy, forget
 from safehold.ops.copy import copy_snapshots
-from safehold.repo import prune, snapshots, trees
+from safehold.repo import check, prune, snapshots, trees
 from safehold.repo.paged import PageMap
 from safehold.repo.repository import Repository
+from safehold.repo.seals import DATA
 from safehold.testing.builders import Household
 from safehold.testing.stores import FaultyStore, MemoryStore
 
@@ -152,6 +154,43 @@ def test_paged_files(pair: Pair) -> None:
     assert other is not None and other.more is not None
     digests = [[block.digest for _, block in PageMap(target.reader, e).blocks()] for e in (entry, other)]
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_little_is_fetched_ahead(pair: Pair, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Chunks that lie in many segments, in another order than they are taken, and some more than once."""
+    monkeypatch.setattr(ahead, "MOST_SEGMENTS", most)
+    monkeypatch.setattr(copy, "LOOKUPS", 3)
+    monkeypatch.setattr(copy, "MOST_LOADED", 4)
+    ids = []
+    for step in range(6):
+        for n in range(5):
+            pair.farm.write(f"d{n}/f{step}", 3000 + 700 * n)
+        pair.farm.write("big", 1_500_000)
+        (pair.farm.source / f"twice{step}").write_bytes((pair.farm.source / "d1/f0").read_bytes())
+        ids.append(pair.farm.back_up())
+    result = pair.copy(ids[5])
+    assert result.read == 5 * 6 * (3000 + 1400) + 1_500_000
+    pair.check(ids[5], result.copied[ids[5]])
+    for old, new in pair.copy(*ids).copied.items():
+        pair.check(old, new)
+
+
+def test_damage_in_the_source_stops_a_copy_and_harms_no_other(pair: Pair) -> None:
+    pair.farm.write("a", 9000)
+    first = pair.farm.back_up()
+    before = set(pair.farm.store.objects)  # type: ignore[attr-defined]
+    pair.farm.write("b", 900_000)
+    second = pair.farm.back_up()
+    objects = pair.farm.store.objects  # type: ignore[attr-defined]
+    for key in [key for key in objects if key not in before and key.startswith("packs/") and objects[key][8] == DATA]:
+        del objects[key]
+    with pytest.raises(DamageError):
+        pair.copy(first, second)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("read", "seal"))]
+    assert pair.house.open().snapshot_names() == []
+    pair.check(first, pair.copy(first).copied[first])
+    assert check.check(pair.house.open(), check.CheckOptions(read_data=100)).clean
 
 
 def test_there_and_back_is_nothing(pair: Pair) -> None:

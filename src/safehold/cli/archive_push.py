@@ -127,7 +127,7 @@ def ensure_uploader(spool: Spool, options: Mapping[str, str], environ: Mapping[s
             return
     except FileNotFoundError:
         pass
-    spool.replace("uploader.started", b"")
+    spool.note("uploader.started", b"")
     words = [word for name in _FOR_UPLOAD if name in options for word in (name, options[name])]
     command = [sys.executable, "-m", "safehold", "pg", "archive-upload", "--watch", "--until-idle", str(IDLE_SECONDS)]
     actions = [

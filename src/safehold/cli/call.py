@@ -33,6 +33,7 @@ class Call:
         self.clock = SystemClock()
         self.out = output.choose(as_json=values.json, quiet=values.quiet, monotonic=self.clock.monotonic)
         self._opened: list[Store] = []
+        self._repository: Repository | None = None
 
     def __enter__(self) -> Call:
         return self
@@ -119,11 +120,18 @@ class Call:
             chosen = platformdirs.user_state_dir("safehold", False)
         return Path(chosen).expanduser().absolute()
 
-    def repository(self, wrap: Callable[[Store], Store] = lambda store: store) -> Repository:
-        """The repository, opened, its store perhaps wrapped.
+    def repository(self, wrap: Callable[[Store], Store] | None = None) -> Repository:
+        """The repository, opened once, its store perhaps wrapped.
 
         Raises ``RepositoryMissing``, ``RepositoryTooNew``, ``WrongKey``, ``StoreUnreachable``.
         """
+        if wrap is not None:
+            return self._open(wrap)
+        if self._repository is None:
+            self._repository = self._open(lambda store: store)
+        return self._repository
+
+    def _open(self, wrap: Callable[[Store], Store]) -> Repository:
         from safehold.repo import config
         from safehold.repo.repository import open_repository
 

@@ -32,6 +32,7 @@ DATABASES = "Databases"
 COMMANDS = (
     Command("init", BACK_UP, "Make a repository"),
     Command("backup", BACK_UP, "Back up files and folders"),
+    Command("db watch", BACK_UP, "Follow databases: everything that is committed, seconds later"),
     Command("snapshots", LOOK, "List the backups there are"),
     Command("ls", LOOK, "List what a snapshot holds"),
     Command("cat", LOOK, "Write a file of a snapshot to standard output"),
@@ -47,6 +48,7 @@ COMMANDS = (
     Command("tag add", TIDY, "Give a snapshot tags"),
     Command("tag remove", TIDY, "Take tags from a snapshot"),
     Command("check", CHECK, "Prove that everything is stored as it was"),
+    Command("drill", CHECK, "Prove a backup by restoring it, for a while, and checking what came back"),
     Command("repair", CHECK, "Put right what can be put right after damage"),
     Command("image-copy create", IMAGES, "Copy a database to another disk, ready to open"),
     Command("image-copy update", IMAGES, "Roll an image copy forward with the changes in the original"),

@@ -36,6 +36,8 @@ def back_up(call: Call, options: BackupOptions) -> Result:
     if len(kinds) > 1:
         raise UsageError("Sources of different kinds do not go into one snapshot.", "Back them up one after the other.")
     kind = kinds.pop()
+    if call.values.check and kind != "sqlite":
+        raise UsageError("--check is for SQLite databases.", "Leave it out.")
     if call.values.method and kind not in SCHEMES:
         raise UsageError("--method is for databases.", "Leave it out.")
     if kind in _STREAMS:

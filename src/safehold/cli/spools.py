@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from safehold.cli.archive_push import parse_size, spool_folder
@@ -44,7 +44,8 @@ def only_uploader(spool: Spool) -> Iterator[None]:
                 f"An uploader of the spool {spool.folder} is at work already (process {pid}).", "It takes everything along."
             )
         os.truncate(spool.path(LOCK), 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        with suppress(OSError):  # its disk may be full: that is when it has to be emptied
+            os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(descriptor)

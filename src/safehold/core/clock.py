@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+NS = 1_000_000_000
+"""Nanoseconds of a second."""
+
 
 class Clock(Protocol):
     """Wall and monotonic time."""

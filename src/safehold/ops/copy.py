@@ -8,8 +8,11 @@ where the target still has it: a chunk that its index lists, a tree below a snap
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -17,7 +20,8 @@ import msgspec
 from safehold.core.entries import DIRECTORY, Entry, Node
 from safehold.core.errors import SessionExpired, SnapshotMissing, UsageError
 from safehold.core.events import Progress
-from safehold.repo import contents, snapshots, trees
+from safehold.ops.ahead import THREADS, Ahead
+from safehold.repo import contents, files, snapshots, trees
 from safehold.repo.paged import BLOCK, GROUP, Block, PageMap, encode_group
 from safehold.repo.reader import ChunkReader
 from safehold.repo.repository import Repository
@@ -28,6 +32,10 @@ from safehold.repo.writer import ALONE, PAGES, SMALL, ChunkWriter
 
 BATCH_BYTES = 1 << 30
 """After so many bytes added, the snapshots that are complete are committed."""
+LOOKUPS = 500
+"""Chunks that are looked up at once; SQLite takes 999 values, and newer ones more."""
+MOST_LOADED = 100_000
+"""Of them so many are kept: far more than are looked up ahead."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS chunks (old BLOB PRIMARY KEY, new BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS trees (old BLOB PRIMARY KEY, new BLOB NOT NULL, snapshot TEXT NOT NULL) WITHOUT ROWID;
@@ -54,13 +62,28 @@ class Memory:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._db = _open(path)
         self._chunks: dict[bytes, bytes] = {}
+        self._loaded: dict[bytes, bytes] = {}
 
     def chunk(self, old: bytes) -> bytes | None:
         """The name in the target of a chunk of the source."""
-        if old in self._chunks:
-            return self._chunks[old]
+        new = self.loaded(old)
+        if new is not None:
+            return new
         row = self._db.execute("SELECT new FROM chunks WHERE old = ?", (old,)).fetchone()
         return row[0] if row else None
+
+    def load(self, olds: list[bytes]) -> None:
+        """Look up many chunks at once, for ``loaded``: each look-up lets go of Python's lock, and waits to get it back."""
+        for at in range(0, len(olds), LOOKUPS):
+            some = olds[at : at + LOOKUPS]
+            query = f"SELECT old, new FROM chunks WHERE old IN ({','.join('?' * len(some))})"
+            self._loaded.update(self._db.execute(query, some))
+        while len(self._loaded) > MOST_LOADED:
+            del self._loaded[next(iter(self._loaded))]
+
+    def loaded(self, old: bytes) -> bytes | None:
+        """The same as ``chunk``, if it was put, or loaded not long ago."""
+        return self._chunks.get(old) or self._loaded.get(old)
 
     def put_chunk(self, old: bytes, new: bytes) -> None:
         """Remember a chunk, from the next ``commit`` on for good."""
@@ -168,8 +191,12 @@ class _Copy:
         return todo
 
     def _content(self, writer: ChunkWriter, stored: Stored, visible: set[str]) -> _Done:
-        translation = Translation(self._source.reader, writer, self._memory, visible, self._target.config.chunks.large)
-        tree = translation.tree(stored.snapshot.tree)
+        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+        try:
+            translation = Translation(self._source.reader, writer, self._memory, visible, self._target.config.chunks.large, pool)
+            tree = translation.tree(stored.snapshot.tree)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
         self._read += translation.read
         self._target.report(Progress(phase="copy", files=stored.snapshot.totals.files, bytes=self._read))
         snapshot = msgspec.structs.replace(stored.snapshot, tree=tree, parent="", previous="", original=self._original(stored))
@@ -184,9 +211,20 @@ class _Copy:
 
 
 class Translation:
-    """Copies what is below a tree, and tells the new names."""
+    """Copies what is below a tree, and tells the new names.
 
-    def __init__(self, reader: ChunkReader, writer: ChunkWriter, memory: Memory, visible: Collection[str], large: int) -> None:
+    Trees are walked some way ahead of where they are written anew, so that the chunks of files are read meanwhile.
+    """
+
+    def __init__(
+        self,
+        reader: ChunkReader,
+        writer: ChunkWriter,
+        memory: Memory,
+        visible: Collection[str],
+        large: int,
+        pool: ThreadPoolExecutor,
+    ) -> None:
         """``visible``: snapshots of the target whose trees can be relied on; ``large``: bytes from which a file is large."""
         self.written: dict[bytes, bytes] = {}
         """Trees, old -> new."""
@@ -197,25 +235,54 @@ class Translation:
         self._memory = memory
         self._visible = visible
         self._large = large
+        self._pool = pool
+        self._nodes: deque[tuple[bytes, Node]] = deque()
+        """Trees that were walked and not yet written, those below others first."""
 
     def tree(self, root: bytes) -> bytes:
         """Copy a tree and all below it; its new name.  Works however deep it is."""
-        stack = [root]
-        while stack:
-            old = stack[-1]
-            if self._known(old) is not None:
-                stack.pop()
-                continue
-            node = trees.read_node(self._reader, old)
-            below = [e.content for e in node.entries if e.kind == DIRECTORY and self._known(e.content) is None]
-            if below:
-                stack += below
-                continue
-            self.written[old] = trees.write_node(self._writer, self._node(node))
-            stack.pop()
+        self._ahead = Ahead(self._pool, self._reader, DATA, self._wanted(root))
+        while self._ahead.advance() or self._nodes:
+            while self._nodes:
+                old, node = self._nodes.popleft()
+                self.written[old] = trees.write_node(self._writer, self._node(node))
         new = self._known(root)
         assert new is not None
         return new
+
+    def _wanted(self, root: bytes) -> Iterator[bytes]:
+        """The chunks of files that have to be read."""
+        for old, node in self._walk(root):
+            self._nodes.append((old, node))
+            chunks = (chunk for entry in node.entries if entry.kind != DIRECTORY for chunk in _chunks(self._reader, entry))
+            while some := list(islice(chunks, LOOKUPS)):
+                self._memory.load(some)
+                yield from (chunk for chunk in some if not self._is_copied(chunk))
+
+    def _walk(self, root: bytes) -> Iterator[tuple[bytes, Node]]:
+        """Every tree that has to be copied, those below others first."""
+        seen = {root}
+        stack = [] if self._known(root) else [self._level(root)]
+        while stack:
+            old, node, below = stack[-1]
+            if not below:
+                stack.pop()
+                yield old, node
+                continue
+            child = below.pop()
+            if child not in seen and self._known(child) is None:
+                seen.add(child)
+                stack.append(self._level(child))
+
+    def _level(self, old: bytes) -> tuple[bytes, Node, list[bytes]]:
+        """A tree, and the trees right below it in reverse."""
+        node = trees.read_node(self._reader, old)
+        return old, node, [entry.content for entry in reversed(node.entries) if entry.kind == DIRECTORY]
+
+    def _is_copied(self, old: bytes) -> bool:
+        """Whether the target has a chunk, as far as is remembered."""
+        new = self._memory.loaded(old)
+        return new is not None and self._writer.knows(new)
 
     def _known(self, old: bytes) -> bytes | None:
         return self.written.get(old) or self._memory.tree(old, self._visible)
@@ -269,14 +336,19 @@ class Translation:
         return ALONE if self._reader.length(chunk) > BLOCK // 2 else PAGES
 
     def _chunk(self, old: bytes, group: int) -> bytes:
-        new = self._memory.chunk(old)
+        new = self._memory.loaded(old) if self._ahead.expects(old) else self._memory.chunk(old)
         if new is not None and self._writer.knows(new):
             return new
-        data = self._reader.read(DATA, old)
+        data = self._ahead.take(old)
         self.read += len(data)
-        new = self._writer.add(DATA, data, group=group)
+        new = self._writer.add(DATA, data, group)
         self._memory.put_chunk(old, new)
         return new
+
+
+def _chunks(reader: ChunkReader, entry: Entry) -> Iterator[bytes]:
+    """The chunks of a file in the order in which they are copied."""
+    return (name for kind, name in files.references(reader, entry) if kind == DATA)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -145,25 +145,26 @@ def assemble(block: Block, start: int, stop: int, chunk: Callable[[bytes], bytes
     """Bytes ``start`` to ``stop`` of a block; ``chunk`` gives a chunk's bytes."""
     extents = block.extents
     if len(extents) == 1 and extents[0].offset <= start and extents[0].offset + extents[0].length >= stop:
-        extent = extents[0]
-        whole = chunk(extent.chunk)
-        at = extent.start + start - extent.offset
-        piece = whole if at == 0 and stop - start == len(whole) else whole[at : at + stop - start]
-        if len(piece) != stop - start:
-            raise DamageError("A piece of a paged file is shorter than its map says.")
-        return piece
+        return _piece(extents[0], start, stop, chunk)
     data = bytearray(stop - start)
     first = max(0, bisect_right(extents, start, key=lambda e: e.offset) - 1)
     for extent in extents[first:]:
         low, high = max(start, extent.offset), min(stop, extent.offset + extent.length)
         if low < high:
-            at = extent.start + low - extent.offset
-            data[low - start : high - start] = chunk(extent.chunk)[at : at + high - low]
+            data[low - start : high - start] = _piece(extent, low, high, chunk)
         if extent.offset >= stop:
             break
-    if len(data) != stop - start:
-        raise DamageError("A piece of a paged file is shorter than its map says.")
     return bytes(data)
+
+
+def _piece(extent: Extent, low: int, high: int, chunk: Callable[[bytes], bytes]) -> bytes:
+    """Bytes ``low`` to ``high`` of a block, all in one of its extents.  Raises ``DamageError`` where its chunk is too short."""
+    whole = chunk(extent.chunk)
+    at = extent.start + low - extent.offset
+    piece = whole if at == 0 and high - low == len(whole) else whole[at : at + high - low]
+    if len(piece) != high - low:
+        raise DamageError("A piece of a paged file is shorter than its map says.")
+    return piece
 
 
 Claim = tuple[int, bytes, int, int]

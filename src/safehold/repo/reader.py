@@ -27,17 +27,24 @@ class ChunkReader:
         self._store = store
         self._index = index
         self._lock = threading.Lock()
+        self._loading = [threading.Lock() for _ in range(64)]
+        """By the first byte of a segment's id: who wants one that another thread is fetching waits for it."""
         self._cache: OrderedDict[bytes, bytes] = OrderedDict()
         self._cached = 0
         self._cache_bytes = cache_bytes
         self._last: tuple[SegmentPlace | None, bytes] = (None, b"")
         """The segment that was read from last, which the next chunk mostly lies in, too; replaced as a whole."""
 
+    def place(self, name: bytes) -> ChunkPlace | None:
+        """Where a chunk lies; None if it is in no index."""
+        return self._index.find(name)
+
     def read(self, kind: int, name: bytes) -> bytes:
         """The bytes of a chunk.  Raises ``DamageError`` when it is missing or not what it was."""
-        place = self._index.find(name)
-        if place is None:
-            place = self._find_again(kind, name)
+        return self.read_at(kind, name, self._index.find(name) or self._find_again(kind, name))
+
+    def read_at(self, kind: int, name: bytes, place: ChunkPlace) -> bytes:
+        """The same for a chunk that was found at a place."""
         segment, raw = self._last
         if segment is place.segment and segment.kind == kind:
             data = raw[place.offset : place.offset + place.length]
@@ -61,15 +68,24 @@ class ChunkReader:
 
     def segment(self, place: SegmentPlace) -> bytes:
         """The raw bytes of a segment, from memory or from the store."""
-        with self._lock:
-            raw = self._cache.get(place.id)
-            if raw is not None:
-                self._cache.move_to_end(place.id)
-                return raw
+        raw = self._remembered(place.id)
+        if raw is None:
+            with self._loading[place.id[0] % len(self._loading)]:
+                raw = self._remembered(place.id) or self._load(place)
+        return raw
+
+    def _load(self, place: SegmentPlace) -> bytes:
         body = self._store.get_range(key_of(place.pack), place.offset, place.length)
         raw = segments.open_body(self._seals, self._seals.session_secret(place.session), place.kind, place.id, body)
         self._remember(place.id, raw)
         return raw
+
+    def _remembered(self, segment_id: bytes) -> bytes | None:
+        with self._lock:
+            raw = self._cache.get(segment_id)
+            if raw is not None:
+                self._cache.move_to_end(segment_id)
+            return raw
 
     def _read_at(self, kind: int, name: bytes, place: ChunkPlace) -> bytes:
         if place.segment.kind != kind:

@@ -212,6 +212,19 @@ def test_without_memory_a_damaged_map_costs_space_and_nothing_else(home: Home, t
     assert home.content(made, image) == image.read_bytes()
 
 
+def test_a_memory_that_makes_no_sense_costs_space_and_nothing_else(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of an earlier program, whose groups had more blocks."""
+    image = _image(tmp_path, 70 * _MIB)
+    home.back_up(image.parent)
+    _write(image, 99, b"changed")
+    monkeypatch.setattr("safehold.repo.paged.GROUP", 8)
+    made = home.back_up(image.parent)
+    monkeypatch.undo()
+    assert home.content(made, image) == image.read_bytes()
+
+
 def test_without_memory_what_a_forgotten_snapshot_has_is_looked_up(home: Home, tmp_path: Path) -> None:
     from safehold.ops import forget
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safehold.core.errors import DamageError
 from safehold.ops.backup.paged import splice
 from safehold.repo.paged import Block, Extent, assemble
 
@@ -49,3 +53,18 @@ def test_any_part_can_be_assembled(old: list[Extent], new: list[Extent], one: in
     start, stop = sorted((one, other))
     block = Block(b"", splice(old, new))
     assert assemble(block, start, stop, _chunk) == _naive(old, new)[start:stop]
+
+
+def test_a_chunk_that_is_too_short_is_never_made_up_for_by_another() -> None:
+    """Its bytes are not closed up with those of the next."""
+    extents = [Extent(0, b"a0", 0, 10), Extent(10, b"b0", 0, 20), Extent(30, b"c0", 0, 34)]
+    for short in (b"a0", b"b0", b"c0"):
+
+        def chunk(name: bytes, short: bytes = short) -> bytes:
+            return _chunk(name)[: 5 if name == short else None]
+
+        for start, stop in ((0, _SIZE), (4, 40), (8, 36), (12, 33)):
+            touched = [e for e in extents if e.offset < stop and e.offset + e.length > start]
+            lacks = any(e.chunk == short and min(stop, e.offset + e.length) - e.offset > 5 for e in touched)
+            with pytest.raises(DamageError) if lacks else nullcontext():
+                assert assemble(Block(b"", b"", extents), start, stop, chunk) == _naive(extents)[start:stop]

@@ -51,6 +51,7 @@ def arguments(parser: Parser) -> None:
         help="store every large file by page: of what changes in place, only changed pages are added",
     )
     add("--page-size", metavar="BYTES", type=int, default=0, help="of paged files: a power of two from 512 to 1048576 (16384)")
+    add("--check", choices=("quick", "full"), default="", help="of an SQLite database: have SQLite check what is stored")
     add("--level", metavar="N", type=int, default=None, help="zstd's level of compression, 1 (fast) to 19 (small)")
     add("--no-verify", action="store_true", help="don't decode again what was compressed before it is stored")
 

@@ -40,8 +40,8 @@ def arguments(parser: Parser) -> None:
     add(
         "--overwrite",
         choices=("always", "if-changed", "never"),
-        default="always",
-        help="always: compare contents; if-changed: trust equal size and time; never: keep every existing file",
+        default="",
+        help="always (the default of files): compare contents; if-changed: trust equal size and time; never: keep what is there",
     )
     add("--numeric-owner", action="store_true", help="set owners by number, not by name")
     add("--verify", action="store_true", help="compare everything with the snapshot afterwards")
@@ -75,6 +75,13 @@ def arguments(parser: Parser) -> None:
     )
     add("--plan", action="store_true", help="of a database: say from what it would be restored, and write nothing")
     add("--extract", metavar="DB[.TABLE]", action="append", default=[], help="of a database: only this, as SQL; may be repeated")
+    add("--scratch", metavar="FOLDER", default="", help="with --extract: where the database is brought back for a while")
+    add(
+        "--programs",
+        metavar="FOLDER",
+        default="",
+        help="of a database: where its server's programs are, if not in the usual place",
+    )
     add(
         "--tablespace",
         metavar="OLD=NEW",
@@ -98,7 +105,7 @@ def run(call: Call) -> int:
     if not values.target:
         raise UsageError("The target is empty.", "Name a folder.")
     options = Options(
-        overwrite=values.overwrite,
+        overwrite=values.overwrite or "always",
         delete=values.delete,
         numeric_owner=values.numeric_owner,
         dry_run=values.dry_run,

@@ -26,7 +26,7 @@ SCHEMES = {
     "redis": "dumps",
 }
 """The word before the colon of a source -> the engine."""
-ENGINES = frozenset({"dumps", "postgresql"})
+ENGINES = frozenset({"dumps", "mariadb", "postgresql", "sqlite"})
 """Those that this version can back up and restore."""
 POINTS = ("to_time", "to_lsn", "to_name", "to_xid", "to_position", "to_gtid")
 """Options of `safehold restore` that name a moment in a database's history."""
@@ -56,6 +56,7 @@ def record_options(options: BackupOptions) -> RecordOptions:
 
 def engine(name: str) -> ModuleType:
     """The module of an engine.  Raises ``UsageError`` for one that this version does not know."""
+    name = SCHEMES.get(name, name)
     if name not in ENGINES:
         raise UsageError(f"This version of Safehold can't yet back up {name} databases.", "Name files or folders.")
     return importlib.import_module(f"safehold.cli.databases.{name}")

@@ -37,6 +37,16 @@ def back_up(call: Call, options: BackupOptions) -> Result:
     return take(writable(call), wanted)
 
 
+def drill(call: Call, stored: Stored) -> dict[str, object]:
+    """Bring a base back for a while, and check it."""
+    if sys.platform == "win32":
+        raise UsageError("A PostgreSQL base is not restored on Windows.", "Drill it on the system that it is for.")
+    else:
+        from safehold.cli.databases import postgresql_restore
+
+        return postgresql_restore.drill(call, stored)
+
+
 def restore(call: Call, stored: Stored) -> int:
     """Put a base into a data directory."""
     if sys.platform == "win32":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from safehold.ops.databases.postgresql.reading import Cluster
     from safehold.ops.databases.postgresql.recovery import RecoveryOptions
     from safehold.ops.databases.postgresql.restore import Placed
+    from safehold.ops.databases.postgresql.scratch import Moment
     from safehold.repo.repository import Repository
     from safehold.repo.snapshots import Stored
 
@@ -31,6 +32,7 @@ def restore(call: Call, stored: Stored) -> int:
     from safehold.ops.databases.postgresql import recovery
     from safehold.ops.databases.postgresql.reading import load
     from safehold.ops.databases.postgresql.restore import RestoreOptions, examine, finish, place
+    from safehold.ops.databases.postgresql.scratch import Moment
 
     values = call.values
     wrong = next((name for name in _FOR_FILES if getattr(values, name)), None)
@@ -49,6 +51,8 @@ def restore(call: Call, stored: Stored) -> int:
     base = stored if plan.base.id == stored.id else repository.load_snapshots([plan.base.id])[0]
     if base.snapshot.incomplete:
         call.out.note(f"Base {base.id[:8]} is incomplete: pages of the database were damaged when it was made.")
+    if values.extract:
+        return _extract(call, repository, Moment(base, plan, cluster))
     options = RestoreOptions(
         target=Path(values.target).expanduser().absolute(), tablespaces=values.tablespace, verify=values.verify
     )
@@ -63,6 +67,54 @@ def restore(call: Call, stored: Stored) -> int:
     recovery.tell(repository, plan)
     _show(call, placed, plan, call.clock.monotonic() - started)
     return 0
+
+
+def _extract(call: Call, repository: Repository, moment: Moment) -> int:
+    """Bring only some databases or tables back, as SQL."""
+    from safehold.cli.render import words
+    from safehold.ops.databases.postgresql import scratch
+
+    values = call.values
+    started = call.clock.monotonic()
+    to_server = "://" in values.target
+    near = Path(values.scratch).expanduser() if values.scratch else None if to_server else Path(values.target).expanduser().parent
+    with scratch.folder(near) as folder, scratch.opened(repository, moment, folder, values.programs) as opened:
+        size = scratch.extract(opened, values.extract, values.target)
+    from safehold.sources.postgresql.connecting import public_name
+
+    shown = public_name(values.target) if to_server else values.target
+    value = {
+        "event": "extract",
+        "snapshot": moment.base.id,
+        "extracted": values.extract,
+        "target": shown,
+        "recovers_to": moment.plan.target.text,
+        "bytes": size,
+        "seconds": round(call.clock.monotonic() - started, 3),
+    }
+    what = ", ".join(values.extract)
+    text = f"Extracted {what} from {moment.base.id[:8]} ({moment.plan.target.text}) into {shown}"
+    call.out.result(f"{text}{f', {words.size(size)} of SQL' if size else ''}.", value)
+    return 0
+
+
+def drill(call: Call, stored: Stored) -> dict[str, object]:
+    """Bring a base back to the latest moment, open it, and check it; what was looked at.  Raises ``DamageError``."""
+    from safehold.ops.databases.postgresql import plan, scratch
+    from safehold.ops.databases.postgresql.reading import base_of, load
+
+    values = call.values
+    repository = call.repository()
+    database = stored.snapshot.source.database
+    assert database is not None
+    cluster = load(repository, database.system)
+    made = plan.make(cluster.bases, cluster.archive, plan.Target(kind="latest", text="the latest state"), base_of(stored))
+    near = Path(values.scratch).expanduser() if values.scratch else None
+    with scratch.folder(near) as folder:
+        with scratch.opened(repository, scratch.Moment(stored, made, cluster), folder, values.programs) as opened:
+            found = scratch.prove(opened)
+        scratch.prove_pages(opened)
+    return {**found, "recovers_to": made.target.text, "segments": len(made.pieces)}
 
 
 def _plan(call: Call, stored: Stored, cluster: Cluster, target: object) -> Plan:

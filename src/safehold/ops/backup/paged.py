@@ -64,6 +64,17 @@ class Before(msgspec.Struct, frozen=True):
     """The page hashes of a block, by its number in the group; empty where they are not known."""
 
 
+class Known(msgspec.Struct, frozen=True):
+    """What is known of a file that was stored before."""
+
+    key: bytes
+    """Of its rows in the local memory."""
+    before: Callable[[int], Before]
+    """Each of its groups, by number."""
+    sure: bool
+    """All of that is known to be stored."""
+
+
 class Stored(msgspec.Struct, frozen=True, gc=False):
     """A paged file that was stored: its map's id, and its size."""
 
@@ -98,8 +109,6 @@ class PagedWriter:
         self._memory = memory
         self._trusted = trusted
         self._reader = reader
-        self.sure = False
-        """What is known of the file at hand is known to be stored."""
 
     def store(self, fd: int, path: bytes, size: int, page: int, holes: list[int], old: Entry | None) -> Stored:
         """The content of an open file, remembered by ``path``.  Blocks in ``holes`` are not read, nor bytes beyond ``size``.
@@ -110,30 +119,26 @@ class PagedWriter:
 
     def store_blocks(self, blocks: Iterator[bytes | None], path: bytes, size: int, page: int, old: Entry | None) -> Stored:
         """The same from blocks of 1 MiB, the last of which may be shorter; None for one of zeros."""
-        key, before = self.known(path, page, old)
-        names = [self._group(key, n, islice(blocks, GROUP), before(n), page) for n in range(-(-size // (GROUP * BLOCK)))]
-        return self.finished(key, names, size)
+        file = self.begin(path, page, old)
+        for data in islice(blocks, -(-size // BLOCK)):
+            file.add(data)
+        return file.finish(size)
 
-    def known(self, path: bytes, page: int, old: Entry | None) -> tuple[bytes, Callable[[int], Before]]:
-        """The key of a file's rows, and what is known of each of its groups; whether that can be relied on says ``sure``."""
+    def begin(self, path: bytes, page: int, old: Entry | None) -> PagedFile:
+        """The same for a file whose blocks come in between those of others, and whose size is known at its end."""
+        return PagedFile(self._writer, self._memory, self._advance, page, self.known(path, page, old))
+
+    def known(self, path: bytes, page: int, old: Entry | None) -> Known:
+        """What is known of a file."""
         key = self._memory.row_key(b"pages\0%d\0" % page + path)
-        known = self._memory.page_maps(key)
-        remembered = self._mirrors(old, known)
+        rows = self._memory.page_maps(key)
+        remembered = self._mirrors(old, rows)
         stored = None if remembered or old is None else self._page_map(old, page)
-        self.sure = self._trusted and (remembered or stored is not None)
-        if stored is not None:
-            return key, lambda number: _listed(stored, number, self._writer.page_key)
-        return key, lambda number: self._old(key, number, known)
 
-    def finished(self, key: bytes, names: list[bytes], size: int) -> Stored:
-        """Store the top map of a file of these groups."""
-        self._memory.cut_pages(key, len(names))
-        return Stored(self._writer.add(MAP, _top_map(names, size)), size)
+        def before(number: int) -> Before:
+            return _listed(stored, number, self._writer.page_key) if stored else self._old(key, number, rows)
 
-    def is_better_whole(self, extents: list[Extent], lengths: dict[bytes, int]) -> bool:
-        """Whether a block lies in too many pieces, or hides too much of them; ``lengths``: of chunks that are not stored yet."""
-        chunks = {extent.chunk for extent in extents}
-        return len(chunks) > MOST_PIECES or sum(lengths.get(c) or self._writer.length(c) for c in chunks) > MOST_KEPT
+        return Known(key, before, self._trusted and (remembered or stored is not None))
 
     def _mirrors(self, old: Entry | None, known: list[bytes]) -> bool:
         """Whether these groups are what that entry refers to; rows may be older, if the file could not be read meanwhile."""
@@ -154,23 +159,49 @@ class PagedWriter:
             return Before()
         try:
             found = msgspec.msgpack.decode(data, type=Remembered)
-        except msgspec.MsgspecError:
+            return Before(decode_group(found.map), found.map, found.hashes.__getitem__)
+        except (msgspec.MsgspecError, DamageError):
             return Before()
-        return Before(decode_group(found.map), found.map, found.hashes.__getitem__)
 
-    def _group(self, key: bytes, number: int, blocks: Iterator[bytes | None], before: Before, page: int) -> bytes:
-        """Store a group; the id of its map."""
-        done: list[Block] = []
-        hashes: list[bytes] = []
-        for index, data in enumerate(blocks):
-            block, marks = self._block(data, before, index, page)
-            done.append(block)
-            hashes.append(marks)
-        encoded = encode_group(done)
+
+class PagedFile:
+    """A file that is being stored by page.  Belongs to one thread."""
+
+    def __init__(self, writer: ChunkWriter, memory: Memory, advance: Callable[[int], None], page: int, known: Known) -> None:
+        self._writer = writer
+        self._memory = memory
+        self._advance = advance
+        self._page = page
+        self._known = known
+        self._names: list[bytes] = []
+        self._before = Before()
+        self._done: list[Block] = []
+        self._hashes: list[bytes] = []
+
+    def add(self, data: bytes | None) -> None:
+        """The next block: 1 MiB, or what the file ends with; None for zeros."""
+        if not self._done:
+            self._before = self._known.before(len(self._names))
+        block, marks = self._block(data, self._before, len(self._done), self._page)
+        self._done.append(block)
+        self._hashes.append(marks)
+        if len(self._done) == GROUP:
+            self._close_group()
+
+    def finish(self, size: int) -> Stored:
+        """It has that many bytes."""
+        if self._done:
+            self._close_group()
+        return finished(self._writer, self._memory, self._known.key, self._names, size)
+
+    def _close_group(self) -> None:
+        encoded = encode_group(self._done)
         name = self._writer.add(MAP, encoded)
-        if before.map != encoded:
-            self._memory.put_pages(key, number, name, msgspec.msgpack.encode(Remembered(encoded, hashes)))
-        return name
+        if self._before.map != encoded:
+            row = msgspec.msgpack.encode(Remembered(encoded, self._hashes))
+            self._memory.put_pages(self._known.key, len(self._names), name, row)
+        self._names.append(name)
+        self._done, self._hashes = [], []
 
     def _block(self, data: bytes | None, before: Before, index: int, page: int) -> tuple[Block, bytes]:
         """A block and its page hashes; None for data: it lies in a hole."""
@@ -193,7 +224,7 @@ class PagedWriter:
 
     def _stored(self, old: Block) -> bool:
         """Whether everything an old block needs can be relied on."""
-        if self.sure:
+        if self._known.sure:
             return True
         knows = self._writer.knows
         return all(knows(extent.chunk) for extent in old.extents)
@@ -207,7 +238,7 @@ class PagedWriter:
         runs = [(first * page, data[first * page : last * page]) for first, last in _runs(changed)]
         new, chunks = gathered(self._writer, runs, len(data))
         extents = splice(cut(old.extents, len(data)), new)
-        if self.is_better_whole(extents, {name: len(piece) for name, piece in chunks.items()}):
+        if is_better_whole(self._writer, extents, {name: len(piece) for name, piece in chunks.items()}):
             return None
         for name, piece in chunks.items():
             self._writer.add_named(DATA, name, piece, PAGES)
@@ -231,6 +262,18 @@ def gathered(writer: ChunkWriter, runs: list[tuple[int, bytes]], length: int) ->
         extents.append(Extent(at, name, start, len(piece)))
         start += len(piece)
     return extents, {name: whole}
+
+
+def finished(writer: ChunkWriter, memory: Memory, key: bytes, names: list[bytes], size: int) -> Stored:
+    """Store the top map of a file of these groups."""
+    memory.cut_pages(key, len(names))
+    return Stored(writer.add(MAP, _top_map(names, size)), size)
+
+
+def is_better_whole(writer: ChunkWriter, extents: list[Extent], lengths: dict[bytes, int]) -> bool:
+    """Whether a block lies in too many pieces, or hides too much of them; ``lengths``: of chunks that are not stored yet."""
+    chunks = {extent.chunk for extent in extents}
+    return len(chunks) > MOST_PIECES or sum(lengths.get(c) or writer.length(c) for c in chunks) > MOST_KEPT
 
 
 def _listed(pages: PageMap, number: int, key: bytes) -> Before:

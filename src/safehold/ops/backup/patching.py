@@ -13,7 +13,19 @@ import msgspec
 from safehold.core.entries import Entry
 from safehold.core.errors import DamageError
 from safehold.ops.backup.memory import Memory
-from safehold.ops.backup.paged import HASH, Before, PagedWriter, Remembered, Stored, cut, gathered, page_hashes, splice
+from safehold.ops.backup.paged import (
+    HASH,
+    Before,
+    PagedWriter,
+    Remembered,
+    Stored,
+    cut,
+    finished,
+    gathered,
+    is_better_whole,
+    page_hashes,
+    splice,
+)
 from safehold.repo import contents
 from safehold.repo.paged import BLOCK, GROUP, Block, Extent, assemble, encode_group
 from safehold.repo.reader import ChunkReader
@@ -51,17 +63,19 @@ class Patcher:
 
     def patch(self, path: bytes, old: Entry, patch: Patch) -> Stored | None:
         """Store the file; None if it is not known of what its old content is made."""
-        key, before = self._paged.known(path, patch.page, old)
+        known = self._paged.known(path, patch.page, old)
+        before = known.before
         if old.more is None:
             group = Before(blocks=self._blocks(old))
             before = lambda number: group if number == 0 else Before()  # noqa: E731
-        elif not self._paged.sure:
+        elif not known.sure:
             return None
         runs = _Runs(patch.runs)
         names = [
-            self._group(key, number, before(number), old.size, patch, runs) for number in range(-(-patch.size // (GROUP * BLOCK)))
+            self._group(known.key, number, before(number), old.size, patch, runs)
+            for number in range(-(-patch.size // (GROUP * BLOCK)))
         ]
-        return self._paged.finished(key, names, patch.size)
+        return finished(self._writer, self._memory, known.key, names, patch.size)
 
     def _blocks(self, old: Entry) -> list[Block]:
         """A small file that lists its chunks, as blocks."""
@@ -121,7 +135,7 @@ class Patcher:
     def _whole(self, extents: list[Extent], fresh: dict[bytes, bytes], length: int, *, only_new: bool) -> bytes | None:
         """The bytes of a block that had better be stored whole, if they can be had."""
         if not extents or not (
-            only_new or self._paged.is_better_whole(extents, {name: len(data) for name, data in fresh.items()})
+            only_new or is_better_whole(self._writer, extents, {name: len(data) for name, data in fresh.items()})
         ):
             return None
         if not only_new and self._reader is None:

@@ -7,6 +7,7 @@ that may only write can store changed pages and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -38,6 +39,15 @@ class Attributes(msgspec.Struct, frozen=True, kw_only=True):
 
 PLAIN = Attributes()
 FOLDER = Attributes(mode=0o700)
+
+
+class Growing(NamedTuple):
+    """A file stored by page that is not whole yet."""
+
+    add: Callable[[bytes | None], None]
+    """Takes the next block: 1 MiB, or what the file ends with; None for zeros."""
+    finish: Callable[[int], None]
+    """Takes its size."""
 
 
 class Assembly:
@@ -141,6 +151,17 @@ class Assembly:
         more = More(map=stored.map, paged=patch.page, attributes=attributes.extended)
         self._put(path, _entry(path, FILE, attributes, stored.size, b"", more))
         return True
+
+    def growing(self, path: bytes, page: int, attributes: Attributes = PLAIN) -> Growing:
+        """The same for a file whose blocks come in between those of others."""
+        file = self.paged_writer.begin(path, page, self.previous(path))
+
+        def finish(size: int) -> None:
+            more = More(map=file.finish(size).map, paged=page, attributes=attributes.extended)
+            self.files += 1
+            self._put(path, _entry(path, FILE, attributes, size, b"", more))
+
+        return Growing(file.add, finish)
 
     def finish(self) -> tuple[bytes, Totals]:
         """Store the tree; its id and totals."""

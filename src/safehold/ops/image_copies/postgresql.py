@@ -47,7 +47,7 @@ def create(image: Image, state: State, url: str, clock: Clock, report: Reporter)
         state.facts |= {
             "programs": str(folder),
             "major": str(server.major),
-            "owner": _owner(session),
+            "owner": server.superuser or "postgres",
             "slot": _slot(session, state),
         }
         image.save(state)
@@ -86,7 +86,7 @@ def update(image: Image, state: State, url: str, clock: Clock, report: Reporter)
     with _control_in_place(image):
         _require_whole(image, before, first, target, server.segment)
         report(Note(message=f"Rolling {state.name} forward to {format_lsn(target)}."))
-        after = _replay(image, tools, before, {"recovery_target_name": name}, target)
+        after = _replay(image, tools, before, name, target)
         state.position, state.redo, state.timeline, state.mark = target, after.redo, after.timeline, after.mark
         state.rolled_ns, state.rolls, state.phase = rolled_ns, state.rolls + 1, "ready"
         state.facts["point"] = name
@@ -106,7 +106,7 @@ def opened(image: Image, state: State) -> Iterator[private.PrivateServer]:
         _require_untouched(before, state)
         state.phase = "reading"
         image.save(state)
-        settings = {"recovery_target_name": state.facts["point"], "recovery_target_action": "pause", **_recovery(image, before)}
+        settings = {"recovery_target_action": "pause", **_recovery(image, before, state.facts["point"])}
         try:
             with private.running(
                 tools.programs, image.data, tools.account, settings, image.log, owner=state.facts["owner"]
@@ -124,12 +124,12 @@ def promoted(clone: Image, state: State) -> Iterator[private.PrivateServer]:
     tools = _Tools(clone, state)
     with _control_in_place(clone):
         before = controldata.read(tools.programs, clone.data)
-        settings = {"recovery_target_name": state.facts["point"], "recovery_target_action": "promote", **_recovery(clone, before)}
+        settings = {"recovery_target_action": "promote", **_recovery(clone, before, state.facts["point"])}
         with private.running(
             tools.programs, clone.data, tools.account, settings, clone.log, owner=state.facts["owner"]
         ) as server:
             server.wait_ready()
-            wait_promoted(server)
+            server.wait_promoted()
             yield server
     (clone.data / ASIDE).rename(clone.data / CONTROL)
 
@@ -143,20 +143,6 @@ def relocate(image: Image, clone: Image) -> None:
             link.unlink()
             link.symlink_to(clone.folder / inside)
             os.chown(link, st.st_uid, st.st_gid, follow_symlinks=False)
-
-
-def wait_promoted(server: private.PrivateServer) -> None:
-    """Wait until a server that recovers is open for writing."""
-    import time
-
-    while True:
-        with connect(server.url) as session:
-            row = session.execute("SELECT pg_is_in_recovery()").fetchone()
-        if row == (False,):
-            return
-        if server.process.poll() is not None:
-            raise DatabaseFailed(f"The clone could not be opened for writing: {server.why()}.", "Its log says more.")
-        time.sleep(private.POLL_SECONDS)
 
 
 def verify(image: Image, state: State) -> None:
@@ -292,19 +278,30 @@ def _require_whole(image: Image, control: ControlData, first: int, target: int, 
             )
 
 
-def _recovery(image: Image, control: ControlData) -> dict[str, str]:
+def _recovery(image: Image, control: ControlData, point: str) -> dict[str, str]:
     wal = str(image.folder / WAL).replace("'", "'\\''").replace("%", "%%")
-    return {"restore_command": f"cp '{wal}/%f' '%p'", "recovery_target_timeline": "latest", **control.settings}
+    return {
+        "restore_command": f"cp '{wal}/%f' '%p'",
+        "recovery_end_command": "",
+        "recovery_target_timeline": "latest",
+        "recovery_target_inclusive": "on",
+        **dict.fromkeys(_TARGETS, ""),
+        "recovery_target_name": point,
+        **control.settings,
+    }
 
 
-def _replay(image: Image, tools: _Tools, before: ControlData, target: dict[str, str], position: int) -> ControlData:
+_TARGETS = ("recovery_target", "recovery_target_time", "recovery_target_xid", "recovery_target_lsn")
+"""Set to nothing, before the name is: the original may have been restored once, and its settings be in the copy."""
+
+
+def _replay(image: Image, tools: _Tools, before: ControlData, point: str, position: int) -> ControlData:
     """Let the engine recover to a target and shut down; what the control file says then.  Raises ``DatabaseFailed``."""
     settings = {
-        **target,
         "recovery_target_action": "shutdown",
         "log_min_messages": "log",
         "shared_buffers": "256MB",
-        **_recovery(image, before),
+        **_recovery(image, before, point),
     }
     with private.running(tools.programs, image.data, tools.account, settings, image.log, owner="postgres") as server:
         status = server.wait_ended()
@@ -346,11 +343,6 @@ def _control_in_place(image: Image) -> Iterator[None]:
         yield
     finally:
         _put_aside(image)
-
-
-def _owner(session: Session) -> str:
-    row = session.execute("SELECT rolname FROM pg_roles WHERE oid = 10").fetchone()
-    return str(row[0]) if row else "postgres"
 
 
 def _slot(session: Session, state: State) -> str:

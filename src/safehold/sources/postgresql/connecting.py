@@ -48,6 +48,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Those of ``_SETTINGS`` that the user may see."""
     started: float = 0.0
     """When it was started, in seconds since 1970; 0: not known."""
+    superuser: str = ""
+    """The one that the cluster was made with; empty: not known."""
 
     @property
     def major(self) -> int:
@@ -108,7 +110,7 @@ def inquire(session: Session) -> Server:
     settings = {str(name): str(value) for name, value in rows}
     row = session.execute(
         "SELECT (SELECT system_identifier FROM pg_control_system())::text, pg_is_in_recovery(),"
-        " extract(epoch FROM pg_postmaster_start_time())::float8"
+        " extract(epoch FROM pg_postmaster_start_time())::float8, (SELECT rolname FROM pg_roles WHERE oid = 10)"
     ).fetchone()
     assert row is not None
     return require_known(
@@ -123,6 +125,7 @@ def inquire(session: Session) -> Server:
             standby=bool(row[1]),
             settings=settings,
             started=float(str(row[2])),
+            superuser=str(row[3] or ""),
         )
     )
 

@@ -48,7 +48,6 @@ ALONE = {
     "max_wal_size": "256MB",
     "shared_buffers": "128MB",
     "huge_pages": "off",
-    "recovery_target_inclusive": "on",
     "external_pid_file": "",
     "unix_socket_permissions": "0700",
 }
@@ -81,7 +80,8 @@ class PrivateServer:
     def why(self) -> str:
         """The line of its log that says why it ended."""
         lines = [line for line in self.said().splitlines() if "FATAL" in line or "PANIC" in line]
-        return lines[-1].partition("FATAL:")[2].strip() or lines[-1] if lines else "it did not say why"
+        every = lines or self.said().splitlines() or ["it did not say why"]
+        return every[-1].partition("FATAL:")[2].strip() or every[-1].strip()
 
     def wait_ended(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Wait until it ends by itself; its exit status."""
@@ -94,14 +94,28 @@ class PrivateServer:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self.process.poll() is not None:
-                raise DatabaseFailed(
-                    f"A private PostgreSQL server could not be started: {self.why()}.", "Its log is in " + str(self._log)
-                )
+                raise DatabaseFailed(f"A private PostgreSQL server could not be started: {self.why()}.", self._hint)
             with suppress(psycopg.OperationalError):
                 psycopg.connect(self.url, connect_timeout=2).close()
                 return
             time.sleep(POLL_SECONDS)
-        raise DatabaseFailed("A private PostgreSQL server does not answer.", "Its log is in " + str(self._log))
+        raise DatabaseFailed("A private PostgreSQL server does not answer.", self._hint)
+
+    def wait_promoted(self) -> None:
+        """Wait until it has recovered and is open for writing.  Raises ``DatabaseFailed`` if it ends instead."""
+        import psycopg
+
+        self.wait_ready()
+        while self.process.poll() is None:
+            with psycopg.connect(self.url) as connection:
+                if connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,):
+                    return
+            time.sleep(POLL_SECONDS)
+        raise DatabaseFailed(f"A private PostgreSQL server did not get to the end of its recovery: {self.why()}.", self._hint)
+
+    @property
+    def _hint(self) -> str:
+        return f"Its log is in {self._log}."
 
     def stop(self) -> None:
         """End it, quickly but cleanly; by force if it does not."""

@@ -123,8 +123,7 @@ class Receiver(Replication):
         if result is not None and result.status == self._pq.ExecStatus.COPY_BOTH:
             if not self._copy_log(stop):
                 return None
-            self._connection.put_copy_end()
-            result = self._next_row()
+            result = self._next_row(position)
         if result is None or not result.ntuples:
             raise self._gone()
         following, switch = int(result.get_value(0, 0) or b"0"), parse_lsn((result.get_value(0, 1) or b"").decode())
@@ -133,10 +132,15 @@ class Receiver(Replication):
         self._end_of_timeline()
         return following, switch - switch % self._segment
 
-    def _next_row(self) -> PGresult | None:
-        result = self._result()
-        while result is not None and not result.ntuples:
+    def _next_row(self, position: int) -> PGresult | None:
+        """What the server says of the next timeline, once it has ended this one; or why it ended."""
+        try:
             result = self._result()
+            if result is not None and result.status == self._pq.ExecStatus.COPY_IN:
+                self._connection.put_copy_end()
+                result = self._result()
+        except ServerRefused as error:
+            raise self._refused(error, position) from error
         return result
 
     def _refused(self, error: ServerRefused, position: int) -> Exception:

@@ -28,6 +28,7 @@ REFUSED = "refused"
 STATE = "state.json"
 LOCK = "uploader.lock"
 _SYSTEM = "system"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _BLOCK = 1 << 20
 
 
@@ -62,7 +63,7 @@ class Spool:
             try:
                 self._store(name, source)
             except OSError as error:
-                if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                if error.errno in _FULL:
                     raise self._refusal(f"There is no room for {name} in the spool {self.folder}: its disk is full.") from error
                 raise
         if os.path.exists(self.path(REFUSED)):
@@ -111,9 +112,26 @@ class Spool:
         lines = self._committed().decode().splitlines()
         lines = [line for line in lines if line.split(" ")[0] not in committed]
         lines += [f"{name} {digest}" for name, digest in committed.items()]
-        self.replace(COMMITTED, "".join(f"{line}\n" for line in lines[-most:]).encode())
+        content = "".join(f"{line}\n" for line in lines[-most:]).encode()
+        noted = self._note(COMMITTED, content)
         for name in committed:
             os.unlink(os.path.join(self.segments, name))
+        if not noted:
+            self.replace(COMMITTED, content)
+
+    def _note(self, name: str, content: bytes) -> bool:
+        """Write a file of the spool itself, where its disk is not full; whether it was written."""
+        try:
+            self.replace(name, content)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            return False
+        return True
+
+    def note(self, name: str, content: bytes) -> None:
+        """Write a file of the spool itself that may be missing: a full disk must not keep the spool from being emptied."""
+        self._note(name, content)
 
     def replace(self, name: str, content: bytes) -> None:
         """Write a file of the spool itself, durable and all or nothing."""
@@ -166,10 +184,7 @@ class Spool:
 
     def _refusal(self, message: str) -> StoreFull:
         hint = "The server keeps its WAL until there is room; `safehold db status` says why nothing is uploaded."
-        try:
-            self.replace(REFUSED, message.encode())
-        except OSError:
-            return StoreFull(message, hint)  # not even that fits; the server's log has it
+        self.note(REFUSED, message.encode())
         return StoreFull(message, hint)
 
     def _store(self, name: str, source: FileIO) -> None:

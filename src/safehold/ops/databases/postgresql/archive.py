@@ -97,8 +97,8 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True):
             at += self.segment
         last = self._last(stretches, wanted, at)
         if last is not None:
-            pieces.append(last)
-            end = max(end, reach(last.log))
+            pieces.append(last[0])
+            end = max(end, last[1])
         gap = any(start > at and self._timeline_at(stretches, start) == t for t, start in self.segments)
         return Reach(pieces=pieces, end=end, missing=name, gap=gap)
 
@@ -111,15 +111,20 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a base brings that segment along, as whole as the server had it."""
         return at < base.stop - (self.segment if base.standby else 0)
 
-    def _last(self, stretches: list[Stretch], wanted: int, at: int) -> Piece | None:
-        """What still leads a bit further where a segment is missing: a partial one, or the older timeline's."""
+    def _last(self, stretches: list[Stretch], wanted: int, at: int) -> tuple[Piece, int] | None:
+        """What still leads a bit further where a segment is missing, and to where.
+
+        It is the partial segment, or what there is of the timeline that was left in the middle of it.
+        """
         for stretch in reversed(stretches):
-            if stretch.timeline > wanted:
+            left = stretch.stop if stretch.timeline < wanted else None
+            if stretch.timeline > wanted or (stretch.timeline < wanted and (left is None or left <= at)):
                 continue
             key = (stretch.timeline, at)
             stored = self.partials.get(key) or (self.segments.get(key) if stretch.timeline < wanted else None)
             if stored is not None:
-                return Piece(segment_name(stretch.timeline, at, self.segment), stored)
+                end = reach(stored.log)
+                return Piece(segment_name(stretch.timeline, at, self.segment), stored), end if left is None else min(end, left)
         return None
 
     def gaps(self) -> list[tuple[str, str]]:

@@ -53,6 +53,7 @@ def describe(options: BaseOptions, server: Server, taken: Taken, names: dict[str
         "checksums": "on" if server.checksums else "off",
         "standby": "yes" if server.standby else "no",
         "tablespaces": json.dumps(places),
+        "superuser": server.superuser,
         "data_directory": server.settings.get("data_directory", ""),
         "config_file": server.settings.get("config_file", ""),
         "hba_file": server.settings.get("hba_file", ""),

@@ -173,4 +173,4 @@ def load_state(spool: Spool) -> State:
 
 def save_state(spool: Spool, state: State) -> None:
     """Write it down, for `db status`."""
-    spool.replace(STATE, msgspec.json.encode(state))
+    spool.note(STATE, msgspec.json.encode(state))

@@ -1,0 +1,1 @@
+"""Backing up and restoring MariaDB, and MySQL.  ``docs/mariadb.md``."""

@@ -1,0 +1,125 @@
+"""A base: the backup program's files as a snapshot.  ``docs/mariadb.md``."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from safehold.core.events import Note, Warn
+from safehold.ops.backup.memory import Memory
+from safehold.ops.backup.record import Result
+from safehold.ops.databases.assembly import Assembly, Attributes
+from safehold.ops.databases.mariadb import state as states
+from safehold.ops.databases.mariadb.state import State
+from safehold.ops.databases.mariadb.storing import Files
+from safehold.ops.databases.recording import Filled, RecordOptions, record_database
+from safehold.repo.repository import Repository
+from safehold.repo.snapshots import Database
+from safehold.sources.mariadb import binlog
+from safehold.sources.mariadb import server as servers
+from safehold.sources.mariadb.connecting import Address, connect
+from safehold.sources.mariadb.server import Server
+from safehold.sources.mariadb.taking import Taken, take
+
+
+class BaseOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a base is taken."""
+
+    parallel: int = 2
+    """Threads of the backup program that read the database's files."""
+    checkpoint: bool = True
+    """Have the server write its changed pages first, so that little redo log comes along."""
+    system: str = ""
+    """Stands for the server's own identity; empty: as the server has it."""
+
+
+def back_up(repository: Repository, where: Address, base: BaseOptions, options: RecordOptions) -> Result:
+    """Take a base.  Raises ``DatabaseUnreachable`` and ``DatabaseFailed``, with no snapshot made."""
+    connection = connect(where)
+    try:
+        server = servers.ask(connection)
+        if base.checkpoint and server.engine == "mariadb":
+            _checkpoint(repository, servers.checkpoint(connection))
+    finally:
+        connection.close()
+    if not server.has_log:
+        repository.report(
+            Warn(
+                code="no-log",
+                message="The server writes no binary log: this base can be restored, and no moment after it.",
+                hint="Set log_bin in its configuration and restart it.",
+            )
+        )
+    system = server.system(base.system)
+
+    def fill(assembly: Assembly, memory: Memory) -> Filled:
+        del memory
+        files = Files(assembly, server.page_size, attributes(server))
+        with take(where, server, base.parallel) as taking:
+            for chunk in taking:
+                files.put(chunk)
+            files.finish()
+            taken = taking.taken
+        return Filled(database=_database(repository, where, server, system, taken))
+
+    result = record_database(repository, server.engine, system, options, fill)
+    database = result.snapshot.source.database
+    if database is not None and database.facts.get("binlog") and not options.dry_run:
+        _begin_following(repository, system, database)
+    return result
+
+
+def _begin_following(repository: Repository, system: str, database: Database) -> None:
+    """Whoever follows the log, and has not begun, begins with the file that this base needs."""
+    if states.load(repository, system) is None:
+        states.save(repository, system, State(database.facts["binlog"]))
+
+
+def _checkpoint(repository: Repository, refused: str) -> None:
+    if refused:
+        repository.report(Note(message=f"No checkpoint was made first, so more redo log is stored: {refused}."))
+
+
+def attributes(server: Server) -> Attributes:
+    """Of every file: those of the server's folder, where it can be seen from here."""
+    try:
+        found = os.stat(server.variables["datadir"])
+    except (OSError, KeyError):
+        return Attributes(mode=0o660)
+    return Attributes(mode=0o660, uid=found.st_uid, gid=found.st_gid)
+
+
+def _database(repository: Repository, where: Address, server: Server, system: str, taken: Taken) -> Database:
+    facts = {name: server.variables[name] for name in servers.KEPT if server.variables.get(name)}
+    facts |= {
+        "to_lsn": taken.checkpoints["to_lsn"],
+        "tool_version": taken.info.get("tool_version", ""),
+        "binlog": taken.binlog,
+        "position": str(taken.position) if taken.binlog else "",
+        "gtid": taken.gtid,
+    }
+    if taken.binlog:
+        facts["binlog_created"] = _created(server, taken.binlog)
+    start = taken.number << 32
+    return Database(
+        engine=server.engine,
+        system=system,
+        name=where.url.public,
+        version=server.version,
+        method="xtrabackup" if server.engine == "mysql" else "mariadb-backup",
+        timeline=states.timeline_of(states.load(repository, system), taken.number, int(facts.get("binlog_created") or 0)),
+        start=start,
+        stop=start | taken.position,
+        stop_ns=repository.clock.now_ns(),
+        facts={name: value for name, value in facts.items() if value},
+    )
+
+
+def _created(server: Server, name: str) -> str:
+    """When that binary log was begun; empty if its file cannot be seen from here.  Number and time name it for good."""
+    try:
+        with open(os.path.join(os.path.dirname(server.variables["log_bin_basename"]), name), "rb") as file:
+            return str(binlog.created(file.read(9)) or "")
+    except (OSError, KeyError):
+        return ""

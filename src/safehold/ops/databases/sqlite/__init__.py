@@ -1,0 +1,1 @@
+"""SQLite: bases, watching, recovery to a moment.  ``docs/sqlite.md``."""

@@ -1,0 +1,1 @@
+"""MariaDB, and MySQL: its servers, programs, streams and binary logs.  ``docs/mariadb.md``."""
