@@ -60,6 +60,8 @@ class Server:
         self.data = data
         self.folder = data.parent
         self.socket = self.folder / f"{data.name}.s"
+        self.temporary = self.folder / f"{data.name}.tmp"
+        """Its own: a server that starts removes what others have in a shared one."""
         self.log = self.folder / f"{data.name}.log"
         self.settings = SETTINGS | {name.replace("_", "-"): value for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,16 +74,26 @@ class Server:
     def init(self) -> Server:
         """Make the data folder."""
         command = ["mariadb-install-db", "--no-defaults", f"--datadir={self.data}", "--auth-root-authentication-method=normal"]
-        command += ["--skip-test-db", "--innodb-log-file-size=8M", "--innodb-data-file-path=ibdata1:2M:autoextend"]
+        command += [
+            f"--tmpdir={self._tmpdir()}",
+            "--skip-test-db",
+            "--innodb-log-file-size=8M",
+            "--innodb-data-file-path=ibdata1:2M:autoextend",
+        ]
         done = subprocess.run([*as_server(), *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return self
+
+    def _tmpdir(self) -> Path:
+        self.temporary.mkdir(exist_ok=True)
+        self.temporary.chmod(0o777)
+        return self.temporary
 
     def start(self) -> Server:
         """Start it and wait until it answers."""
         options = [f"--{name}={value}" if value else f"--{name}" for name, value in self.settings.items()]
         command = ["mariadbd", "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}", *options]
-        command.append(f"--pid-file={self.folder / self.data.name}.pid")
+        command += [f"--tmpdir={self._tmpdir()}", f"--pid-file={self.folder / self.data.name}.pid"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([*as_server(), *command], stdout=log, stderr=log, cwd=self.folder)
         for _ in range(1200):

@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -35,13 +36,14 @@ class Stopped(BaseException):
     """Raised in a child, wherever it is, when it has to end."""
 
 
-def useful() -> int:
+def useful(waiting: int = 0) -> int:
     """How many children help: one for each core this process may use; 0 where a fork would not be safe, or be no help.
 
-    A fork copies only the thread that calls it, so nobody else may hold a lock then.
+    A fork copies only the thread that calls it, so nobody else may hold a lock then: there are no other threads but
+    ``waiting`` ones, of which the caller knows that they hold none.
     """
     cores = len(os.sched_getaffinity(0))
-    if cores < 2 or threading.active_count() > 1 or threading.current_thread() is not threading.main_thread():
+    if cores < 2 or threading.active_count() > 1 + waiting or threading.current_thread() is not threading.main_thread():
         return 0
     return min(cores, 8)
 
@@ -58,7 +60,9 @@ class Child:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             parent = os.getpid()
-            self._pid = os.fork()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of other threads: see ``useful``
+                self._pid = os.fork()
             if self._pid == 0:
                 _live(theirs, not_its_own, answer, parent)
         finally:
@@ -114,6 +118,7 @@ def _detach(parent: int) -> None:
     for number in _SIGNALS:
         signal.signal(number, _stop if number == signal.SIGTERM else signal.SIG_IGN)
     system.end_with_parent(signal.SIGTERM)
+    system.keep_memory()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     if os.getppid() != parent:
         raise Stopped

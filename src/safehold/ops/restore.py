@@ -25,6 +25,8 @@ from safehold.sources.files.placing import Folder, Placer
 from safehold.sources.files.placing.terms import Counts, Options, Placed
 
 TICK_SECONDS = 0.2
+CHILD_CACHE = 16 * 1024 * 1024
+"""Bytes of segments that a child keeps: what it is asked for at once lies in a few."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -167,6 +169,7 @@ class _Restore:
     def become_child(self) -> None:
         """From now on nothing is told to anybody, but kept for ``take``; what was done before the fork is not this copy's."""
         self._report = self._keep
+        self._reader.limit(CHILD_CACHE)
         self.take()
 
     def take(self) -> Told:

@@ -16,7 +16,7 @@ from safehold.core.entries import Entry
 from safehold.core.errors import FormatError
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA, ID_SIZE, MAP
-from safehold.repo.writer import ChunkWriter
+from safehold.repo.writer import Adder
 
 DIRECT = 64
 """Chunks that an entry lists itself."""
@@ -36,7 +36,7 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     length: int
 
 
-def write_list(writer: ChunkWriter, chunks: Sequence[tuple[bytes, int]]) -> bytes:
+def write_list(writer: Adder, chunks: Sequence[tuple[bytes, int]]) -> bytes:
     """Store the chunk list of a file of many chunks; the id of its top map."""
     top = []
     for part in _cut(chunks):

@@ -57,6 +57,10 @@ class ChunkReader:
                 raise
             return self._read_elsewhere(kind, name, place, error)
 
+    def limit(self, cache_bytes: int) -> None:
+        """Keep no more than so many bytes of segments from now on."""
+        self._cache_bytes = cache_bytes
+
     def name(self, kind: int, data: bytes) -> bytes:
         """The name that a chunk of these bytes has."""
         return blake3(data, key=self._seals.naming[kind]).digest(ID_SIZE)

@@ -12,12 +12,14 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import msgspec
 from blake3 import blake3
 
 from safehold.codec import compression
 from safehold.repo import shards
+from safehold.repo.claims import Claims
 from safehold.repo.index import Index
 from safehold.repo.packs import TARGET as PACK_TARGET
 from safehold.repo.packs import PackBuilder, PackRecord
@@ -66,7 +68,17 @@ class Added(msgspec.Struct):
     """The part of ``stored`` that is trees and maps."""
 
 
-class _Gathering:
+class Adder(Protocol):
+    """Takes chunks in."""
+
+    def add(self, kind: int, data: bytes | memoryview, group: int = SMALL) -> bytes:
+        """Store a chunk unless it is there already; its name.  ``group`` says what it may share a segment with."""
+
+    def knows(self, name: bytes) -> bool:
+        """Whether a chunk is stored, or about to be."""
+
+
+class Gathering:
     """Small chunks of one kind that wait to become a segment."""
 
     __slots__ = ("names", "pieces", "size")
@@ -75,6 +87,12 @@ class _Gathering:
         self.names: list[bytes] = []
         self.pieces: list[bytes | memoryview] = []
         self.size = 0
+
+    def add(self, name: bytes, data: bytes | memoryview) -> None:
+        """One more."""
+        self.names.append(name)
+        self.pieces.append(data)
+        self.size += len(data)
 
 
 class ChunkWriter:
@@ -88,15 +106,16 @@ class ChunkWriter:
         self.session = session
         self._seals = seals
         self._store = store
-        self._index = index
-        self._sealer = Sealer(seals, session, options.level, pad, options.verify)
+        self.index = self._index = index
+        self.sealer = Sealer(seals, session, options.level, pad, options.verify)
         self._naming = seals.naming
         workers = options.workers or os.cpu_count() or 2
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="seal")
         self._room = threading.Semaphore(2 * workers + 2)
         self._failure: BaseException | None = None
-        self._gathering: dict[tuple[int, int], _Gathering] = {}
+        self._gathering: dict[tuple[int, int], Gathering] = {}
         self._known: set[bytes] = set()
+        self._claims: Claims | None = None
         self._open: dict[int, PackBuilder] = {}
         self._lock = threading.Lock()
         self._records: list[PackRecord] = []
@@ -114,18 +133,18 @@ class ChunkWriter:
 
     def add_named(self, kind: int, name: bytes, data: bytes | memoryview, group: int) -> None:
         """The same for data whose name the caller has just computed."""
-        if name in self._known or self._index.has(name):
+        if self.knows(name):
             return
         self._known.add(name)
+        if self._claims is not None:
+            self._claims.add(name)
         if group == ALONE:
             self._start(kind, [name], [data])
             return
         gathering = self._gathering.get((kind, group))
         if gathering is None:
-            gathering = self._gathering[kind, group] = _Gathering()
-        gathering.names.append(name)
-        gathering.pieces.append(data)
-        gathering.size += len(data)
+            gathering = self._gathering[kind, group] = Gathering()
+        gathering.add(name, data)
         if gathering.size >= (PAGES_TARGET if group == PAGES else SEGMENT_TARGET):
             self._submit(kind, group)
 
@@ -140,7 +159,23 @@ class ChunkWriter:
 
     def knows(self, name: bytes) -> bool:
         """Whether a chunk is stored, or about to be."""
-        return name in self._known or self._index.has(name)
+        if name in self._known or self._index.has(name):
+            return True
+        return self._claims is not None and self._claims.has(name)
+
+    def share(self) -> Claims:
+        """From now on segment makers in other processes add chunks, too, and use what this returns to tell which."""
+        self._claims = claims = Claims()
+        for name in self._known:
+            claims.add(name)
+        return claims
+
+    def take(self, segment: SealedSegment) -> None:
+        """Store a segment that another process has made.  May be called from any thread."""
+        with self._lock:
+            self.added.chunks += len(segment.chunks)
+            self.added.raw += segment.raw
+        self._store_sealed(segment)
 
     def length(self, name: bytes) -> int:
         """Bytes of a stored chunk; 0 for one that the index does not list."""
@@ -178,8 +213,9 @@ class ChunkWriter:
 
     def _start(self, kind: int, names: list[bytes], pieces: list[bytes | memoryview]) -> None:
         self._check()
-        self.added.chunks += len(names)
-        self.added.raw += sum(map(len, pieces))
+        with self._lock:
+            self.added.chunks += len(names)
+            self.added.raw += sum(map(len, pieces))
         self._room.acquire()
         self._pool.submit(self._guarded, self._process, kind, names, pieces)
 
@@ -200,7 +236,9 @@ class ChunkWriter:
             self._room.release()
 
     def _process(self, kind: int, names: list[bytes], pieces: list[bytes | memoryview]) -> None:
-        segment = self._sealer.seal(kind, names, pieces)
+        self._store_sealed(self.sealer.seal(kind, names, pieces))
+
+    def _store_sealed(self, segment: SealedSegment) -> None:
         full = self._pack(segment)
         if full is not None:
             self._commit(full)

@@ -7,24 +7,14 @@ import random
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cli_program import Program
+from processes import CORES, COUNTING, begun, differences, finish, gone, until
 
 from safehold.ops.lending import FORK_FROM
 from safehold.ops.placing import UNIT_ENTRIES
-
-CORES = len(os.sched_getaffinity(0))
-COUNTING = """
-import resource, sys
-from safehold.cli.main import run
-status = run(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > 0, file=sys.stderr)
-sys.exit(status)
-"""
 
 
 @pytest.fixture
@@ -55,44 +45,6 @@ def stored(safehold: Program, many: Path) -> str:
     """The snapshot's part to restore."""
     safehold.do("backup", many)
     return f"latest:{many}"
-
-
-def differences(one: Path, other: Path) -> list[str]:
-    done = subprocess.run(
-        ["rsync", "-naHAXi", "--checksum", "--delete", f"{one}/", f"{other}/"], capture_output=True, text=True, check=True
-    )
-    return done.stdout.splitlines()
-
-
-def descendants(process: subprocess.Popen[bytes]) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
-def until(condition: Iterator[bool] | object, message: str) -> None:
-    for _ in range(3000):
-        if condition():  # type: ignore[operator]
-            return
-        time.sleep(0.01)
-    raise AssertionError(message)
-
-
-def begun(safehold: Program, stored: str, target: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
-    """A restore that is just placing files, and its children."""
-    running = safehold.start("restore", stored, "--target", target)
-    until(lambda: running.poll() is not None or any(target.glob("*/file *")), "nothing was restored")
-    return running, descendants(running)
-
-
-def finish(running: subprocess.Popen[bytes]) -> tuple[int, str]:
-    _, said = running.communicate(timeout=60)
-    return running.returncode, said.decode()
 
 
 def test_all_is_restored_by_children(safehold: Program, many: Path, stored: str, tmp_path: Path) -> None:
@@ -146,7 +98,9 @@ def test_damage_is_told_from_children(safehold: Program, many: Path, stored: str
 def test_an_interrupt_ends_the_children_and_the_next_run_goes_on(
     safehold: Program, many: Path, stored: str, tmp_path: Path
 ) -> None:
-    running, children = begun(safehold, stored, tmp_path / "out")
+    running, children = begun(
+        safehold, lambda: any((tmp_path / "out").glob("*/file *")), "restore", stored, "--target", tmp_path / "out"
+    )
     running.send_signal(signal.SIGINT)
     status, said = finish(running)
     assert status == 130 and said.startswith("safehold: Interrupted."), said
@@ -156,7 +110,9 @@ def test_an_interrupt_ends_the_children_and_the_next_run_goes_on(
 
 
 def test_children_end_with_a_parent_that_is_killed(safehold: Program, many: Path, stored: str, tmp_path: Path) -> None:
-    running, children = begun(safehold, stored, tmp_path / "out")
+    running, children = begun(
+        safehold, lambda: any((tmp_path / "out").glob("*/file *")), "restore", stored, "--target", tmp_path / "out"
+    )
     running.kill()
     assert finish(running)[0] == -signal.SIGKILL
     until(lambda: all(gone(pid) for pid in children), "a child lives on")
@@ -165,7 +121,9 @@ def test_children_end_with_a_parent_that_is_killed(safehold: Program, many: Path
 
 
 def test_a_child_that_is_killed_is_told(safehold: Program, many: Path, stored: str, tmp_path: Path) -> None:
-    running, children = begun(safehold, stored, tmp_path / "out")
+    running, children = begun(
+        safehold, lambda: any((tmp_path / "out").glob("*/file *")), "restore", stored, "--target", tmp_path / "out"
+    )
     for pid in children:
         os.kill(pid, signal.SIGKILL)
     status, said = finish(running)

@@ -67,4 +67,4 @@ def test_a_chunk_that_is_too_short_is_never_made_up_for_by_another() -> None:
             touched = [e for e in extents if e.offset < stop and e.offset + e.length > start]
             lacks = any(e.chunk == short and min(stop, e.offset + e.length) - e.offset > 5 for e in touched)
             with pytest.raises(DamageError) if lacks else nullcontext():
-                assert assemble(Block(b"", b"", extents), start, stop, chunk) == _naive(extents)[start:stop]
+                assert assemble(Block(b"", extents), start, stop, chunk) == _naive(extents)[start:stop]

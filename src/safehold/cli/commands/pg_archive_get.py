@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from safehold.cli.parsing import Parser
 
 USAGE = "NAME TARGET [options]"
-EXAMPLES = ("restore_command = 'safehold pg archive-get %f %p'",)
+EXAMPLES = (
+    "safehold pg archive-get 0000000100000000000000A1 pg_wal/RECOVERYXLOG",
+    "restore_command = 'safehold pg archive-get %f %p'",
+)
 STATUSES = (200,)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
-from safehold.core.errors import DatabaseFailed, DatabaseUnreachable, SessionExpired, StoreError, UsageError
+from safehold.core.errors import DamageError, DatabaseFailed, DatabaseUnreachable, SessionExpired, StoreError, UsageError
 from safehold.core.events import Warn
 
 if TYPE_CHECKING:
@@ -84,6 +85,29 @@ def restore(call: Call, stored: Stored) -> int:
     return _restore(call, found)
 
 
+def drill(call: Call, stored: Stored) -> dict[str, object]:
+    """Bring a base back for a while, up to the end of its log as far as that reaches, and have every table checked."""
+    from pathlib import Path
+
+    from safehold.ops.databases.mariadb.extract import verify
+    from safehold.ops.databases.mariadb.history import Goal
+    from safehold.ops.databases.mariadb.planning import plan
+
+    repository = call.repository()
+    found = plan(repository, stored, Goal())
+    if found.history.reaches_base:
+        found = plan(repository, stored, Goal(position=found.history.end_name()))
+    checked = verify(repository, found, Path(call.values.scratch).expanduser() if call.values.scratch else None)
+    for problem in checked.problems:
+        call.out.report(Warn(code="table", message=problem))
+    if checked.problems:
+        raise DamageError(
+            f"{len(checked.problems)} of {checked.tables} tables are not as they should be.", "The warnings above name them."
+        )
+    position = f"{found.stop.name}:{found.stop.offset}" if found.stop else ""
+    return {"bytes": stored.snapshot.totals.bytes, "tables": checked.tables, "position": position, "gap": found.history.gap}
+
+
 def watch(call: Call, url: str) -> int:
     """Follow the binary log: until it is stopped, or with --once up to now."""
     from safehold.core.errors import LogGap
@@ -118,6 +142,7 @@ def _show_polled(call: Call, polled: Polled) -> None:
     value = {"event": "watch", "pieces": polled.pieces, "bytes": polled.bytes, "position": polled.end, "gaps": polled.gaps}
     text = f"Stored {words.size(polled.bytes)}, up to {polled.end}." if polled.pieces else "Nothing new."
     call.out.result(text, value)
+    sys.stdout.flush()
 
 
 def goal_of(call: Call) -> Goal:

@@ -21,6 +21,7 @@ _RATES = (32, 1048576)
 def back_up(call: Call, options: BackupOptions) -> Result:
     """Take a base of the cluster at that URL."""
     from safehold.cli.databases import record_options
+    from safehold.cli.databases.ranges import warn_of_spool
     from safehold.cli.sources import writable
     from safehold.ops.databases.postgresql.backup import back_up as take
     from safehold.ops.databases.postgresql.terms import BaseOptions
@@ -34,7 +35,11 @@ def back_up(call: Call, options: BackupOptions) -> Result:
     parameters(url)  # so that a wrong one shows before anybody is asked for a passphrase
     values = call.values
     wanted = BaseOptions(url=url, method=values.method, max_rate=values.max_rate, record=record_options(options))
-    return take(writable(call), wanted)
+    result = take(writable(call), wanted)
+    database = result.snapshot.source.database
+    if database is not None:
+        warn_of_spool(call, database.system)
+    return result
 
 
 def drill(call: Call, stored: Stored) -> dict[str, object]:

@@ -78,13 +78,23 @@ def waiting_value(found: Waiting) -> dict[str, object]:
 
 def warn(call: Call, cluster: Cluster) -> list[Warn]:
     """Report what is wrong with a cluster and with this machine's spool of it."""
-    from safehold.cli.spools import spool_here
-    from safehold.ops.databases.postgresql.status import cluster_warnings, spool_warnings, waiting
+    from safehold.ops.databases.postgresql.status import cluster_warnings
 
     found = cluster_warnings(cluster)
+    for each in found:
+        call.out.report(each)
+    return found + warn_of_spool(call, cluster.system)
+
+
+def warn_of_spool(call: Call, system: str) -> list[Warn]:
+    """Report what is wrong with this machine's spool of a cluster, which needs no key that can read."""
+    from safehold.cli.spools import spool_here
+    from safehold.ops.databases.postgresql.status import spool_warnings, waiting
+
     spool = spool_here(call)
-    if spool is not None and spool.system()[0] == cluster.system:
-        found += spool_warnings(waiting(spool), call.clock.now_ns())
+    if spool is None or spool.system()[0] != system:
+        return []
+    found = spool_warnings(waiting(spool), call.clock.now_ns())
     for each in found:
         call.out.report(each)
     return found

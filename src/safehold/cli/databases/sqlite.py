@@ -68,6 +68,21 @@ def restore(call: Call, stored: Stored) -> int:
     return 0
 
 
+def drill(call: Call, stored: Stored) -> dict[str, object]:
+    """Bring a database back for a while, as it was last, and have SQLite check all of it.  Raises ``DamageError``."""
+    import tempfile
+
+    from safehold.ops.databases.sqlite.recovery import make_plan, moment_text
+    from safehold.ops.databases.sqlite.restore import restore
+
+    repository = call.repository()
+    plan = make_plan(repository, stored, None if stored.snapshot.incomplete else 0)
+    near = str(Path(call.values.scratch).expanduser()) if call.values.scratch else None
+    with tempfile.TemporaryDirectory(prefix="safehold-drill-", dir=near) as folder:
+        done = restore(repository, plan, Path(folder) / "database", verify=True)
+    return {"bytes": done.bytes, "transactions": done.transactions, "recovers_to": moment_text(plan.as_of_ns)}
+
+
 def _require_sensible(call: Call) -> None:
     values = call.values
     wrong = next((name for name in OPTIONS if getattr(values, name) and name not in _TAKEN), None)

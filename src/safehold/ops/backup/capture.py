@@ -12,7 +12,7 @@ from safehold.core.events import Reporter, Warn
 from safehold.ops.backup.content import Content, ContentWriter
 from safehold.ops.backup.paged import LEAST, MOST, PAGE, PagedWriter, is_paged
 from safehold.repo import contents
-from safehold.repo.writer import ChunkWriter
+from safehold.repo.writer import Adder
 from safehold.sources.files import metadata
 from safehold.sources.files.folders import Folder, Vanished, device_numbers, kind_of, same_file
 
@@ -42,6 +42,11 @@ class Counts(msgspec.Struct):
     files: int = 0
     bytes: int = 0
 
+    def add(self, more: Counts) -> None:
+        """Count what somebody else has come by."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(more, name))
+
 
 class Paging(msgspec.Struct, frozen=True):
     """Which files are stored by page."""
@@ -60,18 +65,19 @@ class Capture:
 
     def __init__(
         self,
-        writer: ChunkWriter,
+        writer: Adder,
         content: ContentWriter,
-        paging: Paging,
+        paging: Paging | None,
         report: Reporter,
         *,
         trusted: bool,
     ) -> None:
-        """``trusted``: what old entries refer to is known to be stored."""
+        """``paging``: None where no file is stored by page.  ``trusted``: what old entries refer to is known to be stored."""
         self.counts = Counts()
         self._paging = paging
         self._writer = writer
         self._content = content
+        self._lendable = min(content.large, LEAST)
         self._report = report
         self._trusted = trusted
         self._links: dict[tuple[int, int], Entry] = {}
@@ -115,6 +121,15 @@ class Capture:
         counts.files += 1
         counts.bytes += entry.size
         return entry
+
+    def lendable(self, st: os.stat_result, old: Entry | None, trusted_before: int) -> bool:
+        """Whether this is a file that has to be read, and that any process can read as well."""
+        return (
+            stat.S_ISREG(st.st_mode)
+            and st.st_nlink == 1
+            and st.st_size < self._lendable
+            and not (old is not None and old.ctime_ns < trusted_before and unchanged(old, st))
+        )
 
     def _stored(self, old: Entry) -> bool:
         """Whether the content of an old entry can be relied on."""
@@ -171,7 +186,7 @@ class Capture:
     ) -> tuple[Content, int]:
         """Store the content of an open file; with it the page size, or 0."""
         paging = self._paging
-        if not paging.wants(name, st.st_size):
+        if paging is None or not paging.wants(name, st.st_size):
             return self._content.store(fd, st.st_size, holes), 0
         stored = paging.writer.store(fd, folder.path + b"/" + name, st.st_size, paging.page, holes, old)
         return Content(b"", stored.map, stored.size), paging.page

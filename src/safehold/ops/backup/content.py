@@ -11,7 +11,7 @@ from safehold.codec.chunker import Chunker
 from safehold.core.entries import data_ranges
 from safehold.repo import contents
 from safehold.repo.seals import DATA
-from safehold.repo.writer import ALONE, STREAM, ChunkWriter
+from safehold.repo.writer import ALONE, STREAM, Adder
 from safehold.sources.files.folders import read_at, read_soon
 
 WINDOW = 8 * 1024 * 1024
@@ -32,7 +32,7 @@ class Content(msgspec.Struct, frozen=True, gc=False):
 class ContentWriter:
     """Reads files and stores their chunks.  Belongs to one thread."""
 
-    def __init__(self, writer: ChunkWriter, chunker: Chunker, advance: Callable[[int], None]) -> None:
+    def __init__(self, writer: Adder, chunker: Chunker, advance: Callable[[int], None]) -> None:
         """``advance`` is told of bytes read, for progress."""
         self._writer = writer
         self._chunker = chunker

@@ -12,6 +12,7 @@ from blake3 import blake3
 from safehold.core.entries import DIRECTORY, Entry, Node
 from safehold.ops.backup.memory import Remembered
 from safehold.sources.files import metadata
+from safehold.sources.files.exclude import CACHEDIR_SIGNATURE, CACHEDIR_TAG
 from safehold.sources.files.folders import Folder, Row, Vanished
 
 _STAT = struct.Struct("<QqqqI")
@@ -20,8 +21,8 @@ _STAT = struct.Struct("<QqqqI")
 class Frame:
     """A folder being walked."""
 
-    __slots__ = ("entries", "failed", "fingerprint", "folder", "folders", "key", "known", "name", "old", "path", "position",
-                 "remembered", "same", "stat")  # fmt: skip
+    __slots__ = ("entries", "failed", "fingerprint", "folder", "folders", "key", "known", "left", "lends", "name", "old",
+                 "parent", "path", "position", "remembered", "same", "stat", "waiting")  # fmt: skip
 
     def __init__(self, folder: Folder, name: bytes, path: bytes, old: Node | None) -> None:
         self.folder = folder
@@ -43,6 +44,13 @@ class Frame:
         """Unless ``same``: the trees of the folders in it, as it is remembered."""
         self.failed = False
         """Something that is listed in it is not in its node, so it must be looked at again next time."""
+        self.parent: Frame | None = None
+        self.lends = False
+        """Its files may be read by children: nothing above it, nor itself, may turn out to be what is remembered."""
+        self.waiting = 1
+        """What it is not done without: the walk itself, its lots under way, and folders in it."""
+        self.left = False
+        """The walk is done with it."""
 
     def below(self, name: bytes) -> bytes:
         """The path of something in it."""
@@ -105,6 +113,22 @@ def down_to(names: list[bytes], top: bytes, wanted: os.stat_result) -> Folder | 
         return _if_same(here, wanted)
     except (OSError, Vanished):
         return None
+
+
+def is_cache(folder: Folder, rows: list[Row]) -> bool:
+    """Whether this folder is tagged as a cache (https://bford.info/cachedir/)."""
+    if not any(name == CACHEDIR_TAG for name, _ in rows):
+        return False
+    try:
+        fd = folder.open_file(CACHEDIR_TAG)
+    except (OSError, Vanished):
+        return False
+    try:
+        return os.read(fd, len(CACHEDIR_SIGNATURE)) == CACHEDIR_SIGNATURE
+    except OSError:
+        return False  # it is read again as a file, and told then
+    finally:
+        os.close(fd)
 
 
 def _if_same(folder: Folder, wanted: os.stat_result) -> Folder | None:

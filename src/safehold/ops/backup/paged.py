@@ -245,6 +245,18 @@ class PagedFile:
         return extents
 
 
+def finished(writer: ChunkWriter, memory: Memory, key: bytes, names: list[bytes], size: int) -> Stored:
+    """Store the top map of a file of these groups."""
+    memory.cut_pages(key, len(names))
+    return Stored(writer.add(MAP, _top_map(names, size)), size)
+
+
+def is_better_whole(writer: ChunkWriter, extents: list[Extent], lengths: dict[bytes, int]) -> bool:
+    """Whether a block lies in too many pieces, or hides too much of them; ``lengths``: of chunks that are not stored yet."""
+    chunks = {extent.chunk for extent in extents}
+    return len(chunks) > MOST_PIECES or sum(lengths.get(c) or writer.length(c) for c in chunks) > MOST_KEPT
+
+
 def gathered(writer: ChunkWriter, runs: list[tuple[int, bytes]], length: int) -> tuple[list[Extent], dict[bytes, bytes]]:
     """Where changed pages (offset in the block of ``length`` bytes, bytes) will lie, and in which chunks.
 
@@ -262,18 +274,6 @@ def gathered(writer: ChunkWriter, runs: list[tuple[int, bytes]], length: int) ->
         extents.append(Extent(at, name, start, len(piece)))
         start += len(piece)
     return extents, {name: whole}
-
-
-def finished(writer: ChunkWriter, memory: Memory, key: bytes, names: list[bytes], size: int) -> Stored:
-    """Store the top map of a file of these groups."""
-    memory.cut_pages(key, len(names))
-    return Stored(writer.add(MAP, _top_map(names, size)), size)
-
-
-def is_better_whole(writer: ChunkWriter, extents: list[Extent], lengths: dict[bytes, int]) -> bool:
-    """Whether a block lies in too many pieces, or hides too much of them; ``lengths``: of chunks that are not stored yet."""
-    chunks = {extent.chunk for extent in extents}
-    return len(chunks) > MOST_PIECES or sum(lengths.get(c) or writer.length(c) for c in chunks) > MOST_KEPT
 
 
 def _listed(pages: PageMap, number: int, key: bytes) -> Before:

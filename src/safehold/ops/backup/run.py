@@ -16,13 +16,14 @@ from safehold.codec.chunker import Chunker
 from safehold.core.entries import Entry, Totals
 from safehold.core.errors import SourceMissing, UsageError
 from safehold.core.events import Progress, Reporter
-from safehold.ops.backup import previous, roots
-from safehold.ops.backup.capture import Capture, Paging
+from safehold.ops.backup import previous, readers, roots
+from safehold.ops.backup.capture import Capture, Counts, Paging
 from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.paged import PAGE, PagedWriter
 from safehold.ops.backup.record import Result, record, user_name
-from safehold.ops.backup.walk import Walker, WalkOptions
+from safehold.ops.backup.walk import Walker
+from safehold.ops.backup.walk_options import WalkOptions
 from safehold.repo import condemned, contents
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Snapshot, Source, Statistics
@@ -89,7 +90,7 @@ class _Backup:
         trusted = self._is_trusted(memory.snapshot)
         older = None if memory.snapshot else previous.parent(repository, options.parent, self._host, self._paths)
         ticker = _Ticker(repository.report, repository.clock.monotonic, older.totals if older else memory.totals)
-        content = ContentWriter(writer, Chunker(repository.seals.chunker_seed, repository.config.chunks), ticker.advance)
+        content = ContentWriter(writer, self._chunker(), ticker.advance)
         entries_trusted = self._is_trusted(older.id) if older else trusted
         reader = repository.reader if repository.seals.can_read else None
         pages = PagedWriter(writer, memory, ticker.advance, trusted=entries_trusted, reader=reader)
@@ -106,13 +107,9 @@ class _Backup:
             previous_before=older.time_ns - RACY_NS if older else 0,
             force=options.force,
         )
-        walker = Walker(writer, capture, memory, walk_options, repository.report, ticker.tick, older)
-        sources = _Sources(walker, older)
-        self._above = []
-        if trusted:
-            writer.assume(contents.split_ids(memory.above))
-        tree, totals = roots.store(writer, roots.plan(self._paths), sources.store, _above(capture), self._above)
-        sources.require_one()
+        with self._readers(writer, capture.counts, ticker.advance) as reading:
+            walker = Walker(writer, capture, memory, walk_options, repository.report, ticker.tick, older, reading)
+            tree, totals = self._store(writer, walker, older, memory.above if trusted else b"", capture)
         counts = capture.counts
         statistics = Statistics(
             new=counts.new, changed=counts.changed, unchanged=counts.unchanged, read=ticker.read, errors=counts.errors
@@ -130,6 +127,43 @@ class _Backup:
             parent=memory.snapshot if trusted else older.id if older else "",
             program=f"safehold {__version__}",
         )
+
+    def _store(
+        self, writer: ChunkWriter, walker: Walker, older: previous.Parent | None, above: bytes, capture: Capture
+    ) -> tuple[bytes, Totals]:
+        """Store all sources; the tree of the snapshot.  ``above``: trees above them that are known to be stored."""
+        sources = _Sources(walker, older)
+        self._above = []
+        writer.assume(contents.split_ids(above))
+        stored = roots.store(writer, roots.plan(self._paths), sources.store, _above(capture), self._above)
+        sources.require_one()
+        return stored
+
+    @contextmanager
+    def _readers(
+        self, writer: ChunkWriter, counts: Counts, advance: Callable[[int], None]
+    ) -> Iterator[Callable[[], readers.Readers | None]]:
+        """Makes readers when they are wanted for the first time; at the end there are none any more."""
+        made: list[readers.Readers | None] = []
+        take = readers.taker(counts, advance, self._repository.report)
+
+        def make() -> readers.Readers | None:
+            if not made:
+                made.append(readers.make(writer, self._chunker, self._paths, take))
+            return made[0]
+
+        finished = False
+        try:
+            yield make
+            for each in filter(None, made):
+                each.finish()
+            finished = True
+        finally:
+            for each in filter(None, made):
+                each.close(stop=not finished)
+
+    def _chunker(self) -> Chunker:
+        return Chunker(self._repository.seals.chunker_seed, self._repository.config.chunks)
 
     def _is_trusted(self, name: str) -> bool:
         """Whether all that the snapshot of that name refers to is stored, and stays so.

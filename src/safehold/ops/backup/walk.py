@@ -12,16 +12,16 @@ from collections.abc import Callable
 from stat import S_ISDIR, S_ISREG
 from typing import Protocol
 
-import msgspec
-
 from safehold.core.entries import DIRECTORY, Entry, Node, Totals
 from safehold.core.events import Note, Reporter, Warn
 from safehold.ops.backup.capture import AttributesLost, Capture
-from safehold.ops.backup.frames import Frame, down_to, fingerprint, node_of, parent_of, trees_of
+from safehold.ops.backup.frames import Frame, down_to, fingerprint, is_cache, node_of, parent_of, trees_of
 from safehold.ops.backup.memory import Memory, Remembered
+from safehold.ops.backup.readers import Readers
+from safehold.ops.backup.walk_options import WalkOptions
 from safehold.repo import trees
 from safehold.repo.writer import ChunkWriter
-from safehold.sources.files.exclude import CACHEDIR_SIGNATURE, CACHEDIR_TAG, Excluder
+from safehold.sources.files.exclude import CACHEDIR_TAG
 from safehold.sources.files.folders import Folder, Row, Vanished
 
 OPEN_FOLDERS = 256
@@ -36,25 +36,6 @@ class Previous(Protocol):
         """A node of that snapshot."""
 
 
-class WalkOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a walk leaves out, and what it trusts."""
-
-    excluder: Excluder
-    exclude_caches: bool = False
-    devices: frozenset[int] = frozenset()
-    """The file systems that are entered (st_dev); empty: all."""
-    skip: frozenset[tuple[int, int]] = frozenset()
-    """(device, inode) of folders that are never entered: the repository, the local cache."""
-    trusted: bool = False
-    """Everything the memory refers to is known to be stored."""
-    trusted_before: int = 0
-    """What changed at or after this time (ns) may change again without showing it."""
-    previous_before: int = 0
-    """The same boundary of the snapshot before, for folders that only the repository remembers."""
-    force: bool = False
-    """Read every file, whatever is remembered."""
-
-
 class Walker:
     """Stores folder trees.  Belongs to one thread."""
 
@@ -67,8 +48,12 @@ class Walker:
         report: Reporter,
         tick: Callable[[bytes], None],
         previous: Previous | None = None,
+        readers: Callable[[], Readers | None] = lambda: None,
     ) -> None:
-        """``tick`` is called with a path, often, so that progress can be shown."""
+        """``tick`` is called with a path, often, so that progress can be shown.
+
+        ``readers`` is called when a source has changed and so will have to be read.
+        """
         self.counts = capture.counts
         self._writer = writer
         self._capture = capture
@@ -77,6 +62,8 @@ class Walker:
         self._report = report
         self._tick = tick
         self._previous = previous
+        self._make_readers = readers
+        self._readers: Readers | None = None
 
     def walk(self, path: bytes, name: bytes, old: bytes | None = None) -> Entry:
         """Store the folder at ``path``; its entry, called ``name``.  Raises ``OSError`` if it cannot be opened.
@@ -84,23 +71,61 @@ class Walker:
         ``old``: its tree in the snapshot before, used where there is no local memory of it.
         """
         stack = [Frame(Folder.at(path), name, path, self._old_node(old))]
+        top = stack[0]
+        self._root_entry: Entry | None = None
         try:
-            self._begin(stack[0], None)
-            while True:
-                frame = stack[-1]
-                if frame.position < len(frame.folders):
+            self._begin(top, None)
+            while stack:
+                if stack[-1].position < len(stack[-1].folders):
                     self._descend(stack)
-                    continue
-                parent = stack[-2] if len(stack) > 1 else None
-                entry = self._end(frame, parent)
-                if parent is None:
-                    assert entry is not None
-                    return entry
-                self._return(stack, entry)
-                stack.pop().folder.close()
+                else:
+                    self._leave(stack)
+                self._collect(wait=False)
+            while self._root_entry is None:
+                self._collect(wait=True)
+            return self._root_entry
         finally:
             for frame in stack:
                 frame.folder.close()
+
+    def _leave(self, stack: list[Frame]) -> None:
+        """The walk is done with the folder on top."""
+        frame = stack[-1]
+        frame.waiting -= 1
+        self._settle(frame)
+        if len(stack) > 1 and stack[-2].folder.fd < 0:
+            self._reopen(stack)
+        stack.pop()
+        frame.left = True
+        if not frame.waiting:
+            frame.folder.close()
+
+    def _settle(self, frame: Frame) -> None:
+        """Store the nodes of a folder and of those above it for which nothing is outstanding."""
+        while not frame.waiting:
+            parent = frame.parent
+            entry = self._end(frame, parent)
+            if frame.left:
+                frame.folder.close()
+            if parent is None:
+                self._root_entry = entry
+                return
+            if entry is not None:
+                self._differ(parent, parent.position - 1)
+                parent.entries.append(entry)
+            parent.waiting -= 1
+            frame = parent
+
+    def _collect(self, wait: bool) -> None:
+        """Take in what children have read."""
+        for frame, read in self._readers.done(wait) if self._readers else ():
+            frame.entries += read.entries
+            for name in read.others:
+                self._replaced(frame, name)
+            for name, *why in read.lost:
+                self._lost(frame, name, OSError(*why))
+            frame.waiting -= 1
+            self._settle(frame)
 
     def single(self, path: bytes, name: bytes, old: Entry | None = None) -> Entry | None:
         """Store what is no folder; its entry, or None if it could not be read, which is told.
@@ -142,10 +167,25 @@ class Walker:
             return
         known = self._known(frame)
         frame.known = trees_of(known)
+        self._lend(frame, parent)
+        before = self._trusted_before(frame)
         for name, stat in rows:
             if not S_ISDIR(stat.st_mode):
-                self._other(frame, name, stat, known.get(name))
+                self._take(frame, name, stat, known.get(name), before)
         self._forget_gone(frame, known)
+
+    def _lend(self, frame: Frame, parent: Frame | None) -> None:
+        """Find out whether children may read the files of a folder."""
+        if parent is None and self._readers is None:
+            self._readers = self._make_readers()
+        frame.lends = self._readers is not None and (parent is None or parent.lends)
+
+    def _take(self, frame: Frame, name: bytes, stat: os.stat_result, old: Entry | None, before: int) -> None:
+        """Take in what is no folder, or have a child do it."""
+        if frame.lends and self._readers and self._capture.lendable(stat, old, before):
+            self._readers.add(frame, name, stat.st_size, old)
+        else:
+            self._other(frame, name, stat, old)
 
     def _remembered(self, frame: Frame, parent: Frame | None) -> Remembered | None:
         """What is remembered of a folder, where the one above agrees.
@@ -192,7 +232,7 @@ class Walker:
         frame.failed = True
         try:
             stat = frame.folder.look(name)
-            if S_ISDIR(stat.st_mode) and all(name != known for known, _ in frame.folders):
+            if S_ISDIR(stat.st_mode) and not frame.left and all(name != known for known, _ in frame.folders):
                 frame.folders.append((name, stat))
                 return
             frame.entries.append(self._capture.entry(frame.folder, name, stat, None, 0))
@@ -219,7 +259,7 @@ class Walker:
             self._lost(frame, name, failure)
         if self._options.excluder:
             rows = [row for row in rows if not self._excluded(frame, row)]
-        if self._options.exclude_caches and _is_cache(frame.folder, rows):
+        if self._options.exclude_caches and is_cache(frame.folder, rows):
             self.counts.excluded += len(rows) - 1
             rows = [row for row in rows if row[0] == CACHEDIR_TAG]
         return rows
@@ -252,6 +292,8 @@ class Walker:
             frame.failed = True
             self._differ(frame, frame.position - 1)
             return
+        child.parent = frame
+        frame.waiting += 1
         stack.append(child)
         if len(stack) > OPEN_FOLDERS:
             stack[-1 - OPEN_FOLDERS].folder.close()
@@ -262,18 +304,9 @@ class Walker:
 
     def _open(self, frame: Frame, name: bytes, stat: os.stat_result) -> Frame | None:
         if (stat.st_dev, stat.st_ino) in self._options.skip:
-            self._report(Note(message=f"Left out, since it is Safehold's own: {_text(frame.below(name))}"))
+            self._report(Note(message=f"Left out, since it is Safehold's own: {os.fsdecode(frame.below(name))}"))
             return None
         return Frame(frame.folder.folder(name), name, frame.below(name), self._old_child(frame, name))
-
-    def _return(self, stack: list[Frame], entry: Entry | None) -> None:
-        """Add the finished folder on top to the one it lies in."""
-        parent = stack[-2]
-        if entry is not None:
-            self._differ(parent, parent.position - 1)
-            parent.entries.append(entry)
-        if parent.folder.fd < 0:
-            self._reopen(stack)
 
     def _differ(self, frame: Frame, finished: int) -> None:
         """A folder whose listing has not changed turns out to need a new node: fill in what is no folder, and so many folders."""
@@ -358,28 +391,8 @@ class Walker:
 
     def _tell_lost(self, path: bytes, error: OSError) -> None:
         self.counts.errors += 1
-        self._report(Warn(code="unreadable", message=f"Could not be read: {error.strerror or error}.", path=_text(path)))
+        self._report(Warn(code="unreadable", message=f"Could not be read: {error.strerror or error}.", path=os.fsdecode(path)))
 
 
 def _moved() -> OSError:
     return OSError(errno.ESTALE, "the folder was moved away while it was read")
-
-
-def _text(path: bytes) -> str:
-    return os.fsdecode(path)
-
-
-def _is_cache(folder: Folder, rows: list[Row]) -> bool:
-    """Whether this folder is tagged as a cache (https://bford.info/cachedir/)."""
-    if not any(name == CACHEDIR_TAG for name, _ in rows):
-        return False
-    try:
-        fd = folder.open_file(CACHEDIR_TAG)
-    except (OSError, Vanished):
-        return False
-    try:
-        return os.read(fd, len(CACHEDIR_SIGNATURE)) == CACHEDIR_SIGNATURE
-    except OSError:
-        return False  # it is read again as a file, and told then
-    finally:
-        os.close(fd)

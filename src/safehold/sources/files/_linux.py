@@ -29,6 +29,7 @@ RESTORED_FLAGS = EARLY_FLAGS | LOCKING_FLAGS | _SYNC | _NODUMP | _NOATIME | _DIR
 """Flags that a restore sets again.  The others describe how the file system stores the file."""
 
 _PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_SIZE_AND_PUNCH = 0x1 | 0x2
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.ENODATA, errno.ENOSYS})
 _NO_FLAGS = frozenset({errno.ENOTTY, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS})
@@ -175,6 +176,14 @@ def sync_filesystem(fd: int) -> None:
 def end_with_parent(signal: int) -> None:
     """Have the system send this process that signal when the thread that forked it ends."""
     _libc().prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0)
+
+
+def keep_memory() -> None:
+    """Have freed memory stay with this process, for one that allocates and frees buffers of some MiB all the time."""
+    mallopt = getattr(_libc(), "mallopt", None)  # glibc's; others have none
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 * 1024 * 1024)
+        mallopt(_M_TRIM_THRESHOLD, 64 * 1024 * 1024)
 
 
 def path_in(folder: int, name: bytes) -> bytes:

@@ -19,12 +19,11 @@ from safehold.core.errors import DatabaseFailed, LogGap, UsageError
 from safehold.sources.postgresql.connecting import first_line
 from safehold.sources.postgresql.positions import format_lsn, parse_lsn, segment_name
 from safehold.sources.postgresql.replication import Replication, ServerRefused
-from safehold.sources.postgresql.spool import Spool, sync_folder, write
+from safehold.sources.postgresql.spool import PARTIAL, Spool, sync_folder, write
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
-PARTIAL = "partial"
 RECEIVED = "received"
 """A file of the spool: timeline and position up to which whole segments are in it."""
 WAIT_SECONDS = 1.0

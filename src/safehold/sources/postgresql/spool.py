@@ -23,6 +23,7 @@ LIMIT = 16 << 30
 LEVEL = -1
 """Of zstd: 6 to 20 ms for a segment where level 1 takes 11 to 30, at nine tenths of its gain."""
 SEGMENTS = "segments"
+PARTIAL = "partial"
 COMMITTED = "committed"
 REFUSED = "refused"
 STATE = "state.json"
@@ -82,6 +83,18 @@ class Spool:
         """A file that waits here, whole.  Raises ``FileNotFoundError``, ``LogDamaged``."""
         with open(os.path.join(self.segments, name), "rb") as packed:
             return _unpack(packed.read(), packed.name)
+
+    def partials(self) -> list[str]:
+        """Segments that a receiver is at work on (``receiving.py``)."""
+        try:
+            return sorted(name for name in os.listdir(self.path(PARTIAL)) if name.endswith(".partial") and parse_name(name))
+        except FileNotFoundError:
+            return []
+
+    def open_partial(self, name: str) -> bytes:
+        """What there is of one of them."""
+        with open(os.path.join(self.path(PARTIAL), name), "rb") as file:
+            return file.read()
 
     def system(self) -> tuple[str, int]:
         """The system identifier of the database and the size of its segments; "" and 0 while nothing was taken."""

@@ -17,12 +17,14 @@ On any doubt it says so and ends: then a new base is made.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import select
 import signal
 import sqlite3
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,13 +34,14 @@ import msgspec
 from safehold.core.clock import SystemClock
 from safehold.sources.sqlite import holder, journal, steps, wal
 from safehold.sources.sqlite.journal import Journal, Resumption
+from safehold.sources.sqlite.reading import read_bytes
 from safehold.sources.sqlite.wal import Index, Place
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.05
 SYNC_SECONDS = 0.5
 RETRY_SECONDS = 0.25
 """Between attempts to stop writing."""
@@ -85,17 +88,22 @@ class Follower:
         mode = self._writer.execute("PRAGMA journal_mode").fetchone()[0]
         if mode != "wal":
             raise Doubt(f"its journal mode is {mode}")
+        importlib.import_module("numpy")  # takes long, and nothing may wait for it later
         holder.pin(self._pins[0])
         # Never closed while this process lives: that would drop its locks.
-        self._index_file = os.open(self._path + "-shm", os.O_RDONLY | os.O_CLOEXEC)
-        self._log_file = os.open(self._path + "-wal", os.O_RDONLY | os.O_CLOEXEC)
+        self._index_file = os.open(self._path + "-shm", os.O_RDONLY)
+        self._log_file = os.open(self._path + "-wal", os.O_RDONLY)
         self._files = self._stat()
         self._looked_ns = self._clock.now_ns()
         self._commits: dict[tuple[bytes, int], int] = {}
         """(salts, frame after a commit) -> position, of late."""
         self._next_sync = self._next_force = 0.0
-        self._ended: Index | None = None
-        """The WAL as it was when its end was in the database file, and a pin was taken then."""
+        # What waits for the disk is done beside, so that looking does not wait for it.
+        self._others = ThreadPoolExecutor(2)
+        self._syncing: Future[None] = self._others.submit(lambda: None)
+        self._writing_back: Future[None] = self._others.submit(lambda: None)
+        self._last = self._pinned = Index(b"", 0, 0, 0, -1, (0, 0), 0)
+        """The WAL at the last look, and when a pin was taken last in a quiet moment."""
         self._big, self._page = False, 0
         self.resumed, index = self._begin()
         self._commits[index.salts, index.frames] = self.journal.at.position
@@ -135,12 +143,13 @@ class Follower:
             return False
         if place.frame == 0:
             return False
-        data = os.pread(self._log_file, wal.FRAME, wal.HEADER + (place.frame - 1) * (wal.FRAME + index.page))
+        data = read_bytes(self._log_file, wal.FRAME, wal.HEADER + (place.frame - 1) * (wal.FRAME + index.page))
         return data[8:16] == place.salts and data[16:24] == b"".join(n.to_bytes(4, "big") for n in place.sums)
 
     def look(self) -> None:
         """Take what is new into the journal.  Raises ``Doubt``, ``OSError``."""
         before = self._clock.now_ns()
+        self._check_files()
         index = self._read_index()
         seen = max(self._clock.now_ns(), self.at.seen_ns + 1)
         if index.salts != self.at.place.salts:
@@ -162,7 +171,7 @@ class Follower:
         self.journal.moved(self._header(index.salts), self.at.changes)
 
     def _header(self, salts: bytes = b"") -> Place:
-        begun = wal.parse_header(os.pread(self._log_file, wal.HEADER, 0))
+        begun = wal.parse_header(read_bytes(self._log_file, wal.HEADER, 0))
         if begun is None or (salts and begun[0].salts != salts):
             raise Doubt("its WAL does not begin as its index says")
         place, self._page, self._big = begun
@@ -178,7 +187,7 @@ class Follower:
         size = wal.FRAME + page
         if count * size > MOST_AT_ONCE:
             raise Doubt("so much was written at once that a new base is the shorter way")
-        data = os.pread(self._log_file, count * size, wal.HEADER + place.frame * size)
+        data = read_bytes(self._log_file, count * size, wal.HEADER + place.frame * size)
         frames = wal.parse_frames(data, page, place, big=self._big)
         if len(frames.numbers) < count or frames.end.sums != index.sums:
             raise Doubt(f"frame {place.frame + len(frames.numbers) + 1} of its WAL is damaged")
@@ -193,7 +202,7 @@ class Follower:
             raise Doubt("it was changed more often than its WAL says")
         start, end = self.at.position, self.journal.next_end(transactions)
         self._remember(index.salts, frames.first, ends, end)
-        numbers, chosen = _last_versions(frames, index.pages)
+        numbers, chosen = wal.last_versions(frames, index.pages)
         step = steps.Step(
             start=start, end=end, after_ns=self._looked_ns, seen_ns=seen, pages=index.pages, transactions=transactions,
             place=frames.end, changes=index.changes, count=len(numbers),
@@ -215,20 +224,22 @@ class Follower:
     def tend(self) -> None:
         """Make durable what is due, and keep the WAL from growing."""
         now = self._clock.monotonic()
-        if now >= self._next_sync:
-            self.journal.sync()
+        if self._syncing.done() and now >= self._next_sync:
+            self._syncing.result()
+            self._syncing = self._others.submit(self.journal.sync)
             self._next_sync = now + SYNC_SECONDS
-            self._check_files()
         index = self._read_index()
+        is_quiet, self._last = index.changes == self._last.changes, index
+        if is_quiet and index != self._pinned:
+            self._renew()  # nobody has to wait for this reader: a checkpoint of the application's, say, that resets the WAL
+            self._pinned = index
         left = index.frames - index.backfilled
-        if index.frames < CHECKPOINT_FRAMES:
+        if index.frames < CHECKPOINT_FRAMES or not self._writing_back.done():
             return
-        if left >= CHECKPOINT_FRAMES or (left and index.frames == self.at.place.frame):
-            index = self._checkpoint()
-        if index.backfilled == index.frames:
-            if index != self._ended:
-                self._renew()
-            self._ended = index
+        self._writing_back.result()
+        if left >= CHECKPOINT_FRAMES or (left and is_quiet):
+            self._renew()
+            self._writing_back = self._others.submit(self._write_back)
         elif self._orders.max_wal and index.frames * (wal.FRAME + index.page) > self._orders.max_wal and now >= self._next_force:
             self._next_force = now + RETRY_SECONDS
             self._stop_writing()
@@ -241,10 +252,13 @@ class Follower:
         old.execute("COMMIT")
         self._pins.reverse()
 
+    def _write_back(self) -> None:
+        self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def _checkpoint(self) -> Index:
         """Write back what is in the journal."""
         self._renew()
-        self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self._write_back()
         return self._read_index()
 
     def _stop_writing(self) -> None:
@@ -292,6 +306,7 @@ class Follower:
         """Stop.  The WAL stays as it is, so that the next follower can go on from here."""
         with suppress(Doubt):
             self.look()
+        self._others.shutdown()
         self.journal.rotate()
         for db in (self._lock, self._writer, *reversed(self._pins)):
             db.close()  # the pin last: a connection that may write would write the WAL back if it were the last one
@@ -302,34 +317,33 @@ class Follower:
         return self._looked_ns
 
 
-def _last_versions(frames: wal.Frames, pages: int) -> tuple[NDArray[np.uint32], NDArray[np.intp]]:
-    """The numbers of the pages, rising, and for each the last frame that holds it; without those beyond the database's end."""
-    import numpy as np
-
-    last = len(frames.numbers) - 1
-    numbers, places = np.unique(frames.numbers[::-1], return_index=True)
-    keep = numbers <= pages
-    return numbers[keep], (last - places)[keep]
-
-
 def main() -> int:
     """Follow until told to stop, or until in doubt."""
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.SIG_IGN)  # whoever started this says when to stop, by closing its input
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)  # whoever started this says when to stop, by closing its input
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
+    follower: Follower | None = None
     try:
         follower = Follower(orders)
         at = follower.at
         _say(event="started", resumed=follower.resumed, timeline=at.timeline, position=at.position, page=at.page)
         _serve(follower)
     except Doubt as doubt:
-        _say(event="doubt", reason=str(doubt))
+        _say(event="doubt", reason=str(doubt), **_reached(follower))
     except sqlite3.Error as error:
-        _say(event="doubt", reason=f"SQLite says: {error}", name=getattr(error, "sqlite_errorname", ""))
+        _say(event="doubt", reason=f"SQLite says: {error}", **_reached(follower))
     except OSError as error:
-        where = error.filename or orders.folder
-        _say(event="failed", reason=f"{where}: {error.strerror}", errno=error.errno or 0)
+        reason = f"{error.filename or orders.folder}: {error.strerror}"
+        _say(event="failed", reason=reason, errno=error.errno or 0, **_reached(follower))
     return 0
+
+
+def _reached(follower: Follower | None) -> dict[str, object]:
+    """Up to where everything is in the journal."""
+    if follower is None:
+        return {}
+    at = follower.at
+    return {"timeline": at.timeline, "position": at.position, "looked_ns": follower.looked_ns}
 
 
 def _serve(follower: Follower) -> None:
@@ -347,7 +361,8 @@ def _serve(follower: Follower) -> None:
         follower.look()
         follower.tend()
     follower.close()
-    _say(event="stopped", position=follower.at.position)
+    at = follower.at
+    _say(event="stopped", timeline=at.timeline, position=at.position, looked_ns=follower.looked_ns)
 
 
 def _obey(follower: Follower, line: str) -> None:

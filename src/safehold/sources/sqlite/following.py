@@ -28,7 +28,6 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     file: str = ""
     looked_ns: int = 0
     reason: str = ""
-    name: str = ""
     errno: int = 0
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from safehold.sources.files.folders import read_at
 from safehold.sources.sqlite import wal
 
 TIMEOUT_SECONDS = 10.0
@@ -30,7 +31,7 @@ def connect(path: str, *, writable: bool = False) -> sqlite3.Connection:
     Raises ``sqlite3.Error``.
     """
     uri = f"{Path(path).absolute().as_uri()}?mode={'rw' if writable else 'ro'}"
-    db = sqlite3.connect(uri, uri=True, timeout=TIMEOUT_SECONDS, isolation_level=None)
+    db = sqlite3.connect(uri, uri=True, timeout=TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA mmap_size = 0")
     return db
 
@@ -44,7 +45,7 @@ def pin(db: sqlite3.Connection) -> None:
 def read_index(descriptor: int) -> wal.Index | None:
     """The WAL's index just now; None if it is being written, even after some looks."""
     for _ in range(50):
-        found = wal.parse_index(os.pread(descriptor, wal.INDEX_HEADER, 0))
+        found = wal.parse_index(read_at(descriptor, wal.INDEX_HEADER, 0))
         if found is not None:
             return found
     return None
@@ -106,9 +107,9 @@ def _hold(db: sqlite3.Connection, path: str) -> dict[str, object]:
     mode = str(db.execute("PRAGMA journal_mode").fetchone()[0])
     file = os.stat(path)
     said: dict[str, object] = {"mode": mode, "device": file.st_dev, "inode": file.st_ino}
-    if mode == "wal" and hasattr(os, "pread"):
+    if mode == "wal" and sys.platform != "win32":
         # Never closed: that would drop this process's locks.
-        index = pin_known(db, os.open(path + "-shm", os.O_RDONLY | os.O_CLOEXEC))
+        index = pin_known(db, os.open(path + "-shm", os.O_RDONLY))
         if index is not None:
             log = os.stat(path + "-wal")
             return said | {"known": True, "salts": index.salts.hex(), "frames": index.frames, "pages": index.pages,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ class Resumption(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Journal:
-    """Writes log files.  Belongs to one follower."""
+    """Writes log files.  Belongs to one follower; ``sync`` may be called by another thread."""
 
     def __init__(self, folder: Path, system: str, at: Resumption) -> None:
         self.folder = folder
@@ -53,6 +54,7 @@ class Journal:
         self._file = -1
         self._name = ""
         self._dirty = False
+        self._closing = threading.Lock()
 
     def add(self, step: Step, numbers: NDArray[np.uint32], pages: NDArray[np.uint8]) -> None:
         """Append a step.  Raises ``OSError``."""
@@ -77,17 +79,19 @@ class Journal:
 
     def sync(self) -> None:
         """Make what was added durable."""
-        if self._dirty:
-            os.fsync(self._file)
-            self._dirty = False
+        with self._closing:
+            if self._dirty:
+                self._dirty = False
+                os.fsync(self._file)
 
     def rotate(self) -> str:
         """Close the log file, durably; its name, empty if there is none."""
         name = self._name
         if self._file >= 0:
             self.sync()
-            os.close(self._file)
-            self._file, self._name = -1, ""
+            with self._closing:
+                os.close(self._file)
+                self._file, self._name = -1, ""
             self.at = msgspec.structs.replace(self.at, files=self.at.files + 1)
         save(self.folder, self.at)
         return name
@@ -95,7 +99,7 @@ class Journal:
     def _begin(self, step: Step) -> None:
         self._name = name_of(self.at.timeline, step.start)
         head = Head(self.at.page, self.at.timeline, step.start, self._system, step.after_ns)
-        self._file = os.open(self.folder / self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._file = os.open(self.folder / self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         _write_all(self._file, steps.pack_head(head))
         sync_folder(self.folder)
 

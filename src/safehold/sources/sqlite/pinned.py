@@ -28,6 +28,7 @@ import msgspec
 
 from safehold.core.errors import DatabaseFailed, DatabaseUnreachable, SafeholdError, SourceMissing
 from safehold.sources.sqlite import header, wal
+from safehold.sources.sqlite.reading import read_bytes
 
 BLOCK = 1024 * 1024
 STEP = 8 * 1024 * 1024
@@ -93,12 +94,12 @@ class Pinned:
             return holder.moment.problems or ([holder.moment.error] if holder.moment.error else holder.ask(how).problems)
 
     def _block(self, offset: int, length: int, changed: list[int]) -> bytes:
-        data = bytearray(_read(self._database, length, offset))
+        data = bytearray(read_bytes(self._database, length, offset))
         data += bytes(length - len(data))
         for number in changed:
             inside = (number - 1) * self.page - offset
             place = wal.HEADER + self._places[number] * (wal.FRAME + self.page) + wal.FRAME
-            data[inside : inside + self.page] = _read(self._log, self.page, place)
+            data[inside : inside + self.page] = read_bytes(self._log, self.page, place)
         return bytes(data)
 
 
@@ -209,7 +210,11 @@ def _direct(path: str, holder: Holder, stack: ExitStack) -> Pinned:
         if os.fstat(log).st_ino != moment.log:
             raise _Changed
         places = last_places(log, moment)
-    page1 = _read(log, 100, wal.HEADER + places[1] * _frame_size(log) + wal.FRAME) if 1 in places else _read(database, 100, 0)
+    page1 = (
+        read_bytes(log, 100, wal.HEADER + places[1] * _frame_size(log) + wal.FRAME)
+        if 1 in places
+        else read_bytes(database, 100, 0)
+    )
     made = Pinned(path, moment, header.parse(page1, path), 0)
     made.size = moment.pages * made.page if moment.frames else os.fstat(database).st_size // made.page * made.page
     made._database, made._log, made._holder = database, log, holder
@@ -219,7 +224,7 @@ def _direct(path: str, holder: Holder, stack: ExitStack) -> Pinned:
 
 def last_places(log: int, moment: Moment) -> dict[int, int]:
     """Page number -> the last frame that holds it, up to the moment's.  Raises ``_Changed``."""
-    begun = wal.parse_header(_read(log, wal.HEADER, 0))
+    begun = wal.parse_header(read_bytes(log, wal.HEADER, 0))
     if begun is None or begun[0].salts.hex() != moment.salts:
         raise _Changed
     at, page, big = begun
@@ -227,7 +232,7 @@ def last_places(log: int, moment: Moment) -> dict[int, int]:
     found: dict[int, int] = {}
     while at.frame < moment.frames:
         count = min(moment.frames - at.frame, max(1, STEP // frame))
-        frames = wal.parse_frames(_read(log, count * frame, wal.HEADER + at.frame * frame), page, at, big=big)
+        frames = wal.parse_frames(read_bytes(log, count * frame, wal.HEADER + at.frame * frame), page, at, big=big)
         if len(frames.numbers) < count:
             raise _Changed
         found.update(zip(frames.numbers.tolist(), range(at.frame, at.frame + count), strict=True))
@@ -238,7 +243,7 @@ def last_places(log: int, moment: Moment) -> dict[int, int]:
 
 
 def _frame_size(log: int) -> int:
-    begun = wal.parse_header(_read(log, wal.HEADER, 0))
+    begun = wal.parse_header(read_bytes(log, wal.HEADER, 0))
     assert begun is not None
     return wal.FRAME + begun[1]
 
@@ -256,7 +261,7 @@ def _copied(path: str, holder: Holder, scratch: Path, stack: ExitStack) -> Pinne
         copy_file(path, copy)
     holder.close()
     database = _opened(copy, stack)
-    made = Pinned(path, holder.moment, header.parse(_read(database, header.SIZE, 0), path), os.fstat(database).st_size)
+    made = Pinned(path, holder.moment, header.parse(read_bytes(database, header.SIZE, 0), path), os.fstat(database).st_size)
     made._database, made._copy = database, copy
     return made
 
@@ -290,7 +295,7 @@ def _cloned(source: str, target: str) -> bool:
 
 def _is_frozen(path: str) -> bool:
     """Whether it lies where nobody can write, so that nothing changes, and SQLite cannot make what it needs beside it."""
-    if not hasattr(os, "statvfs"):
+    if sys.platform == "win32":
         return False
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
@@ -312,16 +317,3 @@ def _opened(path: str, stack: ExitStack) -> int:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
     stack.callback(os.close, descriptor)
     return descriptor
-
-
-def _read(descriptor: int, length: int, offset: int) -> bytes:
-    """Bytes at an offset; fewer at the end."""
-    from safehold.sources.files.folders import read_at
-
-    data = read_at(descriptor, length, offset)
-    while 0 < len(data) < length:
-        more = read_at(descriptor, length - len(data), offset + len(data))
-        if not more:
-            break
-        data += more
-    return data

@@ -90,12 +90,18 @@ class Place:
             raise TargetError(
                 f"{self.path} is there already.", "Name another file, or add --overwrite always to replace the database there."
             )
-        users = [] if sys.platform == "win32" else self._users()
+        users = self._users()
         if users:
             who = ", ".join(users)
             raise WrongDatabase(f"{self.path} is open in another program ({who}).", "Stop it, and run this again.")
 
-    if sys.platform != "win32":
+    if sys.platform == "win32":
+
+        def _users(self) -> list[str]:
+            """Nobody needs to be asked: Windows does not replace a file that is open."""
+            return []
+
+    else:
 
         def _users(self) -> list[str]:
             """Who has the database open; what locks it stays out until the restore is done."""

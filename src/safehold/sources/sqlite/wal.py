@@ -111,6 +111,16 @@ def parse_frames(data: bytes, page: int, start: Place, *, big: bool) -> Frames:
     return Frames(start.frame, heads[:whole, 0], heads[:whole, 1], raw[:whole, FRAME:], end)
 
 
+def last_versions(frames: Frames, pages: int) -> tuple[NDArray[np.uint32], NDArray[np.intp]]:
+    """The numbers of the pages, rising, and for each the last frame that holds it; without those beyond the database's end."""
+    import numpy as np
+
+    last = len(frames.numbers) - 1
+    numbers, places = np.unique(frames.numbers[::-1], return_index=True)
+    keep = numbers <= pages
+    return numbers[keep], (last - places)[keep]
+
+
 def _chain(words: NDArray[np.uint32], stored: NDArray[np.uint32], start: Place) -> NDArray[np.uint32]:
     """The checksum after each frame, if the one before it was right."""
     import numpy as np

@@ -241,6 +241,10 @@ def test_every_table_is_checked_on_request(safehold: Program, server: Server, fo
     safehold.do("backup", server.url)
     told = safehold.do("restore", "latest", "--target", folder / "r", "--verify")
     assert "Checking every table" in told.err
+    server.sql("insert into shop.orders (n, note) values (1, 'more')")
+    _watch(safehold, server)
+    drilled = safehold.do("drill", "latest", "--json").value
+    assert drilled["position"] == server.position() and int(str(drilled["tables"])) > 20
     server.stop()
     index = server.data / "shop/visits.MYI"  # its sum is wrong, which nobody notices while it is copied
     data = bytearray(index.read_bytes())
@@ -251,3 +255,4 @@ def test_every_table_is_checked_on_request(safehold: Program, server: Server, fo
     failed = safehold("restore", "latest", "--target", folder / "s", "--verify", "--json")
     assert failed.status == 4 and any("shop.visits" in str(event.get("message")) for event in failed.events)
     assert not (folder / "s").exists()
+    assert safehold("drill").status == 4

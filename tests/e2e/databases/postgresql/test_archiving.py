@@ -157,6 +157,37 @@ def test_an_uploader_goes_on_after_the_store_was_away(archiving: Archiving) -> N
     assert process.returncode == 130
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounts a small file system")
+def test_a_full_repository_loses_nothing(archiving: Archiving, tmp_path: Path) -> None:
+    a = archiving
+    a.base()
+    expected = []
+    for number in range(4):
+        a.add(number)
+        a.server.sql("CREATE TABLE x AS SELECT gen_random_uuid() FROM generate_series(1, 4000); DROP TABLE x")
+        expected.append(a.one("SELECT pg_walfile_name(pg_switch_wal())"))
+    a.wait_for(expected[-1])
+    whole = a.program.repository
+    small = whole.rename(whole.with_name("whole"))
+    whole.mkdir()
+    size = sum(path.stat().st_size + 8192 for path in small.rglob("*")) + 400_000
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", whole], check=True)
+    try:
+        shutil.copytree(small, whole, dirs_exist_ok=True)
+        refused = a.program("pg", "archive-upload", "--spool", a.spool, "--batch", "1M")
+        assert refused.status == 15, refused.err
+        assert set(expected) & {path.name for path in (a.spool / "segments").iterdir()}
+        assert a.program("db", "status", "--spool", a.spool, "--json").status == 16
+        subprocess.run(["mount", "-o", "remount,size=200m", whole], check=True)
+        a.upload()
+        assert set(expected) <= set(_catalogue(a))
+        assert a.program("db", "status", "--spool", a.spool).status == 0
+        with a.restored() as server:
+            assert numbers(server) == [0, 1, 2, 3]
+    finally:
+        subprocess.run(["umount", "-l", whole], check=True)
+
+
 def test_archive_push_starts_an_uploader(archiving: Archiving, tmp_path: Path) -> None:
     a = archiving
     a.add(1)
@@ -207,6 +238,17 @@ def test_streaming_survives_kills_and_a_promotion(archiving: Archiving) -> None:
     assert process.returncode == 130, err
     with a.restored() as server:
         assert numbers(server) == [0, 1, 2, 3]
+    # The server is lost: what was received of its current segment is the end of the log.
+    process = a.program.start(*words)
+    a.add(100)
+    position = a.one("SELECT pg_current_wal_flush_lsn()")
+    until(lambda: flushed(position), "it is safe")
+    process.kill()
+    process.communicate()
+    a.program.do("pg", "archive-upload", "--spool", spool)
+    with a.restored() as server:
+        assert numbers(server) == [0, 1, 2, 3, 100]
+    until(lambda: not a.server.sql("SELECT 1 FROM pg_replication_slots WHERE active"), "the slot is free")
     # Another receiver of a server that has dropped the log says so, and does not go on.
     a.server.sql("SELECT pg_drop_replication_slot('safe')")
     for number in range(4, 9):

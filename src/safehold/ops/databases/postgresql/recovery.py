@@ -70,9 +70,8 @@ def settings(plan: Plan, options: RecoveryOptions) -> dict[str, str]:
         "recovery_target_timeline": "current" if plan.timeline == plan.base.timeline else str(plan.timeline),
         "recovery_target_action": options.action,
         "archive_mode": "off",
+        "recovery_end_command": END_COMMAND,
     }
-    if options.restore_command == LOCAL_COMMAND:
-        chosen["recovery_end_command"] = END_COMMAND
     if target.kind == "immediate":
         chosen["recovery_target"] = "immediate"
     elif target.kind != "latest":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from safehold.core.clock import Clock
-from safehold.core.errors import DatabaseFailed, DatabaseUnreachable, LogGap
+from safehold.core.errors import DatabaseFailed, DatabaseUnreachable, LogGap, StoreFull
 from safehold.core.events import Note, Reporter, Warn
 from safehold.ops.databases.postgresql.uploading import Uploader, save_state
 from safehold.sources.postgresql import connecting, monitoring
@@ -33,7 +33,7 @@ class Streaming:
         self._look_at = 0.0
 
     def run(self, *, after_gap: bool = False, upload: bool = True) -> None:
-        """Until the process is stopped.  Raises ``LogGap``, ``LogConflict``, ``StoreFull``, ``UsageError``."""
+        """Until the process is stopped.  Raises ``LogGap``, ``LogConflict``, ``UsageError``."""
         thread = threading.Thread(target=self._uploader.watch, args=(self._stopped.is_set,), name="upload")
         if upload:
             thread.start()
@@ -60,9 +60,10 @@ class Streaming:
                     self._report(Note(message=f"Receiving with the slot {self._slot}."))
                     receiver.receive(self._looked, after_gap=after_gap)
                     return
-            except (DatabaseUnreachable, DatabaseFailed) as error:
+            except (DatabaseUnreachable, DatabaseFailed, StoreFull, OSError) as error:
+                # Also when the spool is full: the server keeps its log for the slot until there is room.
                 if str(error) != said:
-                    self._report(Warn(code="wal-receive", message=str(error), hint=error.hint))
+                    self._report(Warn(code="wal-receive", message=str(error), hint=getattr(error, "hint", "")))
                 said = str(error)
             after_gap = False
             self._clock.sleep(wait)

@@ -78,10 +78,15 @@ class Uploader:
         self._current = ""
 
     def upload(self) -> int:
-        """Commit everything that waits; how many files.  Raises ``SafeholdError`` when it fails."""
+        """Commit everything that waits; how many files.  Raises ``SafeholdError`` when it fails.
+
+        What a receiver has of the current segment is committed, too, and stays: if its server is lost, it is the end of the log.
+        """
         before = self.state.files
         while names := self._waiting():
             self._commit(self._batch(names))
+        if partials := self._spool.partials():
+            self._commit_partials(partials)
         if self._unfit:
             raise next(iter(self._unfit.values()))
         return self.state.files - before
@@ -105,8 +110,13 @@ class Uploader:
             except (SafeholdError, OSError) as error:
                 self.failed(error)
                 self._opened = None
-                self._clock.sleep(wait)
+                self._rest(wait, stop)
                 wait = min(wait * 2, LONGEST_WAIT)
+
+    def _rest(self, seconds: float, stop: Callable[[], bool]) -> None:
+        end = self._clock.monotonic() + seconds
+        while self._clock.monotonic() < end and not stop():
+            self._clock.sleep(min(seconds, LOOK_SECONDS))
 
     def failed(self, error: Exception) -> None:
         """Say and write down that an attempt failed."""
@@ -135,11 +145,9 @@ class Uploader:
     def _commit(self, names: list[str]) -> None:
         digests: dict[str, str] = {}
         system, segment = self._spool.system()
-        name = self._options.name or f"postgresql system {system}"
-        database = Database(engine=ENGINE, system=system, name=name)
         try:
             self._opened = self._opened or self._open()
-            result = logs.commit(self._opened, database, self._contents(names, segment, digests), RecordOptions())
+            result = logs.commit(self._opened, self._database(system), self._contents(names, segment, digests), RecordOptions())
         except (LogConflict, LogDamaged) as error:
             self._unfit[self._current] = error
             self.failed(error)
@@ -150,6 +158,16 @@ class Uploader:
         if not self._unfit:
             state.error, state.failing_ns = "", 0
         save_state(self._spool, state)
+
+    def _commit_partials(self, names: list[str]) -> None:
+        system, segment = self._spool.system()
+        new = [new_log(name, self._spool.open_partial(name), segment, self._clock.now_ns()) for name in names]
+        self._opened = self._opened or self._open()
+        logs.commit(self._opened, self._database(system), new, RecordOptions())
+        self.state.files += len(new)
+
+    def _database(self, system: str) -> Database:
+        return Database(engine=ENGINE, system=system, name=self._options.name or f"postgresql system {system}")
 
     def _contents(self, names: list[str], segment: int, digests: dict[str, str]) -> Iterator[NewLog]:
         for name in names:

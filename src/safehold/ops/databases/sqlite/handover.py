@@ -35,6 +35,15 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
         return max(log.end for _, log, _ in self.files)
 
 
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """Since ``position`` nothing was committed, up to ``until_ns``."""
+
+    system: str
+    timeline: int
+    position: int
+    until_ns: int
+
+
 def waiting_files(folder: Path, writing: str) -> list[Waiting]:
     """What waits in a journal's folder, the history that is followed now last.
 
@@ -76,6 +85,15 @@ def commit_waiting(
     for path_of, _, _ in waiting.files:
         path_of.unlink()
     return result, sum(count for *_, count in waiting.files)
+
+
+def commit_mark(repository: Repository, path: str, mark: Mark, options: RecordOptions) -> Result:
+    """Store that a database was followed up to a time, and nothing was committed since a position."""
+    name = f"{mark.timeline:08X}-{mark.position:016X}.mark"
+    facts = {UNTIL: str(mark.until_ns)}
+    log = Log(name, mark.timeline, mark.position, mark.position, hashlib.sha256().digest(), 0, mark.until_ns, facts)
+    database = Database(engine=ENGINE, system=mark.system, name=path, method="watch")
+    return logs.commit(repository, database, [NewLog(log, lambda most: b"")], options)
 
 
 def _describe(path: Path) -> tuple[str, Log, int]:

@@ -30,6 +30,8 @@ class Reach(msgspec.Struct, frozen=True):
 
     base: Stored
     logs: list[StoredLog]
+    quiet_ns: int = 0
+    """After all of them it was followed up to then, and nothing was changed; 0: that is not known."""
 
     @property
     def database(self) -> Database:
@@ -44,7 +46,7 @@ class Reach(msgspec.Struct, frozen=True):
     @property
     def until_ns(self) -> int:
         """The last one."""
-        return max([self.from_ns, *(until_of(stored) for stored in self.logs)])
+        return max([self.from_ns, self.quiet_ns, *(until_of(stored) for stored in self.logs)])
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +91,15 @@ def reaches(repository: Repository, like: Stored) -> list[Reach]:
         if (database.name, stored.snapshot.host) == (of.name, like.snapshot.host):
             if database.system not in catalogues:
                 catalogues[database.system] = logs.catalogue(repository, ENGINE, database.system, everything)
-            found.append(Reach(stored, _following(catalogues[database.system], database)))
+            found.append(_reach(stored, catalogues[database.system], database))
     return found
+
+
+def _reach(stored: Stored, catalogue: Catalogue, database: Database) -> Reach:
+    following = _following(catalogue, database)
+    end = following[-1].log.end if following else database.start
+    quiet = [s for s in catalogue.logs if (s.log.timeline, s.log.start, s.log.end) == (database.timeline, end, end)]
+    return Reach(stored, following, max((until_of(mark) for mark in quiet), default=0) if database.start else 0)
 
 
 def _following(catalogue: Catalogue, database: Database) -> list[StoredLog]:
@@ -110,7 +119,8 @@ def make_plan(repository: Repository, stored: Stored, wanted_ns: int | None) -> 
         return _plan(repository, own, 0, windows)
     if wanted_ns == 0:
         wanted_ns = max(reach.until_ns for reach in all_reaches)
-    chosen = [reach for reach in all_reaches if reach.from_ns <= wanted_ns <= reach.until_ns]
+    # Compared by microseconds at the end, as people can write them.
+    chosen = [reach for reach in all_reaches if reach.from_ns <= wanted_ns and wanted_ns // 1000 <= reach.until_ns // 1000]
     if not chosen:
         raise _unreachable(wanted_ns, windows)
     return _plan(repository, max(chosen, key=lambda reach: reach.from_ns), wanted_ns, windows)
@@ -120,13 +130,16 @@ def _plan(repository: Repository, reach: Reach, wanted_ns: int, windows: list[tu
     needed = [stored for stored in reach.logs if 0 < stored.log.first_ns <= wanted_ns]
     as_of, following = reach.from_ns, 0
     size = base_file(repository, reach.base).size
-    for step, _, _ in read_log(repository, needed[-1]) if needed else ():
+    around = reach.logs[max(0, len(needed) - 1) : len(needed) + 1] if wanted_ns else []
+    for step in (step for stored in around for step, _, _ in read_log(repository, stored)):
         if step.seen_ns > wanted_ns:
             following = step.seen_ns
+            as_of = max(as_of, min(wanted_ns, step.after_ns))
             break
-        as_of, size = step.seen_ns, step.pages * _page(repository, reach.base)
-    if needed and not following:
-        as_of = max(as_of, min(wanted_ns, until_of(needed[-1])))
+        if step.end > reach.database.start:
+            as_of, size = max(as_of, step.seen_ns), step.pages * _page(repository, reach.base)
+    if wanted_ns and not following:
+        as_of = max(as_of, min(wanted_ns, reach.until_ns))
     gaps = [(before[1], after[0]) for before, after in pairwise(windows)]
     return Plan(
         base=reach.base, logs=needed, wanted_ns=wanted_ns, as_of_ns=as_of, next_ns=following, size=size,

@@ -55,7 +55,8 @@ def extract(repository: Repository, plan: Plan, tables: list[str], target: Path,
         rows = extracting.extract(database, tables, new)
         if new != place.scratch:
             place.scratch.write_bytes(new.read_bytes())
-        place.finish(0o600, (os.getuid(), os.getgid()) if hasattr(os, "getuid") else (0, 0))
+        made = place.scratch.stat()
+        place.finish(0o600, (made.st_uid, made.st_gid))
         return msgspec.structs.replace(done, rows=rows)
 
 

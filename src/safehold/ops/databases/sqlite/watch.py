@@ -18,7 +18,7 @@ from safehold.core.errors import (
 from safehold.core.events import Warn
 from safehold.ops.databases.recording import RecordOptions
 from safehold.ops.databases.sqlite.backup import BaseOptions, Spot, back_up
-from safehold.ops.databases.sqlite.handover import Waiting, commit_waiting, waiting_files
+from safehold.ops.databases.sqlite.handover import Mark, Waiting, commit_mark, commit_waiting, waiting_files
 from safehold.repo.repository import Repository
 from safehold.sources.sqlite import journal
 from safehold.sources.sqlite.follower import Orders
@@ -29,8 +29,13 @@ from safehold.sources.sqlite.pinned import Pinned, read_header
 TICK_SECONDS = 0.1
 LEAST_FOR_BASE = 64 * 1024 * 1024
 """Less than this in logs never makes a new base worthwhile."""
+RESTART_SECONDS = 1.0
 PATIENCE_SECONDS = 10.0
 """Between attempts at what failed."""
+FIRST_MARK_NS = 60_000_000_000
+"""So long a database is quiet before the repository is told that it is ..."""
+MARK_NS = 3600_000_000_000
+"""... and then so often."""
 ROLLBACK_SECONDS = 60.0
 """A database that is not in WAL mode is backed up no more often."""
 BASE = "base"
@@ -101,6 +106,10 @@ class Watched:
         """Of a database in rollback mode, when it was last backed up."""
         self._start_at = self._commit_at = self._base_at = 0.0
         self._until_ns = 0
+        """Up to when the database is known, at the last commit."""
+        self._mark_every_ns = FIRST_MARK_NS
+        self._marked_ns = self._clock.now_ns()
+        """Up to when the repository knows that it is."""
 
     def tick(self) -> None:
         """Do what is due.  Raises ``SafeholdError`` for what will not mend itself."""
@@ -120,12 +129,15 @@ class Watched:
 
         Raises what keeps it out of the repository: it waits in the journal then.
         """
-        if self._following is not None:
-            self._following.stop()
-            self._following = None
-            self._until_ns = 0
+        if self._following is not None and self._base is None:
+            self._attempt(self._make_base, 0.0)  # without it, what was captured would be of no use
+        said = self._following.stop() if self._following is not None else None
+        self._following = None
+        followed = said is not None and said.event == "stopped"
+        self._until_ns = said.looked_ns if said is not None and followed else 0
         try:
-            self._hand_over()
+            if not self._hand_over() and said is not None and followed:
+                self._mark(said)
         finally:
             os.close(self._lock)
         self._tell(Told(action="stopped", path=self.path))
@@ -171,13 +183,22 @@ class Watched:
         """The follower ended by itself: in doubt, or unable to go on."""
         reason = said.reason if said else "it ended"
         doubt = said is not None and said.event == "doubt"
+        if said is not None and said.looked_ns:
+            self._attempt(lambda: self._close_history(said), now)
         self._resume = not doubt
-        self._start_at = now + (1.0 if doubt else PATIENCE_SECONDS)
+        full = said is not None and said.errno != 0
+        self._start_at = now + (PATIENCE_SECONDS if full else RESTART_SECONDS)
         if doubt:
             self._forget_base()
         what = "A new base will be made" if doubt else "It will be tried again"
         self._warn("watch-broken", f"{self.path} could not be followed on: {reason}. {what}.")
         self._tell(Told(action="doubt", path=self.path, reason=reason))
+
+    def _close_history(self, said: Said) -> None:
+        """Store what a follower had taken in when it ended, and up to when that is all there was."""
+        self._until_ns = said.looked_ns
+        if not self._hand_over():
+            self._mark(said)
 
     def _attempt(self, act: Callable[[], None], now: float) -> None:
         """Do something; what may mend itself is said, and tried again later."""
@@ -196,21 +217,36 @@ class Watched:
         if self._following is not None and said is None:
             return  # it has ended; what it left is handed over next time
         self._until_ns = said.looked_ns if said else 0
-        self._hand_over(journal.name_of(said.timeline, said.position) if said else "")
+        done = self._hand_over(journal.name_of(said.timeline, said.position) if said else "")
+        if said is not None and not done and said.looked_ns - self._marked_ns > self._mark_every_ns:
+            self._mark(said)
+            self._mark_every_ns = MARK_NS
         self._bound_journal()
 
-    def _hand_over(self, writing: str = "") -> None:
-        """Commit all log files that are closed, oldest first."""
+    def _mark(self, said: Said) -> None:
+        """Of a quiet database, store that it is: its moments can be told from those of one that nobody followed."""
+        if self._base is None:
+            return
+        mark = Mark(system=self._base.system, timeline=said.timeline, position=said.position, until_ns=said.looked_ns)
+        commit_mark(self._repository, self.path, mark, self._options.record)
+        self._marked_ns = said.looked_ns
+
+    def _hand_over(self, writing: str = "") -> bool:
+        """Commit all log files that are closed, oldest first; whether there were any."""
+        done = False
         for found in waiting_files(self.folder, writing):
             until = self._until_ns if found.is_last else 0
             result, transactions = commit_waiting(self._repository, self.path, found, until, self._options.record)
             self._count(found)
+            done, self._marked_ns, self._mark_every_ns = True, until or self._marked_ns, FIRST_MARK_NS
             self._tell(
                 Told(
                     action="logs", path=self.path, snapshot=result.id, position=found.end, bytes=found.bytes,
                     transactions=transactions,
                 )
             )  # fmt: skip
+
+        return done
 
     def _count(self, found: Waiting) -> None:
         if self._base is not None and self._base.timeline == found.timeline:
