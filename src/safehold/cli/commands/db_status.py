@@ -1,4 +1,4 @@
-"""Say of every PostgreSQL database how far back and how close to now it can be recovered, and what is wrong.
+"""Say of every database how far back and how close to now it can be recovered, and what is wrong.
 
 With a URL the server is asked, too: whether its archive_command fails, and whether a slot is about to lose log.  The status is 0
 if all is well, and 16 if something needs attention; the warnings say what."""
@@ -11,6 +11,7 @@ from safehold.core.errors import SafeholdError, Unhealthy
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
+    from safehold.cli.databases.spans import Spans
     from safehold.cli.parsing import Parser
     from safehold.core.events import Warn
     from safehold.ops.databases.postgresql.reading import Cluster
@@ -29,16 +30,19 @@ def arguments(parser: Parser) -> None:
 
 def run(call: Call) -> int:
     """Say it."""
+    from safehold.cli.databases import spans
     from safehold.cli.databases.ranges import clusters, lines, value, warn
 
     wanted = call.values.database
     is_url = wanted.startswith(("postgresql://", "postgres://"))
     system, server, troubles = _server(call, wanted) if is_url else ("", {}, [])
     repository = call.repository()
-    found = clusters(repository, repository.visible_snapshots())
+    every = repository.visible_snapshots()
+    found = clusters(repository, every)
     if wanted:
         found = [each for each in found if _is_meant(each, wanted, system)]
-    if wanted and not found:
+    others = [each for each in spans.found(repository, every) if not wanted or wanted in {each.name, each.system}]
+    if wanted and not found and not others:
         raise SafeholdError(f"The repository has nothing of {wanted}.", "Make a base: safehold backup postgresql://...")
     warnings = [*troubles, *(each for cluster in found for each in warn(call, cluster))]
     spool = _spool(call)
@@ -48,7 +52,11 @@ def run(call: Call) -> int:
                 call.out.result(line)
         for line in [*_server_lines(server), *_spool_lines(spool)]:
             call.out.result(line)
-    databases = [value(cluster) for cluster in found]
+        for other in others:
+            for line in spans.lines(other):
+                call.out.result(line)
+    warnings += [_gap(call, each) for each in others if each.gap]
+    databases = [*map(value, found), *map(spans.value, others)]
     told = [{"code": each.code, "message": each.message, "hint": each.hint} for each in warnings]
     answer = {"databases": databases, "server": server or None, "spool": spool, "warnings": told, "healthy": not warnings}
     call.out.result("All is well." if not warnings else "", answer)
@@ -56,6 +64,15 @@ def run(call: Call) -> int:
         count = "1 thing needs" if len(warnings) == 1 else f"{len(warnings)} things need"
         raise Unhealthy(f"{count} attention.", "The warnings say what to do.")
     return 0
+
+
+def _gap(call: Call, each: Spans) -> Warn:
+    from safehold.core.events import Warn
+
+    message = f"The log of {each.name} is missing from {each.gap}: moments beyond it cannot be restored."
+    made = Warn(code="log-gap", message=message, hint="Take a new base now: `safehold backup`.")
+    call.out.report(made)
+    return made
 
 
 def _server_lines(server: dict[str, object]) -> list[str]:

@@ -26,7 +26,7 @@ def arguments(parser: Parser) -> None:
 
 def run(call: Call) -> int:
     """List them."""
-    from safehold.cli.databases import ranges
+    from safehold.cli.databases import ranges, spans
     from safehold.cli.render import records, words
     from safehold.cli.selection import selected
 
@@ -34,8 +34,9 @@ def run(call: Call) -> int:
     every = _of_trash(repository) if call.values.trash else repository.visible_snapshots()
     found = [stored for stored in selected(every, call.values) if call.values.logs or not stored.snapshot.is_logs]
     databases = [] if call.values.trash else ranges.clusters(repository, every)
+    others = [] if call.values.trash else spans.found(repository, every)
     if call.out.as_json:
-        values = [ranges.value(cluster) for cluster in databases]
+        values = [*map(ranges.value, databases), *map(spans.value, others)]
         call.out.result("", {"snapshots": [records.snapshot(stored) for stored in found], "databases": values})
         return 0
     rows = [[*records.HEADINGS], *map(records.row, found)]
@@ -44,6 +45,9 @@ def run(call: Call) -> int:
     for cluster in databases:
         ranges.warn(call, cluster)
         for line in ranges.lines(cluster):
+            call.out.result(line)
+    for other in others:
+        for line in spans.lines(other):
             call.out.result(line)
     call.out.result(words.count(len(found), "snapshot") + (" in the trash" if call.values.trash else ""))
     return 0
