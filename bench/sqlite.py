@@ -102,7 +102,9 @@ class Safehold:
 @contextmanager
 def litestream(program: str, path: Path, folder: Path) -> Iterator[None]:
     """Litestream, with its defaults, into a folder."""
-    process = subprocess.Popen([program, "replicate", path, f"file://{folder / 'replica'}"], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [program, "replicate", path, f"file://{folder / 'replica'}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     time.sleep(3)
     yield
     process.send_signal(signal.SIGTERM)
