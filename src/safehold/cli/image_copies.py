@@ -47,10 +47,8 @@ def tell(call: Call, what: str, state: State, folder: Path, seconds: float) -> N
     call.out.result(text, {"event": f"image-copy-{what}", **value(state, folder), "seconds": round(seconds, 3)})
 
 
-def keep_open(call: Call, url: str, command: str) -> int:
+def keep_open(call: Call, url: str, environment: dict[str, str], command: str) -> int:
     """Run a command with a database at hand, or wait until this is interrupted; the exit status."""
-    from urllib.parse import parse_qs, urlsplit
-
     if not command:
         call.out.result(f"Open at {url} - Ctrl-C closes it.", {"event": "image-copy-open", "url": url})
         import time
@@ -60,6 +58,5 @@ def keep_open(call: Call, url: str, command: str) -> int:
                 time.sleep(3600)
         except KeyboardInterrupt:
             return 0
-    query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
-    own = {"SAFEHOLD_IMAGE_URL": url, "PGHOST": query.get("host", ""), "PGUSER": query.get("user", ""), "PGPORT": "5432"}
+    own = {"SAFEHOLD_IMAGE_URL": url, **environment}
     return subprocess.run(["/bin/sh", "-c", command], check=False, env={**os.environ, **own}).returncode

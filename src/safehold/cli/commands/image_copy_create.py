@@ -1,7 +1,7 @@
 """Make an image copy: a copy of a database in a folder on another disk, ready to open.
 
-`safehold image-copy update` then rolls it forward with what changed.  A password is taken from the URL, PGPASSWORD or ~/.pgpass,
-and is not kept."""
+`safehold image-copy update` then rolls it forward with what changed.  A password is taken from the URL, from
+PGPASSWORD or ~/.pgpass, or from MYSQL_PWD or ~/.my.cnf, and is not kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from safehold.cli.parsing import Parser
 
 USAGE = "NAME SOURCE --target FOLDER [options]"
-EXAMPLES = ("safehold image-copy create shop postgresql://backup@db.example/ --target /mnt/second/shop",)
+EXAMPLES = (
+    "safehold image-copy create shop postgresql://backup@db.example/ --target /mnt/second/shop",
+    "safehold image-copy create app sqlite:/srv/app/data.db --target /mnt/second/app",
+)
 STATUSES: tuple[int, ...] = ()
 
 
@@ -20,7 +23,7 @@ def arguments(parser: Parser) -> None:
     """Declare what it takes."""
     add = parser.add_argument
     add("name", metavar="NAME", help="what to call it")
-    add("source", metavar="SOURCE", help="the original: postgresql://user@host:port/")
+    add("source", metavar="SOURCE", help="the original: postgresql://user@host:port/, mariadb://user@host/ or sqlite:PATH")
     add("-t", "--target", metavar="FOLDER", required=True, help="where to; empty, or not there yet")
     add(
         "--programs", metavar="FOLDER", default="", help="where the database server's own programs are, if not in the usual place"
@@ -36,6 +39,8 @@ def run(call: Call) -> int:
 
     values = call.values
     facts = {"programs": values.programs} if values.programs else {}
+    if values.source.startswith("sqlite:"):
+        facts["identities"] = str(call.state / "sqlite")
     started = call.clock.monotonic()
     target = Path(values.target).expanduser()
     state = create(registry(call), values.name, values.source, target, facts, call.clock, call.out.report)

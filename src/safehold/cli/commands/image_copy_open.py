@@ -2,7 +2,8 @@
 
 --read-only shows the database as of its last roll; the next roll goes on from there.  --read-write opens a clone, made in the
 folder that --clone names: that is how work goes on when the original is lost.  The server is private: it listens on a
-socket only, whose address is printed, and which COMMAND finds in PGHOST, PGUSER and SAFEHOLD_IMAGE_URL."""
+socket only, whose address is printed, and which COMMAND finds in SAFEHOLD_IMAGE_URL, and in PGHOST and PGUSER, or in
+MYSQL_UNIX_PORT.  SQLite has no server: the address is a URI of the file."""
 
 from __future__ import annotations
 
@@ -47,4 +48,4 @@ def run(call: Call) -> int:
     image = registry(call).find(values.name)
     opened = read_write(image, Path(values.clone).expanduser()) if values.read_write else read_only(image)
     with opened as server:
-        return keep_open(call, server.url, values.command)
+        return keep_open(call, server.url, server.environment, values.command)

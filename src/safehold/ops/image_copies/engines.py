@@ -8,7 +8,7 @@ from types import ModuleType
 
 from safehold.core.errors import UsageError
 
-ENGINES = {"postgresql": "postgresql", "postgres": "postgresql"}
+ENGINES = {"postgresql": "postgresql", "postgres": "postgresql", "mariadb": "mariadb", "mysql": "mariadb", "sqlite": "sqlite"}
 """The word before the colon of a source -> the engine."""
 
 
@@ -16,7 +16,10 @@ def of_source(source: str) -> str:
     """The engine of a source.  Raises ``UsageError``."""
     scheme = source.partition(":")[0]
     if ":" not in source or scheme not in ENGINES:
-        raise UsageError(f"{source} is no database that an image copy can be made of.", "Name postgresql://user@host/.")
+        raise UsageError(
+            f"{source} is no database that an image copy can be made of.",
+            "Name postgresql://user@host/, mariadb://user@host/ or sqlite:PATH.",
+        )
     return ENGINES[scheme]
 
 

@@ -83,6 +83,11 @@ class Image:
             raise ImageError(
                 f"Something is being done to the image copy in {self.folder}.", "Try again when it is over."
             ) from error
+        except OSError as error:
+            where = error.filename or self.folder
+            raise TargetError(
+                f"{where} cannot be used: {error.strerror or error}.", "Run it again when that is put right: nothing is lost."
+            ) from error
 
 
 def write_durably(path: Path, data: bytes) -> None:

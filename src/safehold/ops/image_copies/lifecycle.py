@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from safehold.core.clock import Clock
 from safehold.core.errors import ImageError, TargetError
 from safehold.core.events import Reporter
 from safehold.ops.image_copies import engines
+from safehold.ops.image_copies.cloning import cloned
 from safehold.ops.image_copies.images import DATA, STATE, Image, Registry, State
 
 
@@ -22,6 +22,10 @@ class Running(Protocol):
     @property
     def url(self) -> str:
         """How to reach it."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables by which the engine's own programs find it."""
 
 
 def create(
@@ -78,6 +82,9 @@ def verify(image: Image, *, deep: bool) -> None:
         if not deep:
             engine.verify(image, state)
             return
+        if not engine.DEEP_ON_CLONE:
+            engine.verify_deep(image, state)
+            return
         scratch = image.folder / "verify"
         shutil.rmtree(scratch, ignore_errors=True)
         try:
@@ -97,26 +104,11 @@ def remove(registry: Registry, name: str, image: Image, source: str) -> None:
     registry.drop(name)
 
 
-OWN = frozenset({DATA, STATE, "wal", "tablespaces", "verify", "log", "journal", "lock"})
+OWN = frozenset(
+    {DATA, STATE, "wal", "tablespaces", "verify", "log", "lock", "journal", "scratch"}
+    | {"delta", "delta.d", "checkpoints", "reading"}
+)
 """What an image copy's folder holds; nothing else in it is ever removed."""
-
-
-def cloned(image: Image, folder: Path) -> Image:
-    """A copy of an image copy's files in a folder that is empty or absent; by reflink where the file system has it."""
-    if folder.exists() and any(folder.iterdir()):
-        raise TargetError(f"{folder} is not empty.", "Name a folder that is empty, or is not there yet.")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    parts = [path for path in image.folder.iterdir() if path.name in (DATA, "wal", "tablespaces")]
-    done = subprocess.run(
-        ["cp", "-a", "--reflink=auto", "--", *map(str, parts), str(folder)], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise TargetError(f"The image copy could not be cloned: {done.stderr.strip().splitlines()[-1]}.", "Name another folder.")
-    st = image.data.stat()
-    shutil.chown(folder, st.st_uid, st.st_gid)
-    made = Image(folder.absolute())
-    engines.module(image.load().engine).relocate(image, made)
-    return made
 
 
 def _whole(image: Image) -> State:

@@ -31,6 +31,7 @@ ASIDE = Path("global/pg_control.image")
 SIGNAL = "recovery.signal"
 WAL = "wal"
 DOWN = "shut down in recovery"
+DEEP_ON_CLONE = True
 RECOVERING = (DOWN, "in archive recovery", "in crash recovery")
 """How a control file reads in the middle of a recovery, and after one that was shut down."""
 

@@ -34,17 +34,23 @@ _LIKE_IT_WAS = (
 _FROM_CONF = ("innodb_page_size", "innodb_data_file_path", "innodb_undo_tablespaces")
 
 
-def prepare(folder: Path, engine: str, version: str) -> None:
-    """Bring the files of a base to one moment, by the redo log that came with them.  Raises ``DatabaseFailed``."""
+def prepare(
+    folder: Path, engine: str, version: str, *, incremental: Path | None = None, hint: str = "Try an older base."
+) -> None:
+    """Bring the files of a base to one moment, by the redo log that came with them.  Raises ``DatabaseFailed``.
+
+    ``incremental``: the folder of an incremental backup that is laid over it; it is used up, and must never be given again.
+    """
     program = programs.find("backup", engine)
     if engine == "mariadb":
         programs.require_series(program, version, "The base")
     command = [program, "--no-defaults", "--prepare", f"--target-dir={folder}"]
+    command += [f"--incremental-dir={incremental}"] if incremental else []
     done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     lines = done.stderr.decode(errors="replace").splitlines()
     if done.returncode != 0 or not any("completed OK!" in line for line in lines[-3:]):
         words = programs.last_words(lines)
-        raise DatabaseFailed(f"{Path(program).name} --prepare {programs.how(done.returncode)}: {words}.", "Try an older base.")
+        raise DatabaseFailed(f"{Path(program).name} --prepare {programs.how(done.returncode)}: {words}.", hint)
 
 
 _TABLES = (
@@ -88,12 +94,15 @@ class Private:
                 words = programs.last_words(told.read().decode(errors="replace").splitlines())
                 raise DatabaseFailed(f"The binary log could not be applied: {words}.", "Nothing was restored.")
 
-    def check(self) -> tuple[int, list[str]]:
-        """``CHECK TABLE`` on every table: how many there are, and what the server said of those that are not well."""
+    def check(self, how: str = "") -> tuple[int, list[str]]:
+        """``CHECK TABLE`` on every table: how many there are, and what the server said of those that are not well.
+
+        ``how``: a word for the check, such as EXTENDED.
+        """
         found = rows(self.admin, _TABLES)
         problems = []
         for database, table in found:
-            for name, _, kind, text in rows(self.admin, f"check table {quoted(database)}.{quoted(table)}"):
+            for name, _, kind, text in rows(self.admin, f"check table {quoted(database)}.{quoted(table)} {how}"):
                 if kind not in ("note", "info") and not (kind == "status" and text in _WELL):
                     problems.append(f"{name}: {text}")
         return len(found), problems

@@ -8,9 +8,10 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -61,17 +62,20 @@ class Taking:
     @property
     def taken(self) -> Taken:
         """Raises ``DatabaseFailed`` if the stream did not say that it is whole."""
-        checkpoints = _settings(self._small.get(CHECKPOINTS, b""))
+        checkpoints = settings(self._small.get(CHECKPOINTS, b""))
         if not self._finished or "to_lsn" not in checkpoints:
             raise DatabaseFailed(f"The backup is not whole: {CHECKPOINTS} did not come.", "No snapshot was made.")
-        info = _settings(self._small.get(INFO, b""))
+        info = settings(self._small.get(INFO, b""))
         file, position, gtid = _binlog(self._small.get(BINLOG, b""))
         return Taken(checkpoints, info, file, position, gtid)
 
 
 @contextmanager
-def take(where: Address, server: Server, parallel: int) -> Iterator[Taking]:
-    """Run the backup program.  At the end, raises ``DatabaseFailed`` unless it succeeded."""
+def take(where: Address, server: Server, parallel: int, *, since: int = -1, keep: IO[bytes] | None = None) -> Iterator[Taking]:
+    """Run the backup program.  At the end, raises ``DatabaseFailed`` unless it succeeded.
+
+    ``since``: only pages that were changed after that position of InnoDB's log; -1: all.  ``keep``: takes the stream itself.
+    """
     program = programs.find("backup", server.engine)
     if server.engine == "mariadb":  # XtraBackup's own versions are near to MySQL's, not the same
         programs.require_series(program, server.version, "The server")
@@ -86,13 +90,14 @@ def take(where: Address, server: Server, parallel: int) -> Iterator[Taking]:
             f"--extra-lsndir={scratch}/lsn",
             f"--datadir={server.variables['datadir']}",
         ]
+        command += [f"--incremental-lsn={since}"] if since >= 0 else []
         name = Path(program).name
         with programs.running(command) as (process, said):
             assert process.stdout is not None
             _widen(process.stdout.fileno())
             try:
                 stream = io.BufferedReader(process.stdout, PIPE)  # type: ignore[type-var]
-                yield Taking(xbstream.chunks(stream.read))
+                yield Taking(xbstream.chunks(_kept(stream.read, keep) if keep else stream.read))
             except DatabaseFailed:
                 if not _failed(process):
                     raise  # else its own words say more than that its stream broke off
@@ -100,6 +105,15 @@ def take(where: Address, server: Server, parallel: int) -> Iterator[Taking]:
                 raise DatabaseFailed(f"{name} {programs.how(process.returncode)}: {said.last}.", _hint(said.last))
         if not any((Path(scratch) / "lsn").glob("*_checkpoints")):
             raise DatabaseFailed(f"{name} succeeded, but left no {CHECKPOINTS}.", "No snapshot was made.")
+
+
+def _kept(read: Callable[[int], bytes], file: IO[bytes]) -> Callable[[int], bytes]:
+    def do(count: int) -> bytes:
+        data = read(count)
+        file.write(data)
+        return data
+
+    return do
 
 
 def _failed(process: subprocess.Popen[bytes]) -> bool:
@@ -129,7 +143,8 @@ def _widen(pipe: int) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)
 
 
-def _settings(data: bytes) -> dict[str, str]:
+def settings(data: bytes) -> dict[str, str]:
+    """Lines of ``name = value``."""
     lines = (line.partition("=") for line in data.decode(errors="replace").splitlines() if "=" in line)
     return {name.strip(): value.strip() for name, _, value in lines}
 

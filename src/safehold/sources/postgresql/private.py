@@ -70,6 +70,11 @@ class PrivateServer:
         """How its own user reaches it."""
         return f"postgresql:///postgres?host={self.sockets}&user={quote(self.owner)}"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables by which libpq's programs find it."""
+        return {"PGHOST": str(self.sockets), "PGUSER": self.owner, "PGPORT": "5432"}
+
     def said(self) -> str:
         """The end of what it wrote into its log since it was started."""
         with suppress(OSError), self._log.open("rb") as file:

@@ -138,9 +138,10 @@ class Holder:
 
 
 @contextmanager
-def pinned(path: str, scratch: Path) -> Iterator[Pinned]:
+def pinned(path: str, scratch: Path, *, hold: bool = False) -> Iterator[Pinned]:
     """A moment of the database at ``path``; copies that are needed go into the folder ``scratch``.
 
+    ``hold``: in rollback mode, keep the lock while the moment is read instead of making a copy: commits wait for that long.
     Raises ``SourceMissing``, ``DatabaseFailed`` for what is no database, ``DatabaseUnreachable`` where it is not to be read.
     """
     head = read_header(path)
@@ -158,6 +159,10 @@ def pinned(path: str, scratch: Path) -> Iterator[Pinned]:
         if moment.known:
             with suppress(_Changed):
                 yield _direct(path, holder, stack)
+                return
+        if hold and moment.mode != "wal" and sys.platform != "win32":
+            with suppress(_Changed):
+                yield _held(path, holder, stack)
                 return
         yield _copied(path, holder, scratch, stack)
 
@@ -219,6 +224,18 @@ def _direct(path: str, holder: Holder, stack: ExitStack) -> Pinned:
     made.size = moment.pages * made.page if moment.frames else os.fstat(database).st_size // made.page * made.page
     made._database, made._log, made._holder = database, log, holder
     made._places = {number: place for number, place in places.items() if number * made.page <= made.size}
+    return made
+
+
+def _held(path: str, holder: Holder, stack: ExitStack) -> Pinned:
+    """The database file itself, while the holder keeps others from changing it."""
+    moment, database = holder.moment, _opened(path, stack)
+    found = os.fstat(database)
+    if (found.st_dev, found.st_ino) != (moment.device, moment.inode):
+        raise _Changed
+    head = header.parse(_read(database, header.SIZE, 0), path)
+    made = Pinned(path, moment, head, found.st_size // head.page * head.page)
+    made._database, made._holder = database, holder
     return made
 
 

@@ -107,7 +107,7 @@ class Place:
             """Who has the database open; what locks it stays out until the restore is done."""
             import fcntl
 
-            found = list(_processes(self.path))
+            found = list(processes(self.path))
             if not found and os.access(self.path, os.W_OK):
                 self._lock = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
                 try:
@@ -117,7 +117,7 @@ class Place:
             return found
 
 
-def _processes(path: Path) -> list[str]:
+def processes(path: Path) -> list[str]:
     """The processes that have a file open, as far as this system and this user can see."""
     wanted = path.stat()
     found = []

@@ -90,17 +90,23 @@ def attributes(server: Server) -> Attributes:
     return Attributes(mode=0o660, uid=found.st_uid, gid=found.st_gid)
 
 
-def _database(repository: Repository, where: Address, server: Server, system: str, taken: Taken) -> Database:
+def facts_of(server: Server, taken: Taken) -> dict[str, str]:
+    """What is kept with a base: of the server, and of the backup."""
     facts = {name: server.variables[name] for name in servers.KEPT if server.variables.get(name)}
     facts |= {
-        "to_lsn": taken.checkpoints["to_lsn"],
+        "to_lsn": taken.checkpoints.get("to_lsn", ""),
+        "last_lsn": taken.checkpoints.get("last_lsn", ""),
         "tool_version": taken.info.get("tool_version", ""),
         "binlog": taken.binlog,
         "position": str(taken.position) if taken.binlog else "",
         "gtid": taken.gtid,
+        "binlog_created": _created(server, taken.binlog) if taken.binlog else "",
     }
-    if taken.binlog:
-        facts["binlog_created"] = _created(server, taken.binlog)
+    return {name: value for name, value in facts.items() if value}
+
+
+def _database(repository: Repository, where: Address, server: Server, system: str, taken: Taken) -> Database:
+    facts = facts_of(server, taken)
     start = taken.number << 32
     return Database(
         engine=server.engine,
@@ -112,7 +118,7 @@ def _database(repository: Repository, where: Address, server: Server, system: st
         start=start,
         stop=start | taken.position,
         stop_ns=repository.clock.now_ns(),
-        facts={name: value for name, value in facts.items() if value},
+        facts=facts,
     )
 
 
