@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -78,7 +79,9 @@ class Program:
     def start(self, *words: object, **options: object) -> subprocess.Popen[bytes]:
         """Begin a run in a process of its own."""
         pipe = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        return subprocess.Popen([sys.executable, "-m", "safehold", *map(str, words)], **pipe)  # type: ignore[call-overload,no-any-return]
+        # Where the tests are run in the background, a shell has them ignore SIGINT, and what they start as well.
+        listening = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)} | pipe
+        return subprocess.Popen([sys.executable, "-m", "safehold", *map(str, words)], **listening)  # type: ignore[call-overload,no-any-return]
 
     def spawn(self, *words: object, stdin: bytes = b"") -> Ran:
         """A whole run in a process of its own, without a terminal."""

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cli_program import Program, Ran
@@ -44,10 +44,13 @@ class Errands:
         self._thread.join()
 
     def _run(self) -> None:
+        done: set[str] = set()  # the script removes its folder file by file: one must not be taken for new meanwhile
         while not self._stopped.wait(0.01):
             for place in sorted(self.folder.iterdir()):
-                if (place / "words").exists() and not (place / "status").exists():
-                    self._do(place)
+                if place.name not in done and (place / "words").exists():
+                    done.add(place.name)
+                    with suppress(FileNotFoundError):  # the server may have been killed, and its folder is gone
+                        self._do(place)
 
     def _do(self, place: Path) -> None:
         words = (place / "words").read_text().splitlines()

@@ -46,8 +46,8 @@ def run(call: Call) -> int:
         for cluster in found:
             for line in lines(cluster):
                 call.out.result(line)
-        for name, text in {**server, **(spool or {})}.items():
-            call.out.result(f"{name}: {text}")
+        for line in [*_server_lines(server), *_spool_lines(spool)]:
+            call.out.result(line)
     databases = [value(cluster) for cluster in found]
     told = [{"code": each.code, "message": each.message, "hint": each.hint} for each in warnings]
     answer = {"databases": databases, "server": server or None, "spool": spool, "warnings": told, "healthy": not warnings}
@@ -56,6 +56,31 @@ def run(call: Call) -> int:
         count = "1 thing needs" if len(warnings) == 1 else f"{len(warnings)} things need"
         raise Unhealthy(f"{count} attention.", "The warnings say what to do.")
     return 0
+
+
+def _server_lines(server: dict[str, object]) -> list[str]:
+    """What the server says, for people."""
+    if not server:
+        return []
+    failed = f", last failed on {server['last_failed']}" if server["last_failed"] else ""
+    archived = f"last archived {server['last_archived']}{failed}" if server["last_archived"] else f"nothing archived yet{failed}"
+    lines = [f"Server: archive_mode {server['archive_mode']}, {archived}"]
+    slots = server["slots"] if isinstance(server["slots"], list) else []
+    for slot in slots:
+        lines.append(
+            f"Slot {slot['name']}: {'in use' if slot['active'] else 'idle'}, {slot['lag']:,} bytes behind, {slot['status']}"
+        )
+    return lines
+
+
+def _spool_lines(spool: dict[str, object] | None) -> list[str]:
+    """What waits on this machine, for people."""
+    if spool is None:
+        return []
+    since = f", the oldest since {spool['oldest']}" if spool["oldest"] else ""
+    lines = [f"Spool {spool['folder']}: {spool['files']} files, {spool['bytes']:,} bytes wait{since}"]
+    lines += [f"  last error: {spool['error']}"] if spool["error"] else []
+    return lines + ([f"  gap: {spool['gap']}"] if spool["gap"] else [])
 
 
 def _is_meant(cluster: Cluster, wanted: str, system: str) -> bool:

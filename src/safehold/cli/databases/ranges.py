@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from safehold.repo.repository import Repository
     from safehold.repo.snapshots import Stored
 
+MOMENTS = 3
+"""So many bases without a log are named."""
+
 
 def clusters(repository: Repository, snapshots: Iterable[Stored]) -> list[Cluster]:
     """The clusters that these snapshots are of, by name."""
@@ -53,10 +56,15 @@ def lines(cluster: Cluster) -> Iterator[str]:
     found = ranges(cluster)
     if not found:
         yield f"{words.printable(cluster.name)}: no base, so nothing can be recovered"
-    for number, each in enumerate(found):
+    spans = [each for each in found if each.latest_ns > each.earliest_ns]
+    for number, each in enumerate(spans):
         after = "-- gap -- " if number else ""
         span = f"any moment from {words.moment(each.earliest_ns)} to {words.moment(each.latest_ns)}"
         yield f"{words.printable(cluster.name)}: {after}{span}"
+    if len(spans) < len(found):
+        last = ", ".join(words.moment(each.earliest_ns) for each in found[-MOMENTS:] if each not in spans)
+        more = "no log is archived that leads on from them" if spans else "no log is archived, so no moment in between"
+        yield f"{words.printable(cluster.name)}: {words.count(len(found) - len(spans), 'single moment')} (last {last}); {more}"
     for first, last in gaps(cluster):
         yield f"{words.printable(cluster.name)}: WAL missing from {first} to {last}"
 

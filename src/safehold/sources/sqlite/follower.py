@@ -237,12 +237,13 @@ class Follower:
         if index.frames < CHECKPOINT_FRAMES or not self._writing_back.done():
             return
         self._writing_back.result()
-        if left >= CHECKPOINT_FRAMES or (left and is_quiet):
-            self._renew()
-            self._writing_back = self._others.submit(self._write_back)
-        elif self._orders.max_wal and index.frames * (wal.FRAME + index.page) > self._orders.max_wal and now >= self._next_force:
+        too_large = 0 < self._orders.max_wal < index.frames * (wal.FRAME + index.page)
+        if too_large and not is_quiet and now >= self._next_force:
             self._next_force = now + RETRY_SECONDS
             self._stop_writing()
+        elif left >= CHECKPOINT_FRAMES or (left and is_quiet):
+            self._renew()
+            self._writing_back = self._others.submit(self._write_back)
 
     def _renew(self) -> None:
         """Replace the pin by a newer one."""

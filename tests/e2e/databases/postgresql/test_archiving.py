@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from postgres_archiving import Archiving, numbers
+from postgres_servers import Server
 
 from safehold.sources.postgresql import records
 
@@ -204,7 +205,7 @@ def test_archive_push_starts_an_uploader(archiving: Archiving, tmp_path: Path) -
     assert (spool / "segments" / segment.name).exists() or segment.name in (spool / "committed").read_text()
 
 
-def test_streaming_survives_kills_and_a_promotion(archiving: Archiving) -> None:
+def test_streaming_survives_kills_and_says_what_is_lost(archiving: Archiving) -> None:
     a = archiving
     a.server.sql("ALTER SYSTEM SET archive_mode = off")
     a.server.stop()
@@ -261,4 +262,41 @@ def test_streaming_survives_kills_and_a_promotion(archiving: Archiving) -> None:
     assert refused.status == 1 and "no longer has its log from 0/100000" in refused.err
     status = a.program("db", "status", "--spool", spool)
     assert status.status == 16 and "--after-gap" in status.err
+    shutil.rmtree(spool)
+
+
+def test_streaming_follows_a_promotion(archiving: Archiving) -> None:
+    """Of a standby: what is received goes on with the new timeline, and a restore can go either way."""
+    a = archiving
+    a.add(1)
+    a.base()
+    data = a.folder / f"{a.server.data.name}.standby"
+    a.server.run("pg_basebackup", "-D", data, "-c", "fast", "-R", "-d", f"host={a.server.sockets} user=postgres")
+    standby = Server(a.folder, a.server.major, data.name)
+    standby.start("-c", f"unix_socket_directories={standby.sockets}", "-c", "archive_mode=off")
+    spool = a.folder / f"{a.server.data.name}.followed"
+    process = a.program.start("pg", "receive", standby.url, "--spool", spool, "--max-age", "0")
+    try:
+        until(lambda: standby.sql("SELECT 1 FROM pg_replication_slots WHERE active"), "it receives")
+        a.add(2)
+        until(lambda: numbers(standby) == [1, 2], "the standby follows")
+        standby.sql("SELECT pg_promote()")
+        until(lambda: standby.sql("SELECT NOT pg_is_in_recovery()")[0][0], "it is promoted")
+        standby.sql("INSERT INTO t (n) VALUES (3)")
+        last = str(standby.sql("SELECT pg_walfile_name(pg_switch_wal())")[0][0])
+        assert last[:8] == "00000002"
+        committed = spool / "committed"
+        until(lambda: committed.exists() and last in committed.read_text(), "the new timeline is uploaded")
+        assert "00000002.history" in committed.read_text()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
+        standby.stop()
+        shutil.rmtree(data)
+    assert process.returncode == 130, err
+    a.archived()
+    with a.restored() as server:
+        assert numbers(server) == [1, 2, 3]
+    with a.restored("--timeline", "1") as server:
+        assert numbers(server) == [1, 2]
     shutil.rmtree(spool)

@@ -157,7 +157,7 @@ def _needed(base: Base, found: Reach, target: Target) -> int:
 def _to_time(base: Base, found: Reach, target: Target) -> int:
     """The server stops before the first transaction that ended later: such a one must be there."""
     if base.stop_ns > target.value:
-        raise _TooLate(f"Base {base.id[:8]} was finished after {target.text}.")
+        raise _TooLate(f"Base {base.id[:8]} was finished after {target.text[:1].lower()}{target.text[1:]}.")
     for number, piece in enumerate(found.pieces):
         if piece.log.last_ns > target.value:
             return number + 1
