@@ -20,6 +20,8 @@ BLOCK = 1024 * 1024
 GROUP = 64
 PAGE_SIZES = frozenset(1 << bits for bits in range(9, 21))
 CACHED_GROUPS = 8
+_KEPT = 4 * BLOCK
+"""Bytes of chunks in memory while a block is put together from them."""
 
 
 class Extent(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -147,14 +149,35 @@ def assemble(block: Block, start: int, stop: int, chunk: Callable[[bytes], bytes
     if len(extents) == 1 and extents[0].offset <= start and extents[0].offset + extents[0].length >= stop:
         return _piece(extents[0], start, stop, chunk)
     data = bytearray(stop - start)
+    once = _once(chunk)
     first = max(0, bisect_right(extents, start, key=lambda e: e.offset) - 1)
     for extent in extents[first:]:
         low, high = max(start, extent.offset), min(stop, extent.offset + extent.length)
         if low < high:
-            data[low - start : high - start] = _piece(extent, low, high, chunk)
+            data[low - start : high - start] = _piece(extent, low, high, once)
         if extent.offset >= stop:
             break
     return bytes(data)
+
+
+def _once(chunk: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """The same, with what was read kept for the other extents of the block: to read a chunk is also to prove it."""
+    kept: dict[bytes, bytes] = {}
+    size = 0
+
+    def read(name: bytes) -> bytes:
+        nonlocal size
+        data = kept.get(name)
+        if data is None:
+            data = chunk(name)
+            size += len(data)
+            if size > _KEPT:  # only a block that we did not write lies in so much
+                kept.clear()
+                size = len(data)
+            kept[name] = data
+        return data
+
+    return read
 
 
 def _piece(extent: Extent, low: int, high: int, chunk: Callable[[bytes], bytes]) -> bytes:

@@ -68,3 +68,16 @@ def test_a_chunk_that_is_too_short_is_never_made_up_for_by_another() -> None:
             lacks = any(e.chunk == short and min(stop, e.offset + e.length) - e.offset > 5 for e in touched)
             with pytest.raises(DamageError) if lacks else nullcontext():
                 assert assemble(Block(b"", extents), start, stop, chunk) == _naive(extents)[start:stop]
+
+
+def test_a_chunk_that_many_extents_lie_in_is_read_once() -> None:
+    """Reading a chunk proves its name, which costs as much as the whole of it has bytes."""
+    extents = [Extent(at, b"a0" if at % 8 else b"b0", at, 4) for at in range(0, _SIZE, 4)]
+    read: list[bytes] = []
+
+    def chunk(name: bytes) -> bytes:
+        read.append(name)
+        return _chunk(name)
+
+    assert assemble(Block(b"", extents), 0, _SIZE, chunk) == _naive(extents)
+    assert sorted(read) == [b"a0", b"b0"]

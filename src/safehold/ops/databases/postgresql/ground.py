@@ -20,6 +20,7 @@ from safehold.repo import contents
 from safehold.repo.paged import BLOCK, PageMap
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA
+from safehold.sources.postgresql.names import PAGE
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -148,10 +149,29 @@ def put(fd: int, reader: ChunkReader, wanted: list[Piece], pages: PageMap | None
         if piece.name and len(old) == piece.length and reader.name(DATA, old) == piece.name:
             continue
         data = pages.read(piece.offset, piece.length) if pages is not None else reader.read(DATA, piece.name)
-        if data != old:
-            _write(fd, data, piece.offset)
-            written += len(data)
+        for start, stop in _differing(old, data):
+            _write(fd, data[start:stop], piece.offset + start)
+            written += stop - start
     return written
+
+
+def _differing(old: bytes, new: bytes) -> Iterator[tuple[int, int]]:
+    """Start and end of the stretches, in whole pages, that are not in ``new`` what they are in ``old``."""
+    if len(old) != len(new):
+        yield 0, len(new)
+        return
+    if old == new:
+        return
+    start = None
+    for at in range(0, len(new), PAGE):
+        if old[at : at + PAGE] == new[at : at + PAGE]:
+            if start is not None:
+                yield start, at
+            start = None
+        elif start is None:
+            start = at
+    if start is not None:
+        yield start, len(new)
 
 
 def _read(fd: int, piece: Piece) -> bytes:
