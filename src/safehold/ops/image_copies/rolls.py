@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+
+assert sys.platform != "win32"
 
 import msgspec
 from blake3 import blake3

@@ -233,7 +233,7 @@ def _held(path: str, holder: Holder, stack: ExitStack) -> Pinned:
     found = os.fstat(database)
     if (found.st_dev, found.st_ino) != (moment.device, moment.inode):
         raise _Changed
-    head = header.parse(_read(database, header.SIZE, 0), path)
+    head = header.parse(read_bytes(database, header.SIZE, 0), path)
     made = Pinned(path, moment, head, found.st_size // head.page * head.page)
     made._database, made._holder = database, holder
     return made
