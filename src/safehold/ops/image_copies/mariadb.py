@@ -17,10 +17,14 @@ import msgspec
 from safehold.core.clock import Clock
 from safehold.core.errors import DamageError, DatabaseFailed, ImageError, UsageError
 from safehold.core.events import Note, Reporter
+from safehold.ops.databases.mariadb import state as states
+from safehold.ops.databases.mariadb import storing
 from safehold.ops.databases.mariadb.backup import facts_of
 from safehold.ops.databases.mariadb.restore import hand_over
 from safehold.ops.image_copies.cloning import cloned
 from safehold.ops.image_copies.images import Image, State, sync_folder, write_durably
+from safehold.repo.repository import Repository
+from safehold.repo.snapshots import Database
 from safehold.sources import database_url
 from safehold.sources.mariadb import pages, private, taking, xbstream
 from safehold.sources.mariadb import server as servers
@@ -176,6 +180,37 @@ def public(source: str) -> str:
 def give_up(source: str, state: State) -> None:
     """The original keeps nothing for the image."""
     del source, state
+
+
+def lineage(state: State) -> str:
+    """Snapshots of the image and of its original are compared with each other: most of their pages are alike."""
+    return state.system
+
+
+def page_of(image: Image, state: State, name: bytes) -> int:
+    """The page size by which a file of the image is kept."""
+    del image
+    return storing.page_of(name, int(state.facts.get("innodb_page_size", pages.PAGE)))
+
+
+def described(repository: Repository, image: Image, state: State) -> Database:
+    """What a snapshot says of the image: which binary log leads on from it, too."""
+    del image
+    facts = {name: value for name, value in state.facts.items() if name != "programs"} | {"image": "yes"}
+    number = servers.number_of(facts["binlog"]) if "binlog" in facts else 0
+    start = number << 32
+    return Database(
+        engine=ENGINE,
+        system=state.system,
+        name=state.source,
+        version=state.version,
+        method="image-copy",
+        timeline=states.timeline_of(states.load(repository, state.system), number, int(facts.get("binlog_created", 0))),
+        start=start,
+        stop=start | int(facts.get("position", 0)),
+        stop_ns=state.rolled_ns,
+        facts=facts,
+    )
 
 
 def _address(source: str) -> Address:
