@@ -23,10 +23,10 @@ from safehold.ops.image_copies import rolls
 from safehold.ops.image_copies.images import Image, State, sync_folder
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database
+from safehold.sources.open_files import users
 from safehold.sources.sqlite import header
 from safehold.sources.sqlite.identity import system_of
 from safehold.sources.sqlite.pinned import BLOCK, Pinned, pinned
-from safehold.sources.sqlite.placing import processes
 
 JOURNAL = "journal"
 SCRATCH = "scratch"
@@ -302,9 +302,9 @@ def _require_untouched(image: Image, state: State) -> None:
     path = _file(image, state)
     if not path.exists():
         raise ImageError(f"There is no {path} any more.", "Make the image copy anew.")
-    users = list(processes(path))
-    if users:
-        raise ImageError(f"{path} is open in another program ({', '.join(users)}).", "End it; `open --read-write` opens a clone.")
+    found = [f"process {pid}" for pid in users(path)]
+    if found:
+        raise ImageError(f"{path} is open in another program ({', '.join(found)}).", "End it; `open --read-write` opens a clone.")
     beside = [Path(f"{path}{ending}") for ending in ("-wal", "-journal", "-shm")]
     written = any(one.exists() and one.stat().st_size for one in beside[:2])
     if written or _mark(path) != state.mark:

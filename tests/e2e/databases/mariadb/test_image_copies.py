@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from mariadb_servers import Server
 
 from safehold.ops.image_copies import mariadb
 from safehold.ops.image_copies.images import Image
+from safehold.sources.open_files import users
 
 ASK = "select concat(count(*), '|', sum(n), '|', (select count(*) from shop.cart)) from shop.orders"
 
@@ -198,3 +201,26 @@ def test_an_image_is_kept_as_a_snapshot(
     assert opened("r").sums() == expected
     assert opened("l").sums() == later
     safehold.do("image-copy", "verify", "shop")
+
+
+def test_a_server_that_outlived_its_opener_is_ended(safehold: Program, image: Path) -> None:
+    ready = safehold.folder / "ready"
+    words = ("image-copy", "open", "shop", "--read-only", "--command", f"touch {ready}; exec sleep 30")
+    process = safehold.start(*words, start_new_session=True)
+    while not ready.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()  # and not its children
+    process.wait(5)
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+    (server,) = users(image / "reading/data/ibdata1")
+    safehold.do("image-copy", "verify", "shop")
+    for _ in range(200):
+        if not Path(f"/proc/{server}/exe").exists():
+            break
+        time.sleep(0.02)
+    assert not Path(f"/proc/{server}/exe").exists() and not (image / "reading").exists()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
