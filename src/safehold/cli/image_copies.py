@@ -38,13 +38,15 @@ def value(state: State, folder: Path) -> dict[str, object]:
     }
 
 
-def tell(call: Call, what: str, state: State, folder: Path, seconds: float) -> None:
+def tell(call: Call, what: str, state: State, folder: Path, seconds: float, snapshot: str = "") -> None:
     """Say what an image copy shows by now."""
     from safehold.cli.render import words
 
     done = "made in" if what == "create" else "rolled forward in"
     text = f"{state.name} {done} {words.duration(seconds)}: it shows {state.source} as of {words.moment(state.rolled_ns)}."
-    call.out.result(text, {"event": f"image-copy-{what}", **value(state, folder), "seconds": round(seconds, 3)})
+    text += f" Kept as snapshot {snapshot[:8]}." if snapshot else ""
+    kept = {"snapshot": snapshot} if snapshot else {}
+    call.out.result(text, {"event": f"image-copy-{what}", **value(state, folder), "seconds": round(seconds, 3), **kept})
 
 
 def keep_open(call: Call, url: str, environment: dict[str, str], command: str) -> int:

@@ -1,4 +1,4 @@
-"""Check an image copy: the checksum of every page; with --deep every index against its table, on a clone that is then removed."""
+"""Check an image copy: every page; with --deep every index against its table, on a clone that is then removed."""
 
 from __future__ import annotations
 

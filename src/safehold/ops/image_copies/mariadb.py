@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 assert sys.platform != "win32"
@@ -17,10 +18,14 @@ import msgspec
 from safehold.core.clock import Clock
 from safehold.core.errors import DamageError, DatabaseFailed, ImageError, UsageError
 from safehold.core.events import Note, Reporter
+from safehold.ops.databases.mariadb import state as states
+from safehold.ops.databases.mariadb import storing
 from safehold.ops.databases.mariadb.backup import facts_of
 from safehold.ops.databases.mariadb.restore import hand_over
 from safehold.ops.image_copies.cloning import cloned
-from safehold.ops.image_copies.images import Image, State, sync_folder, write_durably
+from safehold.ops.image_copies.images import DATA, Image, State, sync_folder, write_durably
+from safehold.repo.repository import Repository
+from safehold.repo.snapshots import Database
 from safehold.sources import database_url
 from safehold.sources.mariadb import pages, private, taking, xbstream
 from safehold.sources.mariadb import server as servers
@@ -29,6 +34,7 @@ from safehold.sources.mariadb.private import Private
 from safehold.sources.mariadb.server import Server
 from safehold.sources.mariadb.taking import CHECKPOINTS, Taken, Taking, take
 from safehold.sources.mariadb.unpacking import unpack
+from safehold.sources.open_files import users
 
 DEEP_ON_CLONE = True
 ENGINE = "mariadb"
@@ -107,7 +113,7 @@ def update(image: Image, state: State, source: str, clock: Clock, report: Report
 
 def settle(image: Image, state: State) -> None:
     """Finish a roll that was cut off, and see to it that nobody opened the copy otherwise.  Raises ``ImageError``."""
-    shutil.rmtree(image.folder / READING, ignore_errors=True)
+    _drop_reading(image)
     if any((image.data / name).exists() for name in _OPENED) or (state.phase != "rolling" and _mark(image) != state.mark):
         raise ImageError(
             f"{state.name} was opened otherwise since its last roll; it is no copy of the original any more.", "Make it anew."
@@ -132,7 +138,7 @@ def opened(image: Image, state: State) -> Iterator[Open]:
             rows(server.admin, "set global tx_read_only = 1")
             yield _open(server)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        _drop_reading(image)
 
 
 @contextmanager
@@ -176,6 +182,37 @@ def public(source: str) -> str:
 def give_up(source: str, state: State) -> None:
     """The original keeps nothing for the image."""
     del source, state
+
+
+def lineage(state: State) -> str:
+    """Snapshots of the image and of its original are compared with each other: most of their pages are alike."""
+    return state.system
+
+
+def page_of(image: Image, state: State, name: bytes) -> int:
+    """The page size by which a file of the image is kept."""
+    del image
+    return storing.page_of(name, int(state.facts.get("innodb_page_size", pages.PAGE)))
+
+
+def described(repository: Repository, image: Image, state: State) -> Database:
+    """What a snapshot says of the image: which binary log leads on from it, too."""
+    del image
+    facts = {name: value for name, value in state.facts.items() if name != "programs"} | {"image": "yes"}
+    number = servers.number_of(facts["binlog"]) if "binlog" in facts else 0
+    start = number << 32
+    return Database(
+        engine=ENGINE,
+        system=state.system,
+        name=state.source,
+        version=state.version,
+        method="image-copy",
+        timeline=states.timeline_of(states.load(repository, state.system), number, int(facts.get("binlog_created", 0))),
+        start=start,
+        stop=start | int(facts.get("position", 0)),
+        stop_ns=state.rolled_ns,
+        facts=facts,
+    )
 
 
 def _address(source: str) -> Address:
@@ -297,6 +334,15 @@ def _sync(folder: Path) -> None:
     done = subprocess.run(["sync", "-f", str(folder)], capture_output=True, check=False) if shutil.which("sync") else None
     if done is None or done.returncode != 0:
         os.sync()
+
+
+def _drop_reading(image: Image) -> None:
+    """Remove the clone that was read, and end the server on it, if what started that was killed."""
+    with suppress(FileNotFoundError):
+        for pid in users(image.folder / READING / DATA / "ibdata1"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(image.folder / READING, ignore_errors=True)
 
 
 def _clear(image: Image) -> None:

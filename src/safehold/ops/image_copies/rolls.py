@@ -20,11 +20,14 @@ assert sys.platform != "win32"
 import msgspec
 from blake3 import blake3
 
+assert sys.platform != "win32"
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 MAGIC = b"SHIMAGE1"
+STEP = 1 << 20
 PAGE, DONE = b"PAGE", b"DONE"
 DIGEST = 16
 HEAD = struct.Struct("<8sIQQq")
@@ -125,13 +128,21 @@ def _grow(descriptor: int, size: int) -> None:
     if size <= before:
         return
     try:
-        os.posix_fallocate(descriptor, before, size - before)
+        _reserve(descriptor, before, size)
     except OSError as error:
         with suppress(OSError):
             os.ftruncate(descriptor, before)
         if os.pread(descriptor, len(ROLLING), 0) == ROLLING:
             raise
         raise NoRoom(error.errno, error.strerror) from error
+
+
+def _reserve(descriptor: int, before: int, size: int) -> None:
+    if sys.platform == "linux":
+        os.posix_fallocate(descriptor, before, size - before)
+        return
+    for offset in range(before, size, STEP):
+        _put(descriptor, bytes(min(STEP, size - offset)), offset)
 
 
 def _put(descriptor: int, data: bytes, offset: int) -> None:

@@ -21,10 +21,12 @@ from safehold.core.errors import DamageError, ImageError, TargetError, UsageErro
 from safehold.core.events import Note, Reporter
 from safehold.ops.image_copies import rolls
 from safehold.ops.image_copies.images import Image, State, sync_folder
+from safehold.repo.repository import Repository
+from safehold.repo.snapshots import Database
+from safehold.sources.open_files import users
 from safehold.sources.sqlite import header
 from safehold.sources.sqlite.identity import system_of
 from safehold.sources.sqlite.pinned import BLOCK, Pinned, pinned
-from safehold.sources.sqlite.placing import processes
 
 JOURNAL = "journal"
 SCRATCH = "scratch"
@@ -142,6 +144,39 @@ def public(source: str) -> str:
 def give_up(source: str, state: State) -> None:
     """The original keeps nothing for the image."""
     del source, state
+
+
+def lineage(state: State) -> str:
+    """Snapshots of the image and of its original are compared with each other: they hold the same bytes."""
+    return _path(state.source)
+
+
+def page_of(image: Image, state: State, name: bytes) -> int:
+    """The page size by which a file of the image is kept."""
+    del name
+    with _file(image, state).open("rb") as file:
+        return header.parse(file.read(header.SIZE), state.name).page
+
+
+def described(repository: Repository, image: Image, state: State) -> Database:
+    """What a snapshot says of the image."""
+    del repository
+    path = _file(image, state)
+    with path.open("rb") as file:
+        data = file.read(header.SIZE)
+    facts = {"image": "yes"}
+    if data:
+        head = header.parse(data, str(path))
+        facts |= {"mode": "wal" if head.wal else "delete", "page_size": str(head.page), "encoding": head.encoding}
+    return Database(
+        engine="sqlite",
+        system=state.system,
+        name=_path(state.source),
+        version=state.version,
+        method="image-copy",
+        stop_ns=state.rolled_ns,
+        facts=facts,
+    )
 
 
 def _path(source: str) -> str:
@@ -267,9 +302,9 @@ def _require_untouched(image: Image, state: State) -> None:
     path = _file(image, state)
     if not path.exists():
         raise ImageError(f"There is no {path} any more.", "Make the image copy anew.")
-    users = list(processes(path))
-    if users:
-        raise ImageError(f"{path} is open in another program ({', '.join(users)}).", "End it; `open --read-write` opens a clone.")
+    found = [f"process {pid}" for pid in users(path)]
+    if found:
+        raise ImageError(f"{path} is open in another program ({', '.join(found)}).", "End it; `open --read-write` opens a clone.")
     beside = [Path(f"{path}{ending}") for ending in ("-wal", "-journal", "-shm")]
     written = any(one.exists() and one.stat().st_size for one in beside[:2])
     if written or _mark(path) != state.mark:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from safehold.core.errors import TargetError, WrongDatabase
+from safehold.sources.open_files import users
 
 NEW = ".safehold-new"
 OLD = ".safehold-old"
@@ -107,7 +108,7 @@ class Place:
             """Who has the database open; what locks it stays out until the restore is done."""
             import fcntl
 
-            found = list(processes(self.path))
+            found = [f"process {pid}" for pid in users(self.path)]
             if not found and os.access(self.path, os.W_OK):
                 self._lock = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
                 try:
@@ -115,24 +116,3 @@ class Place:
                 except OSError:
                     return ["which holds a lock on it"]
             return found
-
-
-def processes(path: Path) -> list[str]:
-    """The processes that have a file open, as far as this system and this user can see."""
-    wanted = path.stat()
-    found = []
-    for pid in os.listdir("/proc") if os.path.isdir("/proc/self/fd") else ():
-        if pid.isdecimal() and int(pid) != os.getpid() and _has_open(pid, wanted):
-            found.append(f"process {pid}")
-    return found
-
-
-def _has_open(pid: str, wanted: os.stat_result) -> bool:
-    try:
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            with suppress(OSError):
-                if os.path.samestat(os.stat(f"/proc/{pid}/fd/{name}"), wanted):
-                    return True
-    except OSError:
-        pass
-    return False
