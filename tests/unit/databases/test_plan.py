@@ -155,7 +155,7 @@ def test_what_is_not_there_is_said() -> None:
         make([base(2)], found, time(4.5))
     with pytest.raises(LogGap, match="not in the archive"):
         make([base(5)], found, time(8))
-    with pytest.raises(SafeholdError, match=r"finished after The time 1"):
+    with pytest.raises(SafeholdError, match=r"finished after the time 1"):
         make([base(2)], found, time(1))
     with pytest.raises(SafeholdError, match="no restore point 'x'"):
         make([base(2)], archive(stored(2)), Target(kind="name", name="x", text="The restore point 'x'"))

@@ -176,7 +176,7 @@ def test_a_server_that_dies_during_the_backup_makes_no_snapshot(safehold: Progra
 
 def test_a_backup_that_is_killed_is_simply_repeated(safehold: Program, server: Server) -> None:
     server.sql("insert into shop.orders (n, note) select seq, repeat('y', 180) from seq_1_to_80000")
-    for seconds in (0.05, 0.4):
+    for seconds in (0.02, 0.12):
         process = safehold.start("backup", server.url)
         child = _wait_for_child(process, "mariadb-backup")
         time.sleep(seconds)

@@ -165,7 +165,7 @@ def test_a_full_repository_loses_nothing(archiving: Archiving, tmp_path: Path) -
     expected = []
     for number in range(4):
         a.add(number)
-        a.server.sql("CREATE TABLE x AS SELECT gen_random_uuid() FROM generate_series(1, 4000); DROP TABLE x")
+        a.server.sql("CREATE TABLE x AS SELECT gen_random_uuid() FROM generate_series(1, 40000); DROP TABLE x")
         expected.append(a.one("SELECT pg_walfile_name(pg_switch_wal())"))
     a.wait_for(expected[-1])
     whole = a.program.repository
