@@ -29,7 +29,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 def overview() -> str:
     """The help of the program: every command under its group."""
-    lines = ["Usage: safehold COMMAND ...", "", "Backups of files, deduplicated, compressed and encrypted.", ""]
+    lines = ["Usage: safehold COMMAND ...", "", "Backups of files and databases, deduplicated, compressed and encrypted.", ""]
     for group, commands in grouped().items():
         lines.append(f"{group}:")
         lines += [f"  {command.words:<{WIDTH}}{command.summary}" for command in commands]

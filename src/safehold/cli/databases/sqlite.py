@@ -35,12 +35,7 @@ def path_of(source: str) -> str:
 
 def state_folder(call: Call) -> Path:
     """Where this machine keeps what it must not forget: which database is which, and what is not yet in the repository."""
-    chosen = call.environ.get("SAFEHOLD_STATE_DIR")
-    if not chosen:
-        import platformdirs
-
-        chosen = platformdirs.user_state_dir("safehold", False)
-    return Path(chosen).expanduser().absolute() / "sqlite"
+    return call.state / "sqlite"
 
 
 def back_up(call: Call, options: BackupOptions) -> Result:

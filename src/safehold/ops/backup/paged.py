@@ -18,7 +18,8 @@ from safehold.repo.paged import BLOCK, GROUP, Block, Extent, PageMap, decode_gro
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA, MAP
 from safehold.repo.writer import ALONE, PAGES, ChunkWriter
-from safehold.sources.files.folders import read_at, read_soon
+from safehold.sources.files.folders import read_soon
+from safehold.sources.files.reading import read_bytes
 
 PAGE = 16 * 1024
 """Page size where the source names none: small enough for a file system's scattered writes, large enough to hash fast."""
@@ -345,17 +346,7 @@ def file_blocks(fd: int, size: int, holes: list[int]) -> Iterator[bytes | None]:
             continue
         if at % AHEAD == 0:
             read_soon(fd, at + AHEAD, AHEAD)
-        data = _read(fd, at, stop - at)
+        data = read_bytes(fd, stop - at, at)
         if len(data) < stop - at:
             data += bytes(stop - at - len(data))  # cut off while it was read; the caller sees that its size changed
         yield data
-
-
-def _read(fd: int, at: int, length: int) -> bytes:
-    data = read_at(fd, length, at)
-    while 0 < len(data) < length:
-        more = read_at(fd, length - len(data), at + len(data))
-        if not more:
-            break
-        data += more
-    return data

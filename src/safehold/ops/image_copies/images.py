@@ -12,6 +12,7 @@ import msgspec
 
 from safehold.core.errors import ImageError, TargetError, UsageError
 from safehold.core.locks import LockedElsewhere, locked
+from safehold.storage.filesystem import flush_folder
 
 STATE = "image.json"
 LOCK = "lock"
@@ -98,18 +99,7 @@ def write_durably(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """What was renamed or removed in a folder is so on the disk, too."""
-    if os.name == "nt":
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    flush_folder(str(path.parent))
 
 
 class Registry:

@@ -23,7 +23,7 @@ from safehold.ops.databases.mariadb import storing
 from safehold.ops.databases.mariadb.backup import facts_of
 from safehold.ops.databases.mariadb.restore import hand_over
 from safehold.ops.image_copies.cloning import cloned
-from safehold.ops.image_copies.images import DATA, Image, State, sync_folder, write_durably
+from safehold.ops.image_copies.images import DATA, Image, State, write_durably
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database
 from safehold.sources import database_url
@@ -35,6 +35,7 @@ from safehold.sources.mariadb.server import Server
 from safehold.sources.mariadb.taking import CHECKPOINTS, Taken, Taking, take
 from safehold.sources.mariadb.unpacking import unpack
 from safehold.sources.open_files import users
+from safehold.storage.filesystem import flush_folder
 
 DEEP_ON_CLONE = True
 ENGINE = "mariadb"
@@ -350,7 +351,7 @@ def _clear(image: Image) -> None:
     for name in (DELTA, BEFORE):
         (image.folder / name).unlink(missing_ok=True)
     shutil.rmtree(image.folder / EXTRACTED, ignore_errors=True)
-    sync_folder(image.folder)
+    flush_folder(str(image.folder))
 
 
 def _position(image: Image) -> int:

@@ -15,12 +15,13 @@ assert sys.platform != "win32"
 from safehold.core.clock import Clock
 from safehold.core.errors import DamageError, DatabaseFailed, ImageError, LogGap, TargetError, UsageError
 from safehold.core.events import Note, Reporter
-from safehold.ops.image_copies.images import Image, State, sync_folder
+from safehold.ops.image_copies.images import Image, State
 from safehold.sources.postgresql import controldata, private, programs
 from safehold.sources.postgresql.client_programs import receive, take_base
 from safehold.sources.postgresql.connecting import Server, connect, first_line, inquire, public_name
 from safehold.sources.postgresql.controldata import ControlData
 from safehold.sources.postgresql.positions import SEGMENT, format_lsn, parse_lsn, segment_name, segment_names
+from safehold.storage.filesystem import flush_folder
 
 if TYPE_CHECKING:
     from safehold.sources.postgresql.connecting import Session
@@ -330,7 +331,7 @@ def _drop_old(image: Image, control: ControlData) -> None:
 def _put_aside(image: Image) -> None:
     with suppress(FileNotFoundError):
         (image.data / CONTROL).rename(image.data / ASIDE)
-        sync_folder((image.data / CONTROL).parent)
+        flush_folder(str((image.data / CONTROL).parent))
 
 
 @contextmanager

@@ -20,13 +20,14 @@ from safehold.core.clock import Clock
 from safehold.core.errors import DamageError, ImageError, TargetError, UsageError
 from safehold.core.events import Note, Reporter
 from safehold.ops.image_copies import rolls
-from safehold.ops.image_copies.images import Image, State, sync_folder
+from safehold.ops.image_copies.images import Image, State
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database
 from safehold.sources.open_files import users
 from safehold.sources.sqlite import header
 from safehold.sources.sqlite.identity import system_of
 from safehold.sources.sqlite.pinned import BLOCK, Pinned, pinned
+from safehold.storage.filesystem import flush_folder
 
 JOURNAL = "journal"
 SCRATCH = "scratch"
@@ -61,7 +62,7 @@ def create(image: Image, state: State, source: str, clock: Clock, report: Report
             os.chown(new, found.st_uid, found.st_gid)
     new.chmod(found.st_mode & 0o444)
     new.rename(_file(image, state))
-    sync_folder(image.data)
+    flush_folder(str(image.data))
     return _done(image, state, first)
 
 
@@ -75,7 +76,7 @@ def update(image: Image, state: State, source: str, clock: Clock, report: Report
         with journal.open("w+b") as file, _moment(image, path) as moment:
             moment_ns = clock.now_ns()
             first, changed = _compare(file, moment, _file(image, state), state, moment_ns)
-        sync_folder(image.folder)
+        flush_folder(str(image.folder))
     except BaseException:
         journal.unlink(missing_ok=True)
         raise
@@ -277,7 +278,7 @@ def _carry_out(image: Image, state: State, moment_ns: int) -> None:
     state.rolled_ns = moment_ns
     _done(image, state, b"")
     journal.unlink()
-    sync_folder(image.folder)
+    flush_folder(str(image.folder))
 
 
 def _done(image: Image, state: State, first: bytes) -> State:

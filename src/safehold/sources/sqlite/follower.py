@@ -32,9 +32,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from safehold.core.clock import SystemClock
+from safehold.sources.files.reading import read_bytes
 from safehold.sources.sqlite import holder, journal, steps, wal
 from safehold.sources.sqlite.journal import Journal, Resumption
-from safehold.sources.sqlite.reading import read_bytes
 from safehold.sources.sqlite.wal import Index, Place
 
 if TYPE_CHECKING:

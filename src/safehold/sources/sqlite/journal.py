@@ -16,6 +16,7 @@ from safehold.core.errors import UsageError
 from safehold.sources.sqlite import steps
 from safehold.sources.sqlite.steps import Head, Step
 from safehold.sources.sqlite.wal import Place
+from safehold.storage.filesystem import flush_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +102,7 @@ class Journal:
         head = Head(self.at.page, self.at.timeline, step.start, self._system, step.after_ns)
         self._file = os.open(self.folder / self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         _write_all(self._file, steps.pack_head(head))
-        sync_folder(self.folder)
+        flush_folder(str(self.folder))
 
 
 def name_of(timeline: int, start: int) -> str:
@@ -123,7 +124,7 @@ def save(folder: Path, at: Resumption) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(folder / PLACE)
-    sync_folder(folder)
+    flush_folder(str(folder))
 
 
 def load(folder: Path) -> Resumption | None:
@@ -196,15 +197,6 @@ def _walk(path: Path, at: Resumption) -> Resumption:
     if not whole:
         path.unlink()
     return at
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was made or renamed in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_all(file: int, data: bytes) -> None:

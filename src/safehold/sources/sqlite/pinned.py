@@ -27,8 +27,8 @@ from pathlib import Path
 import msgspec
 
 from safehold.core.errors import DatabaseFailed, DatabaseUnreachable, SafeholdError, SourceMissing
+from safehold.sources.files.reading import read_bytes
 from safehold.sources.sqlite import header, wal
-from safehold.sources.sqlite.reading import read_bytes
 
 BLOCK = 1024 * 1024
 STEP = 8 * 1024 * 1024
