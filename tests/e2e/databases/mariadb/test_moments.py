@@ -89,6 +89,16 @@ def test_moments_that_cannot_be_are_refused_before_anything_is_written(safehold:
     assert not target.exists() and not (folder / ".r.safehold-part").exists()
 
 
+def _purge(server: Server, first: str) -> None:
+    """Remove logs before one: a server that has not yet seen a reader go keeps what that one read, and says so in a warning only."""
+    for _ in range(400):
+        server.sql(f"purge binary logs to '{first}'")
+        if server.sql("show binary logs")[0][0] == first:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the logs before {first} stay")
+
+
 @pytest.mark.parametrize("where", ["start", "middle", "end"])
 def test_a_gap_is_told_and_never_passed_over(safehold: Program, server: Server, folder: Path, where: str) -> None:
     if where == "start":
@@ -96,14 +106,14 @@ def test_a_gap_is_told_and_never_passed_over(safehold: Program, server: Server, 
         server.sql("flush binary logs", "insert into shop.cart values (9001, 'a')", "flush binary logs")
         base = safehold.do("backup", server.url, "--json").value["snapshot"]
         server.sql("insert into shop.cart values (9002, 'b')", "flush binary logs")
-        server.sql("purge binary logs to 'mariadb-bin.000004'")
+        _purge(server, "mariadb-bin.000004")
     else:
         base = safehold.do("backup", server.url, "--json").value["snapshot"]
         server.sql("insert into shop.cart values (9001, 'a')")
         _watch(safehold, server)
         reached = server.position()
         server.sql("flush binary logs", "insert into shop.cart values (9002, 'b')", "flush binary logs", "flush binary logs")
-        server.sql(f"purge binary logs to 'mariadb-bin.00000{3 if where == 'middle' else 4}'")
+        _purge(server, f"mariadb-bin.00000{3 if where == 'middle' else 4}")
     server.sql("insert into shop.cart values (9003, 'c')")
     gap = safehold("db", "watch", server.url, "--once", "--json")
     assert gap.events[-1]["code"] == "log-gap" and any("purged" in str(event.get("message")) for event in gap.events)

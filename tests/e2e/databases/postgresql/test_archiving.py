@@ -123,6 +123,7 @@ def test_a_full_spool_loses_nothing(archiving: Archiving) -> None:
         until(lambda: "its disk is full" in a.server.log.read_text(), "the refusal")
         ran = a.program("db", "status", "--spool", a.spool, "--json")
         assert ran.status == 16
+        assert "spool-full" in [warning["code"] for warning in ran.value["warnings"]]  # type: ignore[attr-defined]
         for _ in range(60):
             a.upload()
             if a.one("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver") >= last:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import suppress
 
 import msgspec
@@ -40,7 +41,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     oldest_ns: int
     """When the oldest file that waits came; 0: none waits."""
     refused: str
-    """Why the last file was not taken; empty: it was."""
+    """Why the last file was not taken, or the next may not be; empty: it was."""
     state: State
 
 
@@ -88,7 +89,7 @@ def waiting(spool: Spool) -> Waiting:
         with open(spool.path(REFUSED), encoding="utf-8") as file:
             refused = file.read()
     except FileNotFoundError:
-        refused = ""
+        refused = _no_room(spool)
     return Waiting(
         folder=spool.folder,
         system=spool.system()[0],
@@ -98,6 +99,14 @@ def waiting(spool: Spool) -> Waiting:
         refused=refused,
         state=load_state(spool),
     )
+
+
+def _no_room(spool: Spool) -> str:
+    """That the next segment may not fit: on a disk that is full to the last block, why one was refused could not be written."""
+    segment = spool.system()[1]
+    if not segment or (free := shutil.disk_usage(spool.folder).free) >= segment:
+        return ""
+    return f"The disk of the spool {spool.folder} is full: {free} bytes are free, and a segment may need {segment}."
 
 
 def cluster_warnings(cluster: Cluster) -> list[Warn]:
