@@ -24,6 +24,7 @@ from safehold.server.objects.rules import Right
 from safehold.server.schema import accounts, objects, repositories, segments, trash
 from safehold.server.service import Service
 from safehold.storage.keys import check_key, check_prefix
+from safehold.storage.online.chain import BEGINNING, Entry
 
 BASE = "/api/v1/repositories/{account}/{name}"
 MOST_LISTED = 10_000
@@ -74,7 +75,7 @@ def _about(service: Service, connection: Connection, asker: Asker, place: Place)
         "snapshots": place.row.snapshots,
         "trash": {"objects": trashed, "bytes": trashed_bytes, "days": place.row.trash_days},
         "quota": {"bytes": account.quota, "used": account.used},
-        "chain": {"number": place.row.number, "head": place.row.head or chain.BEGINNING},
+        "chain": {"number": place.row.number, "head": place.row.head or BEGINNING},
         "append_only": True,
         "warnings": _warnings(account.used, account.quota),
     }
@@ -190,7 +191,7 @@ async def history(request: Request) -> Response:
     told = request.query_params.get("after", "0")
     number = int(told) if told.isdecimal() else 0
 
-    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[chain.Entry]:
+    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[Entry]:
         return chain.after(connection, place.id, number)
 
     _, _, entries = await located(request, look)
