@@ -17,7 +17,7 @@ from safehold.core.errors import SafeholdError
 from safehold.server import asking, audit
 from safehold.server.answers import answer, body_of, empty, service_of, threaded
 from safehold.server.asking import Asker, Place
-from safehold.server.errors import Refusal
+from safehold.server.errors import NotFound, Refusal
 from safehold.server.objects import chain, holdings, receiving, rules, sending
 from safehold.server.objects.quota import WARN_FROM
 from safehold.server.objects.rules import Right
@@ -175,7 +175,7 @@ def _quarantine(service: Service, asker: Asker, place: Place, key: str) -> None:
     with _as_refusal(), service.database.write() as connection:
         row = holdings.find(connection, place.id, key)
         if row is None:
-            return
+            raise NotFound(f"There is no object {key}.")
         before = {info.key for info in store.list(f"quarantine/{key.rpartition('/')[0]}/" if "/" in key else "quarantine/")}
         store.quarantine(key)
         after = {info.key for info in store.list(f"quarantine/{key.rpartition('/')[0]}/" if "/" in key else "quarantine/")}
