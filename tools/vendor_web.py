@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fetches the libraries of the web pages anew through npm, and compares them with what lies in ``src/safehold/server/web/vendor``.
+"""Fetches the libraries of the web pages anew through npm, and compares them with ``src/safehold/server/web/vendor``.
 
     python tools/vendor_web.py            compare; status 1 where something differs
     python tools/vendor_web.py --write    bring them in, and write their list
