@@ -22,7 +22,7 @@ let opened = null;
 let relock = () => {};
 
 function lockButton() {
-  return h('button', { class: 'button compact', type: 'button', onclick: () => opened.session.lock() }, icon('lock'), t('browse.lock'));
+  return h('button', { class: 'button compact', type: 'button', onclick: () => opened.session.lock() }, icon('lock'), h('span', { class: 'label' }, t('browse.lock')));
 }
 
 /** Shown until a view has something of its own. */
