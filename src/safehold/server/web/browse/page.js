@@ -76,7 +76,8 @@ export default async function page({ main, params, signal }) {
   window.addEventListener('hashchange', () => {
     if (!opened) return;
     window.scrollTo(0, 0);
-    void draw();
+    // What had the focus is gone; a screen reader goes on at the new view.
+    void draw().then(() => document.activeElement === document.body && main.focus({ preventScroll: true }));
   }, { signal });
   signal.addEventListener('abort', () => {
     leave?.abort();

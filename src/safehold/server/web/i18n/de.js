@@ -149,6 +149,7 @@ export default {
   'problem.rolled-back': 'Der Server zeigt einen älteren Stand der Schlüssel als zuvor. Verlassen Sie sich nicht auf ihn.',
   'problem.network': 'Der Server ist nicht erreichbar oder brach mittendrin ab. Versuchen Sie es noch einmal.',
   'problem.refused': 'Der Server lehnt ab: {message}',
+  'problem.login': 'Sie sind hier nicht angemeldet.',
   'problem.kdf': 'Der Server verlangt eine Ableitung des Schlüssels, die nicht erlaubt ist. Vielleicht ist er böswillig.',
   'problem.key-file': 'Das ist keine Schlüsseldatei von Safehold, oder sie ist beschädigt.',
   'problem.words': '„{word}“ ist keines der Wörter zur Wiederherstellung.',

@@ -149,6 +149,7 @@ export default {
   'problem.rolled-back': 'The server shows an older state of the keys than it did before. Do not rely on it.',
   'problem.network': 'The server cannot be reached, or stopped in the middle. Try again.',
   'problem.refused': 'The server refuses: {message}',
+  'problem.login': 'You are not logged in here.',
   'problem.kdf': 'The server asks for a derivation of the key that is not allowed. It may mean harm.',
   'problem.key-file': 'This is no Safehold key file, or it is damaged.',
   'problem.words': '“{word}” is not one of the recovery words.',

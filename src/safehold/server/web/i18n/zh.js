@@ -143,6 +143,7 @@ export default {
   'problem.rolled-back': '服务器显示的密钥状态比以前旧。请不要信任它。',
   'problem.network': '无法连接服务器，或传输中断。请重试。',
   'problem.refused': '服务器拒绝：{message}',
+  'problem.login': '您尚未登录。',
   'problem.kdf': '服务器要求的密钥派生方式不被允许，可能有恶意。',
   'problem.key-file': '这不是 Safehold 密钥文件，或文件已损坏。',
   'problem.words': '“{word}”不是恢复词。',
