@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from collections.abc import MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from starlette.applications import Starlette
-from starlette.testclient import TestClient
 from web_reader import evaluate
 
 from safehold.server import pages
@@ -99,9 +102,34 @@ def luminance(colour: str) -> float:
 # How they are served.
 
 
-@pytest.fixture(scope="module")
-def client() -> TestClient:
-    return TestClient(Starlette(routes=pages.routes()))
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def ask(path: str, **headers: str) -> Answer:
+    """What the routes answer, asked as a server asks an application; the path is not tidied up by any client."""
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": unquote(path),
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(Starlette(routes=pages.routes())(scope, receive, send))
+    found = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
+    return Answer(sent[0]["status"], found, b"".join(message.get("body", b"") for message in sent[1:]))
 
 
 @pytest.mark.parametrize(
@@ -115,18 +143,16 @@ def client() -> TestClient:
         ("/web/vendor/zstddec.wasm", "application/wasm"),
     ],
 )
-def test_files_come_with_their_types(client: TestClient, path: str, type: str) -> None:
-    answer = client.get(path)
-    assert (answer.status_code, answer.headers["Content-Type"]) == (200, type)
-    again = client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
-    assert (again.status_code, again.content) == (304, b"")
+def test_files_come_with_their_types(path: str, type: str) -> None:
+    answer = ask(path)
+    assert (answer.status, answer.headers["content-type"]) == (200, type)
+    again = ask(path, If_None_Match=answer.headers["etag"])
+    assert (again.status, again.body) == (304, b"")
 
 
 @pytest.mark.parametrize("path", ["/web/../app.py", "/web/%2e%2e/app.py", "/web/..%2fapp.py", "/web//etc/passwd", "/web/", "/web/no.js", "/api/v1/no"])
-def test_nothing_else_comes(client: TestClient, path: str) -> None:
-    answer = client.get(path)
-    assert answer.status_code == 404 or answer.content == (WEB / "index.html").read_bytes()
-    assert b"import" not in answer.content
+def test_nothing_else_comes(path: str) -> None:
+    assert ask(path).status == 404
 
 
 def test_the_policy_lets_only_our_own_code_run() -> None:
