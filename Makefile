@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 DEBIAN := acl attr libcap2-bin rsync e2fsprogs xfsprogs btrfs-progs fuse3 libfuse2 libarchive-tools
 # Database servers, started by the tests alone: no cluster is made at installation.
 DATABASES := postgresql-15 mariadb-server-core mariadb-client-core mariadb-client mariadb-backup sqlite3 redis-tools
+# The tests of the web pages drive these; Node.js and npm are there already, from whatever source.
+BROWSERS := chromium firefox-esr
+DRIVER := tests/web/node_modules/.installed
 
 .PHONY: help quickstart test lint types clean packages lock
 
@@ -21,7 +24,7 @@ help:
 quickstart: $(VENV)/.installed
 	@$(BIN)/python tools/quickstart.py "$(FOLDER)"
 
-test: $(VENV)/.dev packages
+test: $(VENV)/.dev packages $(DRIVER)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
@@ -41,12 +44,17 @@ types: $(VENV)/.dev
 
 # Installed only as root, and only what is missing; elsewhere the tests say what they lack.
 packages:
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN) $(DATABASES) >/dev/null 2>&1; then \
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN) $(DATABASES) $(BROWSERS) >/dev/null 2>&1; then \
 		export DEBIAN_FRONTEND=noninteractive install="apt-get install -y -qq --no-install-recommends"; \
 		apt-get update -qq && $$install $(DEBIAN) postgresql-common >/dev/null && \
 		sed -i 's/^#*create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
-		$$install $(DATABASES) >/dev/null; \
+		$$install $(DATABASES) $(BROWSERS) >/dev/null; \
 	fi
+
+# What drives the browsers, at the versions of its lock file.
+$(DRIVER): tests/web/package-lock.json
+	cd tests/web && npm ci --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -65,4 +73,4 @@ lock: $(VENV)/.dev
 		--no-annotate --no-header --upgrade -c requirements.lock -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) tests/web/node_modules demo build dist

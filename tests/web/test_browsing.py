@@ -171,7 +171,11 @@ def test_search_history_comparison(browser: Browser, server: Server, made: Made)
     browser.tell("go", hash=f"#/compare/{made.snapshots[0][:16]}/{made.snapshots[2][:16]}")
     browser.tell("waitText", selector="[role=status]", text="1 new, 1 changed, 1 gone")
     found = sorted(zip(browser.texts(".compared .badge"), browser.texts(".compared .text"), strict=True))
-    assert [(state, text.split("/")[0]) for state, text in found] == [("Changed", "shopping.txt"), ("Gone", "old.txt"), ("New", "new.txt")]
+    assert [(state, text.split("/")[0]) for state, text in found] == [
+        ("Changed", "shopping.txt"),
+        ("Gone", "old.txt"),
+        ("New", "new.txt"),
+    ]
     quiet(browser)
 
 
@@ -201,7 +205,9 @@ def test_a_folder_lands_as_a_whole_archive(browser: Browser, server: Server, mad
     files = {name: data for name, data in found.items() if not name.endswith("/")}
     assert len(files) == sum(path.is_file() for path in expected.values())
     plain = {str(name): path.read_bytes() for name, path in expected.items() if path.is_file() and "Strange" not in name.parts}
-    assert {name: sha256(data) for name, data in files.items() if "/Strange/" not in name} == {name: sha256(data) for name, data in plain.items()}
+    assert {name: sha256(data) for name, data in files.items() if "/Strange/" not in name} == {
+        name: sha256(data) for name, data in plain.items()
+    }
     assert moment == (2026, 5, 12, 9, 0, 0)
     assert not [name for name in found if "\\" in name or ".." in name or "<" in name]
     quiet(browser)
@@ -221,7 +227,12 @@ def test_a_chosen_place(browser: Browser, server: Server, made: Made) -> None:
 @pytest.mark.parametrize("before", [NO_PICKER, PICKER], ids=["private", "chosen"])
 def test_a_download_that_is_cut_is_never_called_done(browser: Browser, server: Server, made: Made, before: str) -> None:
     browser.clear()
-    unlock(browser, server, before + "const wait = window.setTimeout; window.setTimeout = (f, ms, ...more) => wait(f, ms > 200 && ms < 5000 ? 1 : ms, ...more);")
+    unlock(
+        browser,
+        server,
+        before
+        + "const wait = window.setTimeout; window.setTimeout = (f, ms, ...more) => wait(f, ms > 200 && ms < 5000 ? 1 : ms, ...more);",
+    )
     browser.tell("go", hash=place(made, "file", "Videos", "birthday.mp4"))
     browser.tell("waitText", selector="h1", text="birthday.mp4")
     server.cut_after = LARGE // 2
@@ -231,12 +242,15 @@ def test_a_download_that_is_cut_is_never_called_done(browser: Browser, server: S
     assert [path.name for path in browser.downloads.iterdir()] == []
     if before == PICKER:
         assert browser.tell("run", script="window.picked.getFile().then((file) => file.size)") == 0
-    left = """navigator.storage.getDirectory().then(async (root) => {
+    left = (
+        """navigator.storage.getDirectory().then(async (root) => {
         const folder = await root.getDirectoryHandle('downloads').catch(() => null);
         const names = [];
         if (folder) for await (const [name, handle] of folder) if ((await handle.getFile()).size < %d) names.push(name);
         return names;
-    })""" % LARGE
+    })"""
+        % LARGE
+    )
     assert browser.tell("run", script=left) == []
 
 

@@ -61,7 +61,16 @@ def test_every_text_is_used_and_every_used_text_is_there(texts: dict[str, dict[s
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.relative_to(WEB).as_posix())
 def test_no_page_reads_data_as_markup_or_code(path: Path) -> None:
     source = path.read_text()
-    for forbidden in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc", "DOMParser"):
+    for forbidden in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        "srcdoc",
+        "DOMParser",
+    ):
         assert forbidden not in source, forbidden
     addresses = set(re.findall(r"https?://[^\s'\"`)]+", source))
     assert addresses <= {"http://www.w3.org/2000/svg"}
@@ -77,11 +86,16 @@ def test_the_document_has_no_script_or_style_of_its_own() -> None:
 def test_colours_can_be_read() -> None:
     """WCAG AA: text on what it stands on has a contrast of at least 4.5, in light and in dark."""
     css = (WEB / "style" / "base.css").read_text()
-    light, dark, auto = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block)) for block in re.findall(r"color-scheme: \w+;(.*?)\}", css, re.S)[:3])
+    light, dark, auto = (
+        dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block))
+        for block in re.findall(r"color-scheme: \w+;(.*?)\}", css, re.S)[:3]
+    )
     assert dark == auto
     pairs = [(text, ground) for text in ("ink", "ink-soft", "accent") for ground in ("ground", "surface", "raised", "sunken")]
     pairs += [("ink-soft", "tag"), ("on-accent", "accent"), ("on-accent", "accent-strong"), ("accent-strong", "accent-soft")]
-    pairs += [(name, f"{name}-soft") for name in ("danger", "warning", "added")] + [(name, "raised") for name in ("danger", "added")]
+    pairs += [(name, f"{name}-soft") for name in ("danger", "warning", "added")] + [
+        (name, "raised") for name in ("danger", "added")
+    ]
     for colours in (light, dark):
         for text, ground in pairs:
             assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
@@ -150,7 +164,9 @@ def test_files_come_with_their_types(path: str, type: str) -> None:
     assert (again.status, again.body) == (304, b"")
 
 
-@pytest.mark.parametrize("path", ["/web/../app.py", "/web/%2e%2e/app.py", "/web/..%2fapp.py", "/web//etc/passwd", "/web/", "/web/no.js", "/api/v1/no"])
+@pytest.mark.parametrize(
+    "path", ["/web/../app.py", "/web/%2e%2e/app.py", "/web/..%2fapp.py", "/web//etc/passwd", "/web/", "/web/no.js", "/api/v1/no"]
+)
 def test_nothing_else_comes(path: str) -> None:
     assert ask(path).status == 404
 

@@ -20,6 +20,7 @@ from safehold.server.answers import answer, empty, refused
 from safehold.server.devices.routes import ROUTES as DEVICES
 from safehold.server.errors import Refusal
 from safehold.server.objects.routes import ROUTES as OBJECTS
+from safehold.server.pages import routes as page_routes
 from safehold.server.service import Service
 
 SECURITY = {
@@ -114,7 +115,9 @@ def build(service: Service, secret: bytes, setup: Setup | None = None, pages: li
         service.close()
 
     handlers = {Refusal: _refusal, SafeholdError: _failure, HTTPException: _http, ClientDisconnect: _gone}
-    app = Starlette(routes=[*ROUTES, *(pages or [])], exception_handlers=handlers, lifespan=lifespan)
+    app = Starlette(
+        routes=[*ROUTES, *(page_routes() if pages is None else pages)], exception_handlers=handlers, lifespan=lifespan
+    )
     app.add_middleware(_Headers, tls=service.settings.tls)
     app.state.service = service
     app.state.secret = secret

@@ -12,7 +12,8 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 FOLDER = Path(__file__).parent / "web"
 TYPES = {
@@ -55,11 +56,18 @@ async def file(request: Request) -> Response:
 
 async def document(request: Request) -> Response:
     """The document of every page."""
-    if request.path_params.get("path", "").startswith("api/"):
-        raise HTTPException(404)
     return _send(request, "index.html")
+
+
+class _NotOfTheApi(Route):
+    """Leaves the API's addresses to the API, which says of each which methods it has."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] == "http" and scope["path"].startswith("/api/"):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 def routes() -> list[BaseRoute]:
     """To stand after all others: the last answers whatever is left."""
-    return [Route("/web/{path:path}", file, methods=["GET"]), Route("/{path:path}", document, methods=["GET"])]
+    return [Route("/web/{path:path}", file, methods=["GET"]), _NotOfTheApi("/{path:path}", document, methods=["GET"])]
