@@ -1,7 +1,7 @@
 """How fast a browser reads a backup:  ``python bench/browser.py [--megabytes N] [--runs N] [chromium|firefox ...]``
 
-One large file of ordinary compressibility is backed up, and read by the pages' own reader in the browser: every segment fetched by
-a range over HTTP, opened, decompressed, and each chunk compared with its name.  Nothing is written; it prints the medians.
+One large file of ordinary compressibility is backed up, and read by the pages' own reader in the browser: every segment fetched
+by a range over HTTP, opened, decompressed, and each chunk compared with its name.  Nothing is written; it prints the medians.
 """
 
 from __future__ import annotations

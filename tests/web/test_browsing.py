@@ -21,6 +21,15 @@ PICKER = """window.showSaveFilePicker = async ({ suggestedName }) => {
 """Stands for the person who chooses a place: no browser can be driven through the system's own dialog."""
 
 
+LEFT = f"""navigator.storage.getDirectory().then(async (root) => {{
+    const folder = await root.getDirectoryHandle('downloads').catch(() => null);
+    const names = [];
+    if (folder) for await (const [name, handle] of folder) if ((await handle.getFile()).size < {LARGE}) names.push(name);
+    return names;
+}})"""
+"""What lies half finished in the browser's private files."""
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make(tmp_path_factory.mktemp("web"))
@@ -242,16 +251,7 @@ def test_a_download_that_is_cut_is_never_called_done(browser: Browser, server: S
     assert [path.name for path in browser.downloads.iterdir()] == []
     if before == PICKER:
         assert browser.tell("run", script="window.picked.getFile().then((file) => file.size)") == 0
-    left = (
-        """navigator.storage.getDirectory().then(async (root) => {
-        const folder = await root.getDirectoryHandle('downloads').catch(() => null);
-        const names = [];
-        if (folder) for await (const [name, handle] of folder) if ((await handle.getFile()).size < %d) names.push(name);
-        return names;
-    })"""
-        % LARGE
-    )
-    assert browser.tell("run", script=left) == []
+    assert browser.tell("run", script=LEFT) == []
 
 
 def test_damage_is_refused_and_said(browser: Browser, server: Server, made: Made, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_every_language_has_every_text(texts: dict[str, dict[str, Any]], languag
 
 def test_every_text_is_used_and_every_used_text_is_there(texts: dict[str, dict[str, Any]]) -> None:
     source = "\n".join(path.read_text() for path in OURS if "i18n" not in path.parts)
-    whole = set(re.findall(r"'([a-z]+(?:\.[a-z0-9-]+)+)'", source)) & {key for key in texts["en"]}
+    whole = set(re.findall(r"'([a-z]+(?:\.[a-z0-9-]+)+)'", source)) & set(texts["en"])
     begun = [re.escape(text) for text in re.findall(r"`([a-z]+\.[a-z-]*)\$\{", source)]
     unused = [key for key in texts["en"] if key not in whole and not any(re.match(start, key) for start in begun)]
     assert unused == []

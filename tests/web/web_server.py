@@ -83,14 +83,17 @@ class Handler(BaseHTTPRequestHandler):
     def _object(self, key: str) -> None:
         path = self.server.folder / key
         if not path.is_file():
-            return self._error(404, "missing")
+            self._error(404, "missing")
+            return
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if not asked:
-            return self._send(200, path.read_bytes())
+            self._send(200, path.read_bytes())
+            return
         size = path.stat().st_size
         start, end = int(asked[1]), min(int(asked[2]) + 1, size)
         if start >= size:
-            return self._error(416, "range")
+            self._error(416, "range")
+            return
         with path.open("rb") as file:
             file.seek(start)
             part = file.read(end - start)
@@ -99,7 +102,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _file(self, path: Path) -> None:
         if not path.is_file():
-            return self._error(404, "missing")
+            self._error(404, "missing")
+            return
         self._send(200, path.read_bytes(), TYPES.get(path.suffix, "application/octet-stream"))
 
     def _error(self, status: int, code: str) -> None:
