@@ -257,6 +257,31 @@ def test_a_download_that_is_cut_is_never_called_done(browser: Browser, server: S
     assert browser.tell("run", script=LEFT) == []
 
 
+def test_nobody_there_for_ten_minutes(browser: Browser, server: Server, made: Made) -> None:
+    """The repository is locked, unless a download still runs."""
+    shorter = "const wait = window.setTimeout; window.setTimeout = (f, ms, ...more) => wait(f, ms === 600000 ? window.idle ?? 600000 : ms, ...more);"
+    unlock(browser, server, NO_PICKER + shorter)
+    browser.tell("go", hash=place(made, "file", "Documents", "shopping.txt"))
+    browser.tell("wait", selector=".preview-text")
+    browser.tell("run", script="window.idle = 100; window.dispatchEvent(new KeyboardEvent('keydown', { key: 'a' }))")
+    browser.tell("wait", selector="#secret")
+    assert browser.texts(".preview-text") == []
+    quiet(browser)
+
+
+def test_locking_ends_a_download(browser: Browser, server: Server, made: Made) -> None:
+    browser.clear()
+    unlock(browser, server)
+    browser.tell("go", hash=place(made, "file", "Videos", "birthday.mp4"))
+    browser.tell("waitText", selector="h1", text="birthday.mp4")
+    lock = "[...document.querySelectorAll('button')].find((each) => each.textContent.includes('Download')).click();"
+    browser.tell("run", script=f"{lock} setTimeout(() => document.querySelector('.header .label').parentElement.click(), 30)")
+    browser.tell("waitText", selector=".job.failed", text="because the repository was locked")
+    assert browser.texts(".job.done") == []
+    assert list(browser.downloads.iterdir()) == []
+    assert browser.tell("run", script=LEFT) == []
+
+
 def test_damage_is_refused_and_said(browser: Browser, server: Server, made: Made, tmp_path: Path) -> None:
     """A server that changes bytes: of the file nothing is kept, and the rest can be read."""
     pack = max((made.folder / "packs").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)

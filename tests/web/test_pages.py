@@ -58,6 +58,14 @@ def test_every_text_is_used_and_every_used_text_is_there(texts: dict[str, dict[s
     assert called <= texts["en"].keys()
 
 
+def test_every_problem_has_a_sentence(texts: dict[str, dict[str, Any]]) -> None:
+    codes = {code for path in OURS for code in re.findall(r"new ReadError\(\s*'([a-z-]+)'", path.read_text())}
+    assert len(codes) > 10
+    assert {f"problem.{code}" for code in codes - {"locked"}} <= texts["en"].keys()  # that one is not said: the page shows it
+    told = {key.removeprefix("problem.") for key in texts["en"] if key.startswith("problem.")}
+    assert told - codes == {"words-count", "other"}
+
+
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.relative_to(WEB).as_posix())
 def test_no_page_reads_data_as_markup_or_code(path: Path) -> None:
     source = path.read_text()
