@@ -295,6 +295,15 @@ def test_damage_is_refused_and_said(browser: Browser, server: Server, made: Made
         browser.tell("clickText", selector="main .button", text="Download")
         browser.tell("waitText", selector=".job.failed", text="damaged and was refused")
         assert [path.name for path in browser.downloads.iterdir()] == []
+        browser.tell("go", hash=place(made, "files", "Videos"))
+        browser.tell("waitText", selector="h1", text="Videos")
+        browser.tell("clickText", selector="main .button", text="Download as ZIP")
+        browser.tell("waitText", selector="dialog", text="Videos/birthday.mp4")
+        assert [path.name for path in browser.downloads.iterdir()] == []
+        browser.tell("clickText", selector="dialog .primary", text="Download the rest")
+        browser.tell("waitText", selector=".job.done", text="Done and verified")
+        with zipfile.ZipFile(browser.landed("Videos.zip")) as archive:
+            assert archive.namelist() == ["Videos/party.txt"]
     finally:
         pack.write_bytes(body)
 

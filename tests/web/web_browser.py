@@ -55,7 +55,7 @@ class Browser:
 @contextlib.contextmanager
 def running(name: str, folder: Path) -> Iterator[Browser]:
     """``chromium`` or ``firefox``, with a profile of its own below ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "downloads").mkdir(parents=True, exist_ok=True)
     command = ["node", str(HERE / "drive.mjs"), name, str(folder)]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)

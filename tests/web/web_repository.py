@@ -119,6 +119,7 @@ def first_state(source: Path) -> None:
     for name in EVIL:
         put(source / "Strange" / os.fsdecode(name), b"harmless\n")
     put(source / "Videos" / "birthday.mp4", random.Random(4).randbytes(LARGE), "2026-06-20T15:00:00")
+    put(source / "Videos" / "party.txt", b"who was there\n")
     (source / "Documents" / "latest").symlink_to("shopping.txt")
     for number in range(450):
         put(source / "Notes" / f"note {number}.txt", f"note {number}\n".encode() * 3)

@@ -135,6 +135,8 @@ export default {
     one: '{n} symbolischer Link oder besondere Datei passt nicht in ein ZIP-Archiv, das sich überall öffnen lässt. Das Programm stellt sie wieder her.',
     other: '{n} symbolische Links oder besondere Dateien passen nicht in ein ZIP-Archiv, das sich überall öffnen lässt. Das Programm stellt sie wieder her.',
   },
+  'download.damaged-title': 'Eine Datei ist beschädigt',
+  'download.damaged': '„{name}“ ist im Speicher beschädigt, und nichts davon wurde behalten. Der Rest lässt sich ohne sie herunterladen.',
   'download.without': 'Den Rest herunterladen',
   'download.ready': 'Bereit zum Herunterladen: {size}.',
   'download.choose': 'Ort wählen',

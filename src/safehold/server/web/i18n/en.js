@@ -135,6 +135,8 @@ export default {
     one: '{n} symbolic link or special file cannot be put into a ZIP archive that opens everywhere. The program restores it.',
     other: '{n} symbolic links or special files cannot be put into a ZIP archive that opens everywhere. The program restores them.',
   },
+  'download.damaged-title': 'A file is damaged',
+  'download.damaged': '“{name}” is damaged in the store, and nothing of it was kept. The rest can be downloaded without it.',
   'download.without': 'Download the rest',
   'download.ready': 'Ready to download: {size}.',
   'download.choose': 'Choose a place',

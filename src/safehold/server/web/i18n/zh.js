@@ -129,6 +129,8 @@ export default {
   'download.planning': '正在查看 {name}',
   'download.others-title': '链接和特殊文件',
   'download.others': { other: '{n} 个符号链接或特殊文件无法放入处处可打开的 ZIP 文件。程序可以恢复它们。' },
+  'download.damaged-title': '有文件已损坏',
+  'download.damaged': '“{name}”在存储中已损坏，未保留任何内容。可以下载其余文件。',
   'download.without': '下载其余内容',
   'download.ready': '可以下载：{size}。',
   'download.choose': '选择位置',
