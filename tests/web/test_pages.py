@@ -13,10 +13,14 @@ from urllib.parse import unquote
 
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from web_reader import evaluate
 
 from safehold.server import pages
+from safehold.server.answers import refused
 from safehold.server.app import SECURITY
+from safehold.server.errors import Refusal
 
 WEB = pages.FOLDER
 OURS = sorted(path for path in WEB.rglob("*.js") if "vendor" not in path.parts)
@@ -26,9 +30,15 @@ LANGUAGES = ["de", "zh"]
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Language -> key -> text, or texts by plural."""
-    imports = "".join(f"import {language} from '{WEB}/i18n/{language}.js';" for language in ["en", *LANGUAGES])
-    script = f"{imports} console.log(JSON.stringify({{ en, {', '.join(LANGUAGES)} }}));"
-    return dict(json.loads(evaluate(script, tmp_path_factory.mktemp("texts"))))
+    found: dict[str, dict[str, Any]] = {}
+    for language in ["en", *LANGUAGES]:
+        files = sorted(path for path in (WEB / "i18n").iterdir() if path.stem.split("-")[-1] == language)
+        imports = "".join(f"import t{number} from '{path}';" for number, path in enumerate(files))
+        script = f"{imports} console.log(JSON.stringify([{', '.join(f't{number}' for number in range(len(files)))}]));"
+        parts = json.loads(evaluate(script, tmp_path_factory.mktemp("texts")))
+        found[language] = {key: text for part in parts for key, text in part.items()}
+        assert len(found[language]) == sum(map(len, parts)), "a key stands in two files"
+    return found
 
 
 def forms(text: Any) -> list[str]:
@@ -131,6 +141,11 @@ class Answer:
     body: bytes
 
 
+async def refusal(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return refused(error)
+
+
 def ask(path: str, **headers: str) -> Answer:
     """What the routes answer, asked as a server asks an application; the path is not tidied up by any client."""
     scope = {
@@ -149,7 +164,7 @@ def ask(path: str, **headers: str) -> Answer:
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(Starlette(routes=pages.routes())(scope, receive, send))
+    asyncio.run(Starlette(routes=pages.ROUTES, exception_handlers={Refusal: refusal})(scope, receive, send))
     found = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
     return Answer(sent[0]["status"], found, b"".join(message.get("body", b"") for message in sent[1:]))
 

@@ -1,73 +1,80 @@
-"""The web pages: plain files below ``web/``, served as they are, and one document in which all of them run.
-
-Which page is shown is decided in the browser by the address (``web/main.js``); what stands after a ``#`` never comes here.
-"""
+"""The web pages, served as the plain files that they are."""
 
 from __future__ import annotations
 
+import hashlib
+import mimetypes
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route
-from starlette.types import Scope
+from starlette.routing import BaseRoute, Route
+
+from safehold.server.answers import threaded
+from safehold.server.errors import NotFound
 
 FOLDER = Path(__file__).parent / "web"
-TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".json": "application/json",
-    ".md": "text/plain; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".txt": "text/plain; charset=utf-8",
-    ".wasm": "application/wasm",
-}
+_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm", ".svg": "image/svg+xml"}
+_SHOWN = {".js", ".css", ".svg", ".wasm", ".html", ".txt", ".png", ".json", ".webmanifest"}
+_ADDRESSES = (
+    "/",
+    "/login",
+    "/setup",
+    "/settings",
+    "/tokens",
+    "/activity",
+    "/enrol",
+    "/people",
+    "/s/{share}",
+    "/r/{share}",
+    "/{account}/{name}",
+    "/{account}/{name}/{page}",
+)
+"""The addresses that the script behind the one page draws; what is not there it says itself."""
 
 
 @cache
-def _files() -> dict[str, tuple[bytes, str, str]]:
-    """Path below the folder -> bytes, type, tag.  Read once: nothing a request says becomes a path of the disk."""
-    found = {}
-    for path in FOLDER.rglob("*"):
-        if path.is_file() and path.suffix in TYPES:
-            data = path.read_bytes()
-            found[path.relative_to(FOLDER).as_posix()] = (data, TYPES[path.suffix], f'"{sha256(data).hexdigest()[:24]}"')
-    return found
+def _files() -> dict[str, Path]:
+    """Every file that may be served, by its path.  Nothing else is ever looked for, so no path can lead out."""
+    found = (path for path in FOLDER.rglob("*") if path.suffix in _SHOWN and path.is_file())
+    return {path.relative_to(FOLDER).as_posix(): path for path in found if path.name != "package.json"}
 
 
-def _send(request: Request, name: str) -> Response:
-    if name not in _files():
-        raise HTTPException(404)
-    data, type, tag = _files()[name]
-    headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Type": type}
-    if request.headers.get("If-None-Match") == tag:
-        return Response(status_code=304, headers=headers)
-    return Response(data, headers=headers)
+@cache
+def _loaded(name: str) -> tuple[bytes, str, str]:
+    """A file's bytes, type and tag.  They belong to the program, and change with it."""
+    path = _files()[name]
+    content = path.read_bytes()
+    kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    if kind.startswith("text/"):
+        kind += "; charset=utf-8"
+    return content, kind, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 async def file(request: Request) -> Response:
-    """One of the files that pages are made of."""
-    return _send(request, request.path_params["path"])
+    """A script, style or picture."""
+    return await _sent(request, request.path_params["path"])
 
 
-async def document(request: Request) -> Response:
-    """The document of every page."""
-    return _send(request, "index.html")
+async def page(request: Request) -> Response:
+    """The page."""
+    if request.path_params.get("account") == "api":
+        raise NotFound("There is nothing at this address.")
+    return await _sent(request, "index.html")
 
 
-class _NotOfTheApi(Route):
-    """Leaves the API's addresses to the API, which says of each which methods it has."""
+async def _sent(request: Request, name: str) -> Response:
+    if name not in _files():
+        raise NotFound("There is nothing at this address.")
+    content, kind, tag = await threaded(_loaded, name)
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}  # kept, and asked for again: an update shows at once
+    if request.headers.get("if-none-match") == tag:
+        return Response(None, 304, headers)
+    return Response(content, 200, headers, kind)
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] == "http" and scope["path"].startswith("/api/"):
-            return Match.NONE, {}
-        return super().matches(scope)
 
-
-def routes() -> list[BaseRoute]:
-    """To stand after all others: the last answers whatever is left."""
-    return [Route("/web/{path:path}", file, methods=["GET"]), _NotOfTheApi("/{path:path}", document, methods=["GET"])]
+ROUTES: list[BaseRoute] = [
+    Route("/web/{path:path}", file, methods=["GET"]),
+    *(Route(address, page, methods=["GET"]) for address in _ADDRESSES),
+]
