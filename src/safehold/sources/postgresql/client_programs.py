@@ -19,9 +19,15 @@ GONE = ("has already been removed", "was invalidated", "cannot be advanced", "no
 """What a server says when log is asked for that it does not have any more, or whose slot it gave up."""
 
 
-def take_base(programs: Path, url: str, target: Path, tablespaces: Mapping[str, Path], account: Account) -> None:
-    """Copy a cluster into a folder, without log; ``tablespaces``: where each goes, by its folder.  Raises ``DatabaseFailed``."""
-    command = [programs / "pg_basebackup", "-D", target, "-X", "none", "-c", "fast", "--no-password"]
+def take_base(
+    programs: Path, url: str, target: Path, tablespaces: Mapping[str, Path], account: Account, *, with_log: bool
+) -> None:
+    """Copy a cluster into a folder; ``tablespaces``: where each goes, by its folder; ``with_log``: what the copy needs of it.
+
+    Raises ``DatabaseFailed``.
+    """
+    log = "stream" if with_log else "none"
+    command = [programs / "pg_basebackup", "-D", target, "-X", log, "-c", "fast", "--no-password"]
     command += [f"--tablespace-mapping={_escaped(old)}={_escaped(str(new))}" for old, new in tablespaces.items()]
     _run(command, url, account, "No copy of the database could be made")
 
