@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 USAGE = "NAME [options]"
 EXAMPLES = ("safehold image-copy update shop", "safehold image-copy update app --backup --tag nightly")
-STATUSES = (3,)
+STATUSES = (3, 15)
 
 
 def arguments(parser: Parser) -> None:

@@ -102,7 +102,7 @@ def _roll(image: Image, state: State, tools: Tools, before: ControlData, brought
     given.report(Note(message=f"Rolling {state.name} forward to {goal.value}."))
     with control_in_place(image):
         after = replay(image, tools, before, goal)
-    goal.remember(state)
+    goal.remember(state, after.reached)
     state.redo, state.timeline, state.mark = after.redo, after.timeline, after.mark
     state.rolled_ns, state.rolls, state.phase = max(brought.shows_ns, state.rolled_ns), state.rolls + 1, "ready"
     state.facts["segment"] = str(after.segment)

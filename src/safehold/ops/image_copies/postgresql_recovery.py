@@ -37,9 +37,9 @@ class Goal(msgspec.Struct, frozen=True):
     timeline: str = "latest"
     """Which one is followed."""
 
-    def remember(self, state: State) -> None:
-        """Note in an image copy's facts that this is where it is."""
-        state.position = self.end
+    def remember(self, state: State, reached: int) -> None:
+        """Note that an image copy is there.  ``reached``: what its control file says; after a switch that is the next segment."""
+        state.position = max(self.end, reached)
         state.facts |= {"point": self.value, "kind": self.kind, "follows": self.timeline}
 
 

@@ -35,7 +35,7 @@ def tablespaces_made(
         account.give(folder)
         for at, path in files.items():
             (folder / segment_name(1, at, segment)).symlink_to(path)
-        command = [programs / "pg_waldump", "--quiet", "--rmgr=Tablespace", f"--path={folder}", "--timeline=1"]
+        command = [programs / "pg_waldump", "--rmgr=Tablespace", f"--path={folder}", "--timeline=1"]
         command += [f"--start={format_lsn(start)}", f"--end={format_lsn(end)}"]
         done = subprocess.run(
             list(map(str, command)), capture_output=True, text=True, check=False, cwd="/", env={"LC_ALL": "C"}, **tied(account)
