@@ -40,7 +40,8 @@ def receive(programs: Path, url: str, slot: str, folder: Path, end: int, segment
     for partial in folder.glob("*.partial"):
         if partial.stat().st_size not in (0, segment):
             partial.unlink()  # the disk was full when it was made; the program would stop at it for ever
-    command = [programs / "pg_receivewal", "-D", folder, f"--slot={slot}", "--no-loop", "--no-password", "--synchronous"]
+    # Without --synchronous: each segment is synced when it ends, and the slot goes on no further than that.
+    command = [programs / "pg_receivewal", "-D", folder, f"--slot={slot}", "--no-loop", "--no-password"]
     _run([*command, f"--endpos={format_lsn(end - 1)}"], url, account, "The original's log could not be received")
 
 
