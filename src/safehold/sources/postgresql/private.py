@@ -203,12 +203,14 @@ def end_stale(data: Path) -> None:
 
 
 def live_pid(data: Path) -> int | None:
-    """The process of the server that runs on a data folder; None if none does."""
+    """The process of the server that runs on a data folder; None if none does.
+
+    Numbers of processes come round again: where the system tells, it must be one that works in that folder, as a server does.
+    """
     try:
         pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
         os.kill(pid, 0)
-        command = Path(f"/proc/{pid}/cmdline")
-        if command.exists() and b"postgres" not in command.read_bytes():
+        if os.path.lexists("/proc/self/cwd") and os.readlink(f"/proc/{pid}/cwd") != os.path.realpath(data):
             return None
     except (OSError, ValueError):
         return None
