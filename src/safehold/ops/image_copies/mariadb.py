@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -15,15 +15,18 @@ assert sys.platform != "win32"
 
 import msgspec
 
-from safehold.core.clock import Clock
 from safehold.core.errors import DamageError, DatabaseFailed, ImageError, UsageError
-from safehold.core.events import Note, Reporter
+from safehold.core.events import Note
+from safehold.ops.backup.memory import Memory
+from safehold.ops.databases.assembly import Assembly
 from safehold.ops.databases.mariadb import state as states
 from safehold.ops.databases.mariadb import storing
 from safehold.ops.databases.mariadb.backup import facts_of
 from safehold.ops.databases.mariadb.restore import hand_over
+from safehold.ops.databases.recording import Filled
 from safehold.ops.image_copies.cloning import cloned
-from safehold.ops.image_copies.images import DATA, Image, State, write_durably
+from safehold.ops.image_copies.images import DATA, Given, Image, State, write_durably
+from safehold.ops.image_copies.keeping import by_page
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database
 from safehold.sources import database_url
@@ -61,7 +64,7 @@ class Open(msgspec.Struct, frozen=True):
     environment: dict[str, str]
 
 
-def create(image: Image, state: State, source: str, clock: Clock, report: Reporter) -> State:
+def create(image: Image, state: State, source: str, given: Given) -> State:
     """Make the copy.  Raises ``DatabaseUnreachable``, ``DatabaseFailed``, ``TargetError``."""
     where = _address(source)
     with closing(connect(where)) as connection:
@@ -74,13 +77,13 @@ def create(image: Image, state: State, source: str, clock: Clock, report: Report
     with take(where, server, PARALLEL) as stream:
         unpack(stream, image.data)
         taken = stream.taken
-    state.rolled_ns = clock.now_ns()
-    report(Note(message="Preparing the copy."))
+    state.rolled_ns = given.clock.now_ns()
+    given.report(Note(message="Preparing the copy."))
     private.prepare(image.data, ENGINE, server.version, hint="Run it again.")
     return _done(image, state, where, server, taken)
 
 
-def update(image: Image, state: State, source: str, clock: Clock, report: Reporter) -> State:
+def update(image: Image, state: State, source: str, given: Given) -> State:
     """Roll the copy forward to now.  A crash, or a full disk, at any point costs at most what this does."""
     settle(image, state)
     where = _address(source)
@@ -99,14 +102,14 @@ def update(image: Image, state: State, source: str, clock: Clock, report: Report
             os.fsync(file.fileno())
         if taken.checkpoints.get("from_lsn") != str(since):
             raise DatabaseFailed(f"The incremental does not begin at {since}, where the copy ends.", "Run it again.")
-        report(Note(message=f"Rolling {state.name} forward by {delta.stat().st_size:,} bytes."))
+        given.report(Note(message=f"Rolling {state.name} forward by {delta.stat().st_size:,} bytes."))
         _extract(image)
         write_durably(image.folder / BEFORE, (image.data / CHECKPOINTS).read_bytes())
     except BaseException:
         _clear(image)
         raise
     state.phase = "rolling"
-    state.facts |= facts_of(server, taken) | {"moment": str(clock.now_ns())}
+    state.facts |= facts_of(server, taken) | {"moment": str(given.clock.now_ns())}
     image.save(state)
     _lay_over(image, state)
     return state
@@ -190,15 +193,15 @@ def lineage(state: State) -> str:
     return state.system
 
 
-def page_of(image: Image, state: State, name: bytes) -> int:
-    """The page size by which a file of the image is kept."""
-    del image
-    return storing.page_of(name, int(state.facts.get("innodb_page_size", pages.PAGE)))
+def filling(repository: Repository, image: Image, state: State) -> Callable[[Assembly, Memory], Filled]:
+    """What puts the image together as a base.  Raises ``ImageError``."""
+    settle(image, state)
+    page = int(state.facts.get("innodb_page_size", pages.PAGE))
+    return by_page(image, _described(repository, state), lambda name: storing.page_of(name, page))
 
 
-def described(repository: Repository, image: Image, state: State) -> Database:
+def _described(repository: Repository, state: State) -> Database:
     """What a snapshot says of the image: which binary log leads on from it, too."""
-    del image
     facts = {name: value for name, value in state.facts.items() if name != "programs"} | {"image": "yes"}
     number = servers.number_of(facts["binlog"]) if "binlog" in facts else 0
     start = number << 32
