@@ -2,7 +2,7 @@
 
     python bench/online.py [--size 768] [--rounds 3]
 
-Each round, in turn: writing objects of 32 MiB with fsync here; the same through one server process over plain HTTP, four at a time;
+Each round, in turn: writing objects of 32 MiB with fsync here; the same through one server process over plain HTTP, four at once;
 ranges of 1 MiB out of them from the server and from nginx (if it is installed); many devices at once with small requests.
 """
 
