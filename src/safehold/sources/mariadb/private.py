@@ -45,6 +45,8 @@ def prepare(
     if engine == "mariadb":
         programs.require_series(program, version, "The base")
     command = [program, "--no-defaults", "--prepare", f"--target-dir={folder}"]
+    page = settings(folder).get("innodb_page_size")
+    command += [f"--innodb-page-size={page}"] if page else []
     command += [f"--incremental-dir={incremental}"] if incremental else []
     done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     lines = done.stderr.decode(errors="replace").splitlines()

@@ -150,6 +150,21 @@ def standing(connection: Connection) -> Standing | None:
     return Standing(checkpoint, lsn, now - uptime, number)
 
 
+def tables(connection: Connection) -> dict[int, int]:
+    """The number of the table in each of InnoDB's tablespaces; empty where the server does not say.
+
+    A table whose file was exchanged (``ALTER TABLE ... IMPORT TABLESPACE``) keeps its tablespace, and has another number.
+    """
+    import pymysql
+
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("select space, table_id from information_schema.innodb_sys_tables where space > 0")
+            return {int(space): int(table) for space, table in cursor.fetchall()}
+    except pymysql.err.MySQLError:
+        return {}
+
+
 def require_log(server: Server, public: str) -> None:
     """Raises ``DatabaseUnreachable`` for a server that writes no binary log."""
     if not server.has_log:

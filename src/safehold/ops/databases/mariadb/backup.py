@@ -21,7 +21,7 @@ from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database
 from safehold.sources.mariadb import binlog
 from safehold.sources.mariadb import server as servers
-from safehold.sources.mariadb.connecting import Address, connect
+from safehold.sources.mariadb.connecting import Address, Connection, connect
 from safehold.sources.mariadb.server import Server, Standing
 from safehold.sources.mariadb.taking import Taken, take
 
@@ -46,7 +46,7 @@ def back_up(repository: Repository, where: Address, base: BaseOptions, options: 
         server = servers.ask(connection)
         if base.checkpoint and server.engine == "mariadb":
             _checkpoint(repository, servers.checkpoint(connection))
-        standing = servers.standing(connection) if server.engine == "mariadb" else None
+        ground = _Ground.of(connection) if server.engine == "mariadb" else None
     finally:
         connection.close()
     if not server.has_log:
@@ -57,26 +57,45 @@ def back_up(repository: Repository, where: Address, base: BaseOptions, options: 
                 hint="Set log_bin in its configuration and restart it.",
             )
         )
-    result = _Base(repository, where, server, standing, base).record(options)
+    result = _Base(repository, where, server, ground, base).record(options)
     database = result.snapshot.source.database
     if database is not None and database.facts.get("binlog") and not options.dry_run:
         _begin_following(repository, database.system, database)
     return result
 
 
+class _Ground(msgspec.Struct, frozen=True):
+    """What tells whether the changed pages of a server are all that is new since an earlier base."""
+
+    standing: Standing
+    tables: dict[int, int]
+
+    @classmethod
+    def of(cls, connection: Connection) -> _Ground | None:
+        standing, tables = servers.standing(connection), servers.tables(connection)
+        return cls(standing, tables) if standing and tables else None
+
+    def goes_on_from(self, since: Since) -> bool:
+        """Whether the process that wrote the base before still runs: nobody has put another database in its place."""
+        now = self.standing
+        return now.process == since.process and now.connection > since.connection and now.lsn >= since.last_lsn
+
+    def exchanged(self, since: Since) -> list[int]:
+        """Tablespaces that were imported since that base began: their pages do not say that they are new."""
+        return [space for space, table in since.tables.items() if self.tables.get(space, table) != table]
+
+
 class _Base:
     """A base under way: from what changed, and if that cannot be, from all files."""
 
-    def __init__(
-        self, repository: Repository, where: Address, server: Server, standing: Standing | None, base: BaseOptions
-    ) -> None:
+    def __init__(self, repository: Repository, where: Address, server: Server, ground: _Ground | None, base: BaseOptions) -> None:
         self._repository = repository
         self._where = where
         self._server = server
-        self._standing = standing
+        self._ground = ground
         self._base = base
         self._system = server.system(base.system)
-        self._merges = base.delta and standing is not None
+        self._merges = base.delta and ground is not None
         self._merging = False
 
     def record(self, options: RecordOptions) -> Result:
@@ -100,8 +119,8 @@ class _Base:
                 into.put(chunk)
             into.finish()
             taken = taking.taken
-        if since and taken.checkpoints.get("from_lsn") != str(since.lsn):
-            raise Unmergeable(f"{since.lsn} was asked for, and {taken.checkpoints.get('from_lsn')} came")
+        if since:
+            self._prove(since, taken)
         memory.put_note(NOTE, merging.encode(None if files.is_odd else self._next(taken, into.spaces)))
         database = _database(self._repository, self._where, self._server, self._system, taken)
         if since:
@@ -109,22 +128,29 @@ class _Base:
         return Filled(database=database)
 
     def _since(self, assembly: Assembly, memory: Memory) -> Since | None:
-        """Where changed pages begin; None: every file has to be read.
-
-        Only of the process that wrote the base before: nobody has put another database in its place.
-        """
-        since, now = merging.decode(memory.note(NOTE)), self._standing
-        if not self._merges or since is None or now is None:
+        """Where changed pages begin; None: every file has to be read."""
+        since, now = merging.decode(memory.note(NOTE)), self._ground
+        if not self._merges or since is None or now is None or now.exchanged(since) or not now.goes_on_from(since):
             return None
-        is_same = now.process == since.process and now.connection > since.connection and now.lsn >= since.last_lsn
-        return since if is_same and all(assembly.previous(path) for path in since.spaces) else None
+        return since if all(assembly.previous(path) for path in since.spaces) else None
+
+    def _prove(self, since: Since, taken: Taken) -> None:
+        """Raises ``Unmergeable`` unless what came is all that is new, also at the end."""
+        if taken.checkpoints.get("from_lsn") != str(since.lsn):
+            raise Unmergeable(f"{since.lsn} was asked for, and {taken.checkpoints.get('from_lsn')} came")
+        connection = connect(self._where)
+        try:
+            now = _Ground.of(connection)
+        finally:
+            connection.close()
+        if now is None or now.exchanged(since) or not now.goes_on_from(since):
+            raise Unmergeable("tables were imported meanwhile, or the server was restarted")
 
     def _next(self, taken: Taken, spaces: Spaces) -> Since | None:
-        now = self._standing
-        if now is None:
+        if self._ground is None:
             return None
-        last = int(taken.checkpoints.get("last_lsn") or 0)
-        return Since(now.checkpoint, last, now.process, now.connection, spaces)
+        now, last = self._ground.standing, int(taken.checkpoints.get("last_lsn") or 0)
+        return Since(now.checkpoint, last, now.process, now.connection, spaces, self._ground.tables)
 
 
 def _begin_following(repository: Repository, system: str, database: Database) -> None:

@@ -202,6 +202,8 @@ class Since(msgspec.Struct, frozen=True, array_like=True):
     connection: int
     """A number that grows with every connection to that process."""
     spaces: Spaces
+    tables: dict[int, int]
+    """Which table was in which tablespace when the base began."""
 
 
 NOTE = "mariadb-since"
