@@ -1,0 +1,35 @@
+"""A disk that becomes full while a base is brought back."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safehold.core.errors import DatabaseFailed, TargetError
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+TIGHT = 1 << 20
+"""Bytes: where so few are free, a program that failed did so for want of room."""
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[None]:
+    """Say that the disk of a folder is full, whoever found it so.  Raises ``TargetError``."""
+    try:
+        yield
+    except (OSError, DatabaseFailed, TargetError) as error:
+        if _is_full(folder, error):
+            raise TargetError(f"The disk that holds {folder.parent} is full.", "Nothing was left there: make room.") from error
+        raise
+
+
+def _is_full(folder: Path, error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    try:
+        return shutil.disk_usage(folder).free < TIGHT
+    except OSError:
+        return False
