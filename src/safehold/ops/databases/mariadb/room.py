@@ -11,8 +11,8 @@ from pathlib import Path
 from safehold.core.errors import DatabaseFailed, TargetError
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-TIGHT = 1 << 20
-"""Bytes: where so few are free, a program that failed did so for want of room."""
+TIGHT = 16 << 20
+"""Bytes: where fewer are free, a program that failed did so for want of room.  A server takes 12 MiB at once for temporary tables."""
 
 
 @contextmanager
@@ -22,7 +22,9 @@ def watched(folder: Path) -> Iterator[None]:
         yield
     except (OSError, DatabaseFailed, TargetError) as error:
         if _is_full(folder, error):
-            raise TargetError(f"The disk that holds {folder.parent} is full.", "Nothing was left there: make room.") from error
+            raise TargetError(
+                f"The disk that holds {folder.parent} has too little room.", "Nothing was left there: make room."
+            ) from error
         raise
 
 
