@@ -40,7 +40,7 @@ def stored(safehold: Program, server: Server) -> Server:
 def _is_said(failed: Ran, place: Path) -> None:
     assert failed.status == 1, failed.err
     (error,) = [event for event in failed.events if event["event"] == "error"]
-    assert error["code"] == "target", error
+    assert error["code"] == "target", str(error)
     assert str(error["message"]).count(". ") == 0 and str(place) in str(error["message"]), error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from safehold.core.errors import DatabaseFailed, TargetError
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 TIGHT = 16 << 20
-"""Bytes: where fewer are free, a program that failed did so for want of room.  A server takes 12 MiB at once for temporary tables."""
+"""Bytes: where fewer are free, a program failed for want of room.  A server takes 12 MiB at once for temporary tables."""
+_SAID = re.compile(r"no space left|errcode: 28\b|error number 28\b|cannot set log file \S+ size|disk is full", re.IGNORECASE)
+"""How the engine's programs put it."""
 
 
 @contextmanager
@@ -31,6 +34,8 @@ def watched(folder: Path) -> Iterator[None]:
 def _is_full(folder: Path, error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in _FULL
+    if _SAID.search(str(error)):
+        return True
     try:
         return shutil.disk_usage(folder).free < TIGHT
     except OSError:
