@@ -79,6 +79,7 @@ class Server:
             "--skip-test-db",
             "--innodb-log-file-size=8M",
             "--innodb-data-file-path=ibdata1:2M:autoextend",
+            *(f"--{name}={self.settings[name]}" for name in ("innodb-page-size",) if name in self.settings),
         ]
         done = subprocess.run([*as_server(), *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
