@@ -25,3 +25,6 @@ class StoreOptions:
     ask: Callable[[str], str] | None = None
     """Asks a person for a secret; None where nobody can be asked."""
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+
+DEFAULT = StoreOptions()

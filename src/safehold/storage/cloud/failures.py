@@ -1,7 +1,7 @@
 """What a cloud service answers when it fails, as what a user should know of the store.
 
-``obstore`` has a few classes of exceptions and puts everything else, HTTP status and the service's own code of the error among it,
-into the text; so the text is read here, and in no other place.
+``obstore`` has a few classes of exceptions and puts everything else, such as the HTTP status and the service's own code, into the
+text; so the text is read here, and in no other place.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def explained(error: Exception, key: str, location: str) -> StoreError:
     if any(service in text for service in _METADATA_SERVICES):
         return no_credentials(location)
     if code in _NO_BUCKET:
-        return StoreError(f"There is no bucket for {location}.", "Check its name and the endpoint, and make it if it is not there.")
+        return StoreError(f"There is no bucket for {location}.", "Check its name and the endpoint; Safehold makes no buckets.")
     if code in _FULL or status == 507:
         return StoreFull(f"The store {location} is full, or over its quota; {key} could not be stored.", "Free some space there.")
     if is_taken(error):

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from safehold.core.clock import Clock, SystemClock
 from safehold.core.errors import ObjectExists, ObjectMissing, StoreError, StoreUnreachable
 from safehold.storage.cloud import failures
-from safehold.storage.cloud.places import Place, connect, parse
+from safehold.storage.cloud.places import connect, parse
 from safehold.storage.cloud.probe import PROBE_BODY, PROBE_KEY, Findings
 from safehold.storage.keys import check_key, check_prefix, is_key, quarantine_keys
-from safehold.storage.options import StoreOptions
+from safehold.storage.options import DEFAULT, StoreOptions
 from safehold.storage.store import Buffer, Capabilities, ObjectInfo
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class ObjectStore:
     Nothing is asked of the service here.  Raises ``UsageError`` for a place that can't be, ``StoreRefused`` without credentials.
     """
 
-    def __init__(self, location: str, options: StoreOptions = StoreOptions(), clock: Clock | None = None) -> None:
+    def __init__(self, location: str, options: StoreOptions = DEFAULT, clock: Clock | None = None) -> None:
         self._place = parse(location)
         self._client = connect(self._place, options)
         self._requests = threading.BoundedSemaphore(options.connections or CONNECTIONS)
@@ -151,7 +151,7 @@ class ObjectStore:
             raise StoreUnreachable(f"Reading {key} from the store {self.location} broke off.", "Check the network.")
         return data
 
-    def _create(self, key: str, pieces: list[bytes]) -> None:
+    def _create(self, key: str, pieces: Sequence[bytes]) -> None:
         """Make an object of these pieces.  Raises ``ObjectExists``."""
         check_key(key)
         size = sum(map(len, pieces))
@@ -171,11 +171,11 @@ class ObjectStore:
             return False
         return True
 
-    def _put(self, key: str, pieces: list[bytes], *, create: bool) -> None:
+    def _put(self, key: str, pieces: Sequence[bytes], *, create: bool) -> None:
         mode = "create" if create else "overwrite"
 
         def send(o: Any, c: Client) -> Any:
-            return o.put(c, self._path(key), pieces, mode=mode, use_multipart=False)
+            return o.put(c, self._path(key), [*pieces], mode=mode, use_multipart=False)
 
         try:
             answer = self._call(key, send)
@@ -183,7 +183,7 @@ class ObjectStore:
             raise StoreError(f"{key} could not be put into the store {self.location}.", "Is there such a bucket?") from error
         self._verify(key, pieces, answer)
 
-    def _verify(self, key: str, pieces: list[bytes], answer: Any) -> None:
+    def _verify(self, key: str, pieces: Sequence[bytes], answer: Any) -> None:
         """Hold what the service says it stored against what was sent: of S3 the tag is the MD5, unless it encrypts by a key of
         its own; then, and elsewhere, the size is asked for.  What differs is a fault of the network or of the service."""
         tag = str(answer.get("e_tag") or "").strip('"')
@@ -247,7 +247,7 @@ class ObjectStore:
 class BucketUpload:
     """Keeps the bytes until the name is known; ``create(key, pieces)`` sends them."""
 
-    def __init__(self, create: Callable[[str, list[bytes]], None]) -> None:
+    def __init__(self, create: Callable[[str, Sequence[bytes]], None]) -> None:
         self._create = create
         self._pieces: list[bytes] | None = []
 
@@ -276,7 +276,7 @@ def _whole(result: Any) -> tuple[bytes, int]:
     return bytes(result.bytes()), int(result.meta["size"])
 
 
-def _md5(pieces: list[bytes]) -> str:
+def _md5(pieces: Sequence[bytes]) -> str:
     digest = hashlib.md5(usedforsecurity=False)
     for piece in pieces:
         digest.update(piece)

@@ -173,8 +173,8 @@ class Connection:
         known = asyncssh.match_known_hosts(_known_hosts(options), options.host_key_alias or options.host, "", port)[0]
         if known:
             return StoreRefused(
-                f"The server {host} has the key {print_}, not the one that is known: it was set up anew, or somebody is in between.",
-                f"Ask its owner; if the key is right, `ssh-keygen -R` forgets the old one, and `ssh {where}` takes the new one.",
+                f"The server {host} has the key {print_}, not the one that is known; somebody may be in between.",
+                f"Ask its owner whether it was set up anew; then `ssh-keygen -R` forgets the old key, and `ssh {where}` asks.",
             )
         return StoreRefused(
             f"The server {host} is not known; its key is {print_} ({refused[0].get_algorithm()}).",

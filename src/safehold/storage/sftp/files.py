@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import cast
 
 import asyncssh
 
@@ -116,12 +117,15 @@ class Files:
             size = await self.size(key)
             start = max(0, size + offset)
             length, offset = min(length, size - start), start
-        async with self.session(key) as session:
-            async with self._open.use(key, self._connection, lambda: self._opened(session, key)) as (file, size):
-                if offset + length > size:
-                    message = f"{key} in the store {self._location} has {size} bytes; {length} from {offset} on were asked for."
-                    raise StoreError(message)
-                return await self._read(file, key, offset, length)
+        async with (
+            self.session(key) as session,
+            self._open.use(key, self._connection, lambda: self._opened(session, key)) as (file, size),
+        ):
+            if offset + length > size:
+                raise StoreError(
+                    f"{key} in the store {self._location} has {size} bytes; {length} from {offset} on were asked for."
+                )
+            return await self._read(file, key, offset, length)
 
     async def size(self, key: str) -> int:
         """Bytes of an object."""
@@ -167,7 +171,7 @@ class Files:
             below = []
             async with gate, self.session(f"The folder {folder}") as session:
                 async for line in self._folders.scan(session, folder):
-                    name = str(line.filename)
+                    name = _name(line)
                     key = f"{folder}/{name}" if folder else name
                     if not is_part(name) or key == RESERVED:
                         continue
@@ -187,7 +191,7 @@ class Files:
         kept = 0
         for line in below:
             is_folder = line.attrs.type == asyncssh.FILEXFER_TYPE_DIRECTORY
-            kept += not (is_folder and await self.remove_empty(f"{folder}/{line.filename}"))
+            kept += not (is_folder and await self.remove_empty(f"{folder}/{_name(line)}"))
         self._folders.forget()
         if kept:
             return False
@@ -249,7 +253,7 @@ class Files:
         return first + await self._read(file, key, len(first), size - len(first)) if size > len(first) else first
 
     async def _read(self, file: asyncssh.SFTPClientFile, key: str, offset: int, length: int) -> bytes:
-        data = bytes(await file.read(length, offset)) if length else b""
+        data = cast(bytes, await file.read(length, offset)) if length else b""
         if len(data) != length:
             raise StoreError(f"{key} in the store {self._location} has less than {offset + length} bytes.")
         return data
@@ -290,5 +294,9 @@ class Files:
     async def _sweep(self, session: Session, before: int) -> None:
         with suppress(asyncssh.Error, OSError):
             async for line in self._folders.scan(session, RESERVED):
-                if str(line.filename).endswith(UNFINISHED) and (line.attrs.mtime or before) < before:
-                    await self.remove_quietly(session, self._folders.path(f"{RESERVED}/{line.filename}"))
+                if _name(line).endswith(UNFINISHED) and (line.attrs.mtime or before) < before:
+                    await self.remove_quietly(session, self._folders.path(f"{RESERVED}/{_name(line)}"))
+
+
+def _name(line: asyncssh.SFTPName) -> str:
+    return line.filename if isinstance(line.filename, str) else line.filename.decode(errors="replace")

@@ -37,7 +37,7 @@ async def write_all(file: asyncssh.SFTPClientFile, pieces: AsyncIterator[bytes])
 
 
 async def _write(file: asyncssh.SFTPClientFile, piece: bytes, position: int) -> int:
-    return int(await file.write(piece, position))  # type: ignore[arg-type]
+    return int(await file.write(piece, position))
 
 
 class Handle:

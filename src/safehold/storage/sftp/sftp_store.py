@@ -1,7 +1,8 @@
 """A store in a folder that is reached by SFTP, laid out as the local one: whoever sits at that machine can use it as a folder.
 
-How the guarantees are reached is told in ``docs/stores.md``.  In short: bytes go to ``tmp/``, are flushed (``fsync@openssh.com``),
-get their name by a hard link, which never replaces anything, and the folder is flushed before anybody is told that it is done.
+How the guarantees are reached is told in ``docs/stores.md``.  In short: bytes go to ``tmp/``, are flushed
+(``fsync@openssh.com``), get their name by a hard link, which never replaces anything, and the folder is flushed before anybody is
+told that it is done.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import asyncssh
 
 from safehold.storage.keys import check_key, check_prefix
-from safehold.storage.options import StoreOptions
+from safehold.storage.options import DEFAULT, StoreOptions
 from safehold.storage.sftp.address import parse
 from safehold.storage.sftp.connection import Connection
 from safehold.storage.sftp.failures import explained
@@ -43,7 +44,7 @@ class SftpStore:
         self,
         location: str,
         create: bool = False,
-        options: StoreOptions = StoreOptions(),
+        options: StoreOptions = DEFAULT,
         name: Callable[[], str] = _random_name,
     ) -> None:
         address = parse(location)
