@@ -28,6 +28,11 @@ def disturbing() -> int:
     return threading.active_count() - sum(thread.is_alive() for thread in _pausable)
 
 
+def is_main() -> bool:
+    """Whether the calling thread is the one that the program began with."""
+    return threading.current_thread() is threading.main_thread()
+
+
 def _pause() -> None:
     for busy in _pausable.values():
         busy.acquire()

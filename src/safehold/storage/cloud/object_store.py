@@ -7,6 +7,7 @@ there is none (``If-None-Match: *`` or the vendor's own word for it), with the S
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,6 +48,8 @@ class ObjectStore:
         self._uploads = min(UPLOADS, options.connections or UPLOADS)
         self._findings = Findings(options.state, f"{self._place.location} {options.endpoint}", clock or SystemClock())
         self._exclusive: bool | None = None
+        self._process = os.getpid()
+        """Threads of the client do the work, and a fork does not take them along."""
         self._probing = threading.Lock()
 
     @property
@@ -233,6 +236,8 @@ class ObjectStore:
 
     def _call(self, key: str, action: Callable[[Any, Client], _T]) -> _T:
         """Ask the service.  Its exceptions come out as errors of ours."""
+        if os.getpid() != self._process:
+            raise StoreError(f"The store {self.location} was used in a forked process; this is a bug.")
         import obstore
 
         try:
