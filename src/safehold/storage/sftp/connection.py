@@ -127,7 +127,8 @@ class Connection:
                 refused.append(key)
                 return False
 
-        given: dict[str, Any] = {"host": self._address.host, "client_factory": Client, "passphrase": self._passphrase}
+        given: dict[str, Any] = {"config": [str(file)] if (file := _config_file()).is_file() else None}
+        given |= {"host": self._address.host, "client_factory": Client, "passphrase": self._passphrase}
         if self._address.user:
             given["username"] = self._address.user
         if self._address.port:
@@ -182,9 +183,14 @@ class Connection:
         )
 
 
+def _config_file() -> Path:
+    """The user's own; what is system-wide is not read."""
+    return (Path("~") / ".ssh" / "config").expanduser()
+
+
 def _names_ciphers() -> bool:
     try:
-        return "ciphers" in (Path("~") / ".ssh" / "config").expanduser().read_text(encoding="utf-8", errors="replace").lower()
+        return "ciphers" in _config_file().read_text(encoding="utf-8", errors="replace").lower()
     except OSError:
         return False
 
