@@ -41,6 +41,7 @@ class Files:
         self._open = OpenFiles()
         self._swept = False
         self._links = True
+        self._was_full = False
         self._background: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -75,8 +76,9 @@ class Files:
                 await file.fsync()
             await file.close()
         except BaseException as error:
+            is_full = isinstance(error, asyncssh.SFTPFailure) and await self._is_full(session)
             await self._discard(session, file, path)
-            if isinstance(error, asyncssh.SFTPFailure) and await self._is_full(session):
+            if is_full:
                 raise full("A new object", self._location) from error
             raise
         return path
@@ -270,11 +272,14 @@ class Files:
         return attrs.type == asyncssh.FILEXFER_TYPE_DIRECTORY
 
     async def _is_full(self, session: Session) -> bool:
+        """Whether a write was refused for want of room.  Once it was, others that failed beside it did so for the same reason,
+        though what the first one had written may be removed by then."""
         try:
             room = await session.client.statvfs(self._folders.path(""))
         except asyncssh.SFTPError:
-            return False
-        return room.bavail * room.frsize < LEAST_ROOM or (room.files > 0 and not room.favail)
+            return self._was_full
+        self._was_full = self._was_full or room.bavail * room.frsize < LEAST_ROOM or (room.files > 0 and not room.favail)
+        return self._was_full
 
     async def _discard(self, session: Session, file: asyncssh.SFTPClientFile, path: str) -> None:
         with suppress(Exception):

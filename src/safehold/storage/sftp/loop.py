@@ -26,6 +26,8 @@ class Loop:
         else:
             self.loop = asyncio.SelectorEventLoop(_Pausing(self._busy))
         self.loop.set_default_executor(_OneOff(1))
+        # Of several requests of one write that fail together, the first is raised to us; the others are nobody's business.
+        self.loop.set_exception_handler(lambda loop, context: None)
         self._thread = threading.Thread(target=self._run, name="sftp", daemon=True)
         self._thread.start()
         threads.register(self._thread, self._busy)
