@@ -63,10 +63,11 @@ def open_patiently(
     store = open_store(location, create, options)
     if not is_distant(location):
         return store
-    from safehold.storage.wrappers.retry import RetryStore
+    from safehold.storage.wrappers.retry import FIRST_CONTACT, Patience, RetryStore
     from safehold.storage.wrappers.throttle import ThrottledStore
 
     clock = clock or SystemClock()
     if options.limit_upload or options.limit_download:
         store = ThrottledStore(store, clock, options.limit_upload, options.limit_download)
-    return RetryStore(store, clock, random or Random())  # noqa: S311 (it only spreads the waits)
+    random = random or Random()  # noqa: S311 (it only spreads the waits)
+    return RetryStore(store, clock, random, Patience(), FIRST_CONTACT)
