@@ -3,8 +3,8 @@
     python bench/stores.py TREE --s3 http://HOST:PORT/BUCKET --sftp HOST/FOLDER [--runs 3] [--restic PATH] [--safehold PATH]
 
 Keys come from the AWS variables, the way to HOST from ~/.ssh/config.  To measure a line with delay, run it in a network namespace
-whose way to the servers has some (``tc qdisc add dev X root netem delay 20ms``).  Every repository gets a name of its own and stays
-there.  Results go to bench/work/results as well.
+whose way to the servers has some (``tc qdisc add dev X root netem delay 20ms``).  Every repository gets a name of its own and
+stays there.  Results go to bench/work/results as well.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def main() -> None:
                 program = make(f"bench-{secrets.token_hex(4)}", Path(folder))
                 found[name]["backup"].append(timed(lambda p=program: p.backup(words.tree)))  # type: ignore[misc]
                 target = Path(folder) / "restored"
-                found[name]["restore"].append(timed(lambda p=program: p.restore(str(target))))  # type: ignore[misc]
+                found[name]["restore"].append(timed(lambda p=program, t=str(target): p.restore(t)))  # type: ignore[misc]
                 shutil.rmtree(target)
                 print(run, name, *(f"{found[name][what][-1][0]:.1f} s" for what in found[name]), flush=True)
     report(found)
@@ -120,9 +120,8 @@ def main() -> None:
 
 def report(found: dict[str, dict[str, list[tuple[float, float]]]]) -> None:
     """Medians, and ratios to our own local ones and to restic at the same place."""
-    print(
-        "| | backup | CPU | restore | CPU | backup by local | backup by restic | restore by restic |\n|---|---|---|---|---|---|---|---|"
-    )
+    print("| | backup | CPU | restore | CPU | backup by local | backup by restic | restore by restic |")
+    print("|---|---|---|---|---|---|---|---|")
     median = {
         name: {what: [statistics.median(column) for column in zip(*runs, strict=True)] for what, runs in of.items()}
         for name, of in found.items()
