@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -85,18 +84,6 @@ def test_what_is_put_together_is_byte_for_byte_what_a_whole_read_gives(safehold:
     assert safehold.do("check", "--read-data", "--json").value["clean"]
 
 
-def _import_anew(server: Server, table: str) -> None:
-    """Put an exported copy of a table in its place: its pages come from elsewhere."""
-    file = server.data / f"shop/{table}.ibd"
-    with server.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(f"flush tables shop.{table} for export")
-        subprocess.run(["cp", "-a", file, f"{file}.kept"], check=True)
-        cursor.execute("unlock tables")
-    server.sql(f"update shop.{table} set id = -id where id < 100", f"alter table shop.{table} discard tablespace")
-    subprocess.run(["mv", f"{file}.kept", file], check=True)
-    server.sql(f"alter table shop.{table} import tablespace")
-
-
 def test_bases_in_a_row_under_load_are_each_of_one_moment(safehold: Program, server: Server, opened: Open, folder: Path) -> None:
     server.sql(
         "create table shop.pairs (id int primary key) engine=innodb",
@@ -160,7 +147,7 @@ def test_when_in_doubt_every_file_is_read(safehold: Program, server: Server, ope
     done = safehold.do("backup", server.url)
     assert NOTE in done.err and "shop/one.ibd was renamed" in done.err
     _base(safehold, server)
-    _import_anew(server, "other")
+    server.import_anew("other")
     _base(safehold, server, delta=False)
     _base(safehold, server)
     expected = server.sums()

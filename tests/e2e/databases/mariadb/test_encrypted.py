@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +10,16 @@ from cli_program import Program
 from mariadb_servers import Server
 
 PLUGIN = "file_key_management.so"
-FOLDERS = (os.environ.get("MARIADB_PLUGINS", ""), "/usr/lib/mysql/plugin", "/usr/lib64/mysql/plugin", "/usr/lib64/mariadb/plugin")
+UNPACKED = Path(__file__).parents[4] / ".venv" / "mariadb-server" / "usr" / "lib" / "mysql" / "plugin"
+"""Where the Makefile unpacks the package that has it: installing it would start a service."""
+FOLDERS = (str(UNPACKED), "/usr/lib/mysql/plugin", "/usr/lib64/mysql/plugin", "/usr/lib64/mariadb/plugin")
 
 
 @pytest.fixture
 def settings(folder: Path) -> dict[str, str]:
     found = [place for place in FOLDERS if (Path(place) / PLUGIN).is_file()]
     if not found:
-        pytest.skip(f"{PLUGIN} comes with the package mariadb-server, which starts a service; MARIADB_PLUGINS names its folder")
+        pytest.skip(f"{PLUGIN} comes with the package mariadb-server, which `make packages` unpacks")
     keys = folder / "keys"
     keys.write_text(f"1;{'ab' * 32}\n")
     keys.chmod(0o644)
