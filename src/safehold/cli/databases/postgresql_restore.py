@@ -28,11 +28,12 @@ def restore(call: Call, stored: Stored) -> int:
     """Put a base into a data directory, and have the server that is started on it recover to the target."""
     from safehold.cli.databases.postgresql_plans import plan_lines, plan_value
     from safehold.cli.databases.postgresql_points import target_of
-    from safehold.cli.databases.ranges import warn
+    from safehold.cli.spools import warn_of_spool
     from safehold.ops.databases.postgresql import recovery
     from safehold.ops.databases.postgresql.reading import load
     from safehold.ops.databases.postgresql.restore import RestoreOptions, examine, finish, place
     from safehold.ops.databases.postgresql.scratch import Moment
+    from safehold.ops.databases.postgresql.status import cluster_warnings
 
     values = call.values
     wrong = next((name for name in _FOR_FILES if getattr(values, name)), None)
@@ -43,7 +44,9 @@ def restore(call: Call, stored: Stored) -> int:
     database = stored.snapshot.source.database
     assert database is not None
     cluster = load(repository, database.system)
-    warn(call, cluster)
+    for each in cluster_warnings(cluster):
+        call.out.report(each)
+    warn_of_spool(call, cluster.system)
     plan = _plan(call, stored, cluster, target)
     if values.plan:
         call.out.result("\n".join(plan_lines(plan, cluster)), plan_value(plan, cluster))
