@@ -45,7 +45,7 @@ def test_all_is_restored_by_children(safehold: Program, many: Path, stored: str,
 def test_what_is_there_is_compared_and_told_by_children(safehold: Program, many: Path, stored: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     safehold.spawn("restore", stored, "--target", out)
-    (out / "00" / "file 0").write_bytes(b"other")
+    (out / "03" / "file 3").write_bytes(b"other")
     (out / "large" / "8").unlink()
     (out / "02" / "deep" / "er" / "file 2").unlink()
     (out / "02" / "deep" / "er" / "file 2").mkdir()
@@ -54,12 +54,13 @@ def test_what_is_there_is_compared_and_told_by_children(safehold: Program, many:
     assert done.status == 0, done.err
     told = {(event["action"], event["path"]) for event in done.events if event["event"] == "placed" and event["action"] != "keep"}
     assert told == {
-        ("change", "00/file 0"),
+        ("change", "03/file 3"),
         ("create", "large/8"),
         ("delete", "02/deep/er/file 2"),
         ("replace", "02/deep/er/file 2"),
         ("delete", "02/deep/left"),
         ("change", "02/deep"),
+        ("change", "02/deep/er"),
         ("change", "large"),
     }
     assert done.lines[-1]["created"] == 1 and done.lines[-1]["deleted"] == 2
