@@ -63,7 +63,8 @@ class Server:
     @property
     def url(self) -> str:
         """For Safehold."""
-        return f"postgresql://{USER}@/postgres?host={self.sockets}"
+        port = "" if self.port == 5432 else f"&port={self.port}"
+        return f"postgresql://{USER}@/postgres?host={self.sockets}{port}"
 
     def init(self, *options: str, checksums: bool = True, **settings: str) -> Server:
         """Make the data folder, with checksums."""

@@ -68,11 +68,16 @@ def warn_of_spool(call: Call, system: str) -> list[Warn]:
 
 @contextmanager
 def only_uploader(spool: Spool) -> Iterator[None]:
-    """Hold the lock of the spool's uploader.  Raises ``SafeholdError`` if another has it."""
+    """Hold the lock of the spool's uploader.  Raises ``SafeholdError`` if another has it, or the spool takes no file."""
     from safehold.storage.filesystem import hold
 
-    os.makedirs(spool.segments, mode=0o700, exist_ok=True)
-    descriptor = os.open(spool.path(LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.makedirs(spool.segments, mode=0o700, exist_ok=True)
+        descriptor = os.open(spool.path(LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SafeholdError(
+            f"The spool {spool.folder} cannot be written: {error.strerror}.", "Name another with --spool, or mend that disk."
+        ) from error
     try:
         if not hold(descriptor):
             pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() if hasattr(os, "pread") else "?"
