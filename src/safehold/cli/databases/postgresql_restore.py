@@ -48,6 +48,7 @@ def restore(call: Call, stored: Stored) -> int:
         call.out.report(each)
     warn_of_spool(call, cluster.system)
     plan = _plan(call, stored, cluster, target)
+    _require_possible(plan, values.action, values.wal)
     if values.plan:
         call.out.result("\n".join(plan_lines(plan, cluster)), plan_value(plan, cluster))
         return 0
@@ -70,6 +71,17 @@ def restore(call: Call, stored: Stored) -> int:
     recovery.tell(repository, plan)
     _show(call, placed, plan, call.clock.monotonic() - started)
     return 0
+
+
+def _require_possible(plan: Plan, action: str, wal: str) -> None:
+    """Raise ``UsageError`` for what a server cannot be told that recovers all of the log."""
+    if not plan.to_end:
+        return
+    why = f"{plan.target.text} is after the last transaction of the log"
+    if action not in ("", "promote"):
+        raise UsageError(f"{why}: at its end a server opens for writing in any case.", f"Leave out --action {action}.")
+    if wal == "fetch":
+        raise UsageError(f"{why}: a server that fetches it might find later ones.", "Leave out --wal fetch.")
 
 
 def _extract(call: Call, repository: Repository, moment: Moment) -> int:
