@@ -159,11 +159,13 @@ def _recovery(call: Call) -> RecoveryOptions:
 
 
 def _where(call: Call) -> list[str]:
-    """How the server's own call finds the repository and a key; not a passphrase."""
+    """How the server's own call finds the repository and a key file, be it the configuration's; not a passphrase."""
     values = call.values
     words = ["--repo", str(Path(call.place.location).absolute()) if Path(call.place.location).exists() else call.place.location]
     key_file = values.key_file or call.environ.get("SAFEHOLD_KEY_FILE", "")
     password_file = values.password_file or call.environ.get("SAFEHOLD_PASSWORD_FILE", "")
+    if not key_file and not password_file:
+        key_file, password_file = call.place.key_file, call.place.password_file
     for option, value in (("--config", values.config), ("--key-file", key_file), ("--password-file", password_file)):
         words += [option, str(Path(value).expanduser().absolute())] if value else []
     return words
