@@ -68,7 +68,9 @@ def parameters(url: str, **more: str) -> str:
 
     try:
         known = conninfo.conninfo_to_dict(url)
-        settings = {"application_name": PROGRAM, "connect_timeout": str(TIMEOUT_SECONDS), **known, **more}
+        # An encoding, since from a database of SQL_ASCII without one text comes as bytes.
+        ours = {"application_name": PROGRAM, "connect_timeout": str(TIMEOUT_SECONDS), "client_encoding": "UTF8"}
+        settings = {**ours, **known, **more}
         return conninfo.make_conninfo("", **settings)
     except psycopg.Error as error:
         raise UsageError(

@@ -139,3 +139,17 @@ def test_an_image_copy_where_not_one_file_fits(safehold: Program, pg15: Cluster,
         assert f"{disk / 'other'} cannot be made: Read-only file system. Choose another folder." in create(disk / "other")
     assert safehold.do("image-copy", "list", "--json").value["image_copies"] == []
     assert pg15.server.sql("SELECT count(*) FROM pg_replication_slots") == [(0,)]
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_cluster_of_another_encoding(safehold: Program, pg_folder: Path, encoding: str) -> None:
+    """It was unforeseen once: of SQL_ASCII, text comes as bytes unless an encoding is asked for."""
+    server = Server(pg_folder, 15, encoding.lower()).init(f"--encoding={encoding}").start()
+    try:
+        for method in ("local", "stream"):
+            safehold.do("backup", server.url, "--method", method)
+        status = safehold("db", "status", server.url, "--json")
+        assert status.status == 16, "nothing is archived"
+        assert [each["code"] for each in status.value["warnings"]] == ["archiving-off"]  # type: ignore[attr-defined]
+    finally:
+        server.stop()
