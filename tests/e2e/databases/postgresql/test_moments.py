@@ -245,3 +245,31 @@ def test_segments_of_64_mib(archiving_64: Archiving) -> None:
     with a.restored(snap=kept) as server:
         assert numbers(server) == [1, 2, 3, 4, 5, 6]
     a.program.do("image-copy", "remove", "large")
+
+
+def test_a_time_when_an_idle_server_had_done_its_last_transaction(archiving_any: Archiving) -> None:
+    a = archiving_any
+    a.add(1)
+    a.base()
+    a.add(2)
+    early = a.now()
+    time.sleep(1.1)  # a checkpoint's time is in whole seconds
+    a.server.sql("CHECKPOINT")
+    late = a.now()
+    a.archived()
+    out = a.folder / "x"
+    plan = a.program.do("restore", "latest", "--target", out, "--to-time", early, "--plan")
+    assert "all of the log is recovered" in plan.out
+    for words in (["--action", "pause"], ["--action", "shutdown"], ["--wal", "fetch"]):
+        refused = a.program("restore", "latest", "--target", out, "--to-time", early, *words)
+        assert refused.status == 2 and f"Leave out {' '.join(words)}." in refused.err
+    with a.restored("--to-time", early) as server:
+        assert numbers(server) == [1, 2]
+        assert server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[0][0][:8] == "00000002"
+    refused = a.program("restore", "latest", "--target", out, "--to-time", late)
+    assert refused.status == 1 and "CHECKPOINT" in refused.err
+    assert not out.exists()
+    a.add(3)
+    a.archived()
+    with a.restored("--to-time", late, "--action", "promote") as server:
+        assert numbers(server) == [1, 2]
