@@ -50,7 +50,7 @@ BEFORE = "checkpoints"
 before it has put the last files in place, and would refuse."""
 READING = "reading"
 TABLES = "tables"
-"""Which table was in each tablespace when the last roll began: of one that was imported since, no incremental brings the pages."""
+"""Which table was in each tablespace when the last roll began: one imported since is in no incremental."""
 PARALLEL = 2
 _MARKED = ("ibdata1", "ib_logfile0", "aria_log_control", CHECKPOINTS)
 _OPENED = ("multi-master.info", "ddl_recovery.log", "ddl_recovery-backup.log", "ibtmp1")
