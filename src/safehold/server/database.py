@@ -1,0 +1,98 @@
+"""The database: SQLite of its own, or a PostgreSQL that several servers share.
+
+Everything here blocks, and is called from threads.  A write transaction on SQLite takes the write lock when it begins, so none
+fails half-way because another came between; on PostgreSQL rows that are counted are locked where they are changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+from safehold.core.errors import SafeholdError
+
+_WAIT_SECONDS = 30
+"""For SQLite's one writer: longer than any transaction here takes by far."""
+
+
+class Database:
+    """Connections to one database, whose tables are those of this version."""
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.url = parsed
+        self._write_option = {"safehold_write": True}
+        self.engine = create_engine(parsed, pool_size=20, max_overflow=20, pool_pre_ping=not self.is_sqlite)
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection to look with, which sees one moment."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction, durable when the block ends, undone if it raises."""
+        with self.engine.connect().execution_options(**self._write_option) as connection, connection.begin():
+            yield connection
+
+    def prepare(self) -> None:
+        """Bring the tables to this version.  Raises ``SafeholdError`` if they are of a newer one, or it cannot be reached."""
+        if self.is_sqlite and self.url.database:
+            Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        try:
+            with self.engine.connect() as connection:
+                if not self.is_sqlite:  # of several servers that start at once one brings the tables up to date
+                    connection.execute(text("SELECT pg_advisory_lock(7233160)"))
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+                connection.commit()
+        except CommandError as error:
+            head = ScriptDirectory.from_config(config).get_current_head()
+            raise SafeholdError(
+                f"The database is of a newer Safehold (this one knows {head}).", "Update this server, too."
+            ) from error
+        except OperationalError as error:
+            raise SafeholdError(f"The database cannot be used: {_plainly(error)}.", "Look at DATABASE_URL.") from error
+        if self.is_sqlite and self.url.database:
+            os.chmod(self.url.database, 0o600)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where they are said to
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_WAIT_SECONDS * 1000}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("safehold_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _plainly(error: OperationalError) -> str:
+    return str(error.orig).strip().split("\n", 1)[0].rstrip(".")

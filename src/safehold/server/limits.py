@@ -1,0 +1,37 @@
+"""How often something may be tried, by whom: counted in the database, so that it holds over several servers and restarts."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from safehold.core.clock import NS
+from safehold.server.errors import TooMany
+from safehold.server.schema import attempts
+
+
+def count(connection: Connection, bucket: str, now_ns: int, *, most: int, seconds: int) -> None:
+    """Count one try.  Raises ``TooMany`` when there were ``most`` in the last ``seconds`` already.
+
+    Windows are fixed: the first try begins one.  To be called in a
+    transaction of its own, so that a failure that follows is counted, too.
+    """
+    row = connection.execute(select(attempts).where(attempts.c.bucket == bucket).with_for_update()).first()
+    if row is None or now_ns - row.window_ns >= seconds * NS:
+        connection.execute(delete(attempts).where(attempts.c.bucket == bucket))
+        connection.execute(insert(attempts).values(bucket=bucket, window_ns=now_ns, tries=1))
+        return
+    if row.tries >= most:
+        left = (row.window_ns + seconds * NS - now_ns) // NS + 1
+        minutes = f"{-(-left // 60)} minutes" if left > 90 else f"{left} seconds"
+        raise TooMany(f"That was tried too often; try again in {minutes}.", headers={"Retry-After": str(left)})
+    connection.execute(update(attempts).where(attempts.c.bucket == bucket).values(tries=row.tries + 1))
+
+
+def clear(connection: Connection, bucket: str) -> None:
+    """Forget the tries: it went well."""
+    connection.execute(delete(attempts).where(attempts.c.bucket == bucket))
+
+
+def forget_old(connection: Connection, now_ns: int) -> None:
+    """Remove what no limit asks for any more."""
+    connection.execute(delete(attempts).where(attempts.c.window_ns < now_ns - 24 * 3600 * NS))
