@@ -12,12 +12,15 @@ from collections.abc import Iterator
 import msgspec
 
 from safehold.core.entries import DIRECTORY
+from safehold.repo.packs import key_of
 from safehold.repo.repository import Repository
 from safehold.repo.seals import DATA
+from safehold.repo.shards import SegmentPlace
 from safehold.repo.shares.coverage import Coverage
 from safehold.repo.shares.drafting import Draft, DraftEntry, DraftNode, Extent
-from safehold.repo.shares.manifest import MODES, MOST_SLICES, PART_TARGET, SLICE, Entry, Node, Part, Segment
-from safehold.repo.shares.packing import SharePacker
+from safehold.repo.shares.manifest import MODES, MOST_SLICES, PART_TARGET, SLICE, STORED, Entry, Node, Part, Segment
+from safehold.repo.shares.opening import open_segment
+from safehold.repo.shares.packing import SharePacker, Sink
 
 _ENTRY = 24
 _SLICE = 9
@@ -28,18 +31,17 @@ _SEGMENT = 64
 class Locator:
     """Where shared bytes lie for who opens the share: in segments as they are, or packed again."""
 
-    def __init__(self, repository: Repository, wanted: Draft, coverage: Coverage, packer: SharePacker) -> None:
-        """Packs again what has to be, and stores it."""
+    def __init__(self, repository: Repository, wanted: Draft, coverage: Coverage, sink: Sink, *, carry: bool) -> None:
+        """Packs again what has to be.  ``carry``: everything else is copied to the sink, too, and needs no repository."""
         self._coverage = coverage
+        self._repository = repository
         self._reader = repository.reader
-        self._seals = repository.seals
         self.segments: list[Segment] = []
         self._numbers: dict[bytes, int] = {}
         for place in coverage.pure.values():
-            key = self._seals.segment_key(self._seals.session_secret(place.session), place.id)
             self._numbers[place.id] = len(self.segments)
-            raw = coverage.raw(place.id)
-            self.segments.append(Segment(place.id, key, raw, place.length, 0, place.offset, place.pack))
+            self.segments.append(self._pure(place, sink if carry else None))
+        packer = SharePacker(repository.seals, sink)
         self._moved: dict[bytes, list[tuple[int, int, int]]] = {}
         """Of a chunk that was packed again: start of a range, segment, where in that."""
         for name in wanted.order:
@@ -47,6 +49,11 @@ class Locator:
                 self._pack(name, wanted, packer, len(coverage.pure))
         packer.finish()
         self.segments += packer.segments
+
+    @property
+    def stored(self) -> list[bytes]:
+        """Ids of the segments that are used where the repository has them."""
+        return [segment.id for segment in self.segments if segment.object == STORED]
 
     def find(self, extent: Extent) -> tuple[int, int]:
         """The number of the segment (in ``segments``) and the offset in it."""
@@ -56,6 +63,18 @@ class Locator:
             return segment, offset + extent.start - start
         place = self._coverage.places[extent.chunk]
         return self._numbers[place.segment.id], place.offset + extent.start
+
+    def _pure(self, place: SegmentPlace, sink: Sink | None) -> Segment:
+        """A segment that is handed out as it is."""
+        seals, store = self._repository.seals, self._repository.store
+        key = seals.segment_key(seals.session_secret(place.session), place.id)
+        found = Segment(place.id, key, self._coverage.raw(place.id), place.length, STORED, place.offset, place.pack)
+        if sink is None:
+            return found
+        body = store.get_range(key_of(place.pack), place.offset, place.length)
+        open_segment(self._repository.id, found, body)  # what does not open is no gift
+        number, offset = sink.write(body)
+        return Segment(place.id, key, found.raw, place.length, number, offset)
 
     def _pack(self, name: bytes, wanted: Draft, packer: SharePacker, first: int) -> None:
         data = self._reader.read(DATA, name)

@@ -136,9 +136,7 @@ def seal(key: ShareKey, root: Root, parts: Sequence[bytes], random: Callable[[in
 
 def _seal_part(key: ShareKey, manifest: bytes, number: int, data: bytes) -> bytes:
     packed = compression.pack(data)
-    return sealing.aead_seal(
-        key.part_key(manifest, number), sealing.ZERO_NONCE, packed, part_aad(key.share, manifest, number)
-    )
+    return sealing.aead_seal(key.part_key(manifest, number), sealing.ZERO_NONCE, packed, part_aad(key.share, manifest, number))
 
 
 Fetch = Callable[[int, int], bytes]
