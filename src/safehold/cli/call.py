@@ -17,6 +17,9 @@ from safehold.core.errors import RepositoryMissing, UsageError
 if TYPE_CHECKING:
     from safehold.repo.keys.unlock import Credential
     from safehold.repo.repository import Repository
+    from safehold.storage.online.address import Address
+    from safehold.storage.online.api import Api
+    from safehold.storage.online.store import OnlineStore
     from safehold.storage.store import Store
 
 CACHE_TAG = (
@@ -34,6 +37,8 @@ class Call:
         self.out = output.choose(as_json=values.json, quiet=values.quiet, monotonic=self.clock.monotonic)
         self._opened: list[Store] = []
         self._repository: Repository | None = None
+        self.online_store: OnlineStore | None = None
+        """The store on a server of ours, if one was opened."""
 
     def __enter__(self) -> Call:
         return self
@@ -92,6 +97,8 @@ class Call:
         from safehold.core.errors import StoreUnreachable
         from safehold.storage.open import open_store
 
+        if place.location.startswith(("https://", "http://")):
+            return self._online_store(place, create)
         try:
             store = open_store(place.location, create)
         except StoreUnreachable as error:
@@ -103,6 +110,31 @@ class Call:
             ) from error
         self._opened.append(store)
         return store
+
+    def _online_store(self, place: Named, create: bool) -> Store:
+        from random import SystemRandom
+
+        from safehold.cli.logins import Logins, open_online
+        from safehold.core.events import Warn
+        from safehold.storage.wrappers.retry import RetryStore
+
+        def warn(message: str) -> None:
+            self.out.report(Warn(code="server", message=message, hint=""))
+
+        online = open_online(place.location, Logins(self.state, self.environ), warn, create=create)
+        self._opened.append(online)
+        self.online_store = online
+        return RetryStore(online, self.clock, SystemRandom())
+
+    def online(self) -> tuple[Address, Api]:
+        """The online repository that is meant, and requests to its server.  Raises ``UsageError``, ``StoreRefused``."""
+        from safehold.cli.logins import Logins, connect
+        from safehold.storage.online.address import parse
+
+        if not self.place.location.startswith(("https://", "http://")):
+            raise UsageError(f"{self.place.location} is not on an online server.", "This is for https://HOST/ACCOUNT/REPOSITORY.")
+        address = parse(self.place.location, repository=True)
+        return address, connect(address, Logins(self.state, self.environ).find(address))
 
     def credential(self, place: Named | None = None, *, new: bool = False) -> Credential:
         """What opens the repository.  Raises ``UsageError``, ``WrongKey``."""

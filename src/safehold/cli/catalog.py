@@ -28,6 +28,7 @@ IMAGES = "Image copies of databases"
 KEYS = "Keys"
 STORES = "Stores"
 DATABASES = "Databases"
+ONLINE = "Online"
 
 COMMANDS = (
     Command("init", BACK_UP, "Make a repository"),
@@ -67,6 +68,14 @@ COMMANDS = (
     Command("pg archive-get", DATABASES, "Give a recovering PostgreSQL a WAL file (restore_command)"),
     Command("pg receive", DATABASES, "Stream the log of a PostgreSQL server into the repository"),
     Command("db status", DATABASES, "Say of every database how far back and how close to now it can be recovered"),
+    Command("login", ONLINE, "Let this machine use a repository on an online server"),
+    Command("logout", ONLINE, "Forget a login, and withdraw its token"),
+    Command("account confirm", ONLINE, "Give your second factor, so that things can be deleted on the server"),
+    Command("account release", ONLINE, "Release the brake on deleting much at once, for an hour"),
+    Command("device list", ONLINE, "List the devices of an online repository, and how their backups went"),
+    Command("device approve", ONLINE, "Admit a device by the six words that it shows"),
+    Command("device revoke", ONLINE, "Shut a device out"),
+    Command("server run", ONLINE, "Run an online server"),
     Command("store validate", STORES, "Check that a place keeps what it is given, as a repository needs"),
 )
 BY_WORDS = {command.words: command for command in COMMANDS}

@@ -219,6 +219,13 @@ class ObjectExists(StoreError):
     code = "object-exists"
 
 
+class StoreRefused(StoreError):
+    """The store does not let this user in, or not do that; or it does not prove to be the machine that it should be."""
+
+    code = "store-refused"
+    status = 13
+
+
 class StoreUnreachable(StoreError):
     """The store does not answer, or is not there (a drive that is not plugged in)."""
 

@@ -54,7 +54,7 @@ class Asker(msgspec.Struct, frozen=True, kw_only=True):
     def require_second_factor(self, now_ns: int) -> None:
         """Raises ``StepUpNeeded`` unless one was given just now."""
         if not self.stepped_up_ns or now_ns - self.stepped_up_ns > STEP_UP_NS:
-            raise StepUpNeeded("This needs your second factor.", "Give a code: `safehold server confirm`, or in the browser.")
+            raise StepUpNeeded("This needs your second factor.", "Give a code: `safehold account confirm`, or in the browser.")
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Passwords that the server never sees.  ``docs/server.md``, "Accounts".
 
-A client stretches the password and sends a key made from it; what is stored is Argon2id of that key.  It is uniformly random already, so its
-cost here need not be high: who steals the database still has the client's derivation before every guess.
+A client stretches the password and sends a key made from it; what is stored is Argon2id of that key.  It is uniformly random
+already, so its cost here need not be high: who steals the database still has the client's derivation before every guess.
 """
 
 from __future__ import annotations

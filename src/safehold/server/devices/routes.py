@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from safehold.codec import admission as words
 from safehold.codec.sealing import seal_to
 from safehold.core.clock import NS
 from safehold.server import asking, audit, limits
@@ -62,17 +65,22 @@ async def see(request: Request) -> Response:
 
 
 async def waiting(request: Request) -> Response:
-    """Requests that wait, newest first: names only, since the words prove which is meant."""
-    asker = await known(request)
+    """The request of the device that shows these words: who does not see them finds nothing."""
+    await known(request)
     service = service_of(request)
+    wanted = words.normal(request.query_params.get("words", ""))
 
     def look(connection: Connection) -> list[dict[str, object]]:
         live = (enrolments.c.state == "waiting") & (enrolments.c.created_ns > service.clock.now_ns() - admission.LAPSE_NS)
-        near = enrolments.c.address == asker.address  # strangers' requests are nobody's business
-        rows = connection.execute(select(enrolments).where(live, near).order_by(enrolments.c.created_ns.desc()).limit(20))
-        return [{"id": r.id, "name": r.name, "system": r.system, "created_ns": r.created_ns} for r in rows]
+        rows = connection.execute(select(enrolments).where(live))
+        return [_shown(r) for r in rows if words.joined(words.words(r.exchange_public, r.signing_public, r.id)) == wanted]
 
     return answer({"enrolments": await reading(request, look)})
+
+
+def _shown(row: Row[Any]) -> dict[str, object]:
+    fields = ("id", "name", "system", "created_ns", "address", "exchange_public", "signing_public")
+    return {field: getattr(row, field) for field in fields}
 
 
 class _Approval(msgspec.Struct):
@@ -101,7 +109,7 @@ async def approve(request: Request) -> Response:
         device = admission.admit(connection, row, place.id, now)
         _, shown = tokens.make(connection, asker.person, wanted.scope, row.name, now, repository=place.id, device=device)
         told = msgspec.json.encode({"token": shown, "repository": place.path, "device": device})
-        sealed = seal_to(row.exchange_public, b"safehold/1 enrolment " + enrolment.encode(), told)
+        sealed = seal_to(row.exchange_public, words.INFO + enrolment.encode(), told)
         admission.answered(connection, enrolment, "approved", sealed, wanted.key_sealed)
         note = {"account": place.account, "repository": place.id, "address": asker.address}
         audit.note(connection, now, "device.admit", actor=asker.actor, **note, device=device, name=row.name, scope=wanted.scope)

@@ -174,7 +174,7 @@ def _brake(connection: Connection, place: Place, key: str, size: int, now_ns: in
         what = f"{snapshots} of {all_snapshots} snapshots" if too_many else f"{deleted} of {all_bytes} bytes"
         raise Braked(
             f"The brake is on: {what} of {place.path} would be deleted within a day.",
-            "If that is meant, release the brake for an hour: `safehold server release`, or in the browser.",
+            "If that is meant, release the brake for an hour: `safehold account release`, or in the browser.",
         )
     values = {"window_ns": row.window_ns if fresh else now_ns, "window_bytes": deleted, "window_snapshots": snapshots}
     connection.execute(update(repositories).where(repositories.c.id == place.id).values(values))

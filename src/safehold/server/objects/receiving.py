@@ -26,6 +26,9 @@ from safehold.storage.store import Store, Upload
 MAX_OBJECT = 5 << 30
 """Bytes: what one request to S3 takes."""
 _BATCH = 1 << 20
+_TRIES = 20
+_PAUSE = 0.05
+"""Seconds.  So often, and so long between, it is looked whether a row comes for bytes that are there."""
 _FOOTER = 256 << 10
 """The end of a pack that is kept for its footer: that of a pack of 32 MiB has some 4 KiB."""
 
@@ -146,6 +149,7 @@ def _finish(service: Service, place: Place, asker: Asker, promise: Promise, taki
     try:
         taking.upload.commit(promise.key)
     except ObjectExists:
+        _wait_for_row(service, place, promise.key)
         _compare(taking.store, received)
         adopted = True
     with service.database.write() as connection:
@@ -154,6 +158,19 @@ def _finish(service: Service, place: Place, asker: Asker, promise: Promise, taki
         if adopted:  # a purge of the trash may have removed it since: it holds the same lock
             _compare(taking.store, received)
     return received
+
+
+def _wait_for_row(service: Service, place: Place, key: str) -> None:
+    """Another request may have stored that key just now, and be about to record it.  Raises ``Exists`` when it has."""
+    for _ in range(_TRIES):
+        with service.database.read() as connection:
+            row = holdings.find(connection, place.id, key)
+            left = holdings.in_trash(connection, place.id, key)
+        if row is not None:
+            raise Exists(f"{key} is stored already.", headers={"X-Content-SHA256": row.sha256})
+        if left is not None:
+            return
+        service.clock.sleep(_PAUSE)
 
 
 def _compare(store: Store, received: Received) -> None:

@@ -17,13 +17,14 @@ from safehold.core.errors import SafeholdError
 from safehold.server import asking, audit
 from safehold.server.answers import answer, body_of, empty, service_of, threaded
 from safehold.server.asking import Asker, Place
-from safehold.server.errors import Refusal
+from safehold.server.errors import NotFound, Refusal
 from safehold.server.objects import chain, holdings, receiving, rules, sending
 from safehold.server.objects.quota import WARN_FROM
 from safehold.server.objects.rules import Right
 from safehold.server.schema import accounts, objects, repositories, segments, trash
 from safehold.server.service import Service
 from safehold.storage.keys import check_key, check_prefix
+from safehold.storage.online.chain import BEGINNING, Entry
 
 BASE = "/api/v1/repositories/{account}/{name}"
 MOST_LISTED = 10_000
@@ -74,7 +75,7 @@ def _about(service: Service, connection: Connection, asker: Asker, place: Place)
         "snapshots": place.row.snapshots,
         "trash": {"objects": trashed, "bytes": trashed_bytes, "days": place.row.trash_days},
         "quota": {"bytes": account.quota, "used": account.used},
-        "chain": {"number": place.row.number, "head": place.row.head or chain.BEGINNING},
+        "chain": {"number": place.row.number, "head": place.row.head or BEGINNING},
         "append_only": True,
         "warnings": _warnings(account.used, account.quota),
     }
@@ -174,7 +175,7 @@ def _quarantine(service: Service, asker: Asker, place: Place, key: str) -> None:
     with _as_refusal(), service.database.write() as connection:
         row = holdings.find(connection, place.id, key)
         if row is None:
-            return
+            raise NotFound(f"There is no object {key}.")
         before = {info.key for info in store.list(f"quarantine/{key.rpartition('/')[0]}/" if "/" in key else "quarantine/")}
         store.quarantine(key)
         after = {info.key for info in store.list(f"quarantine/{key.rpartition('/')[0]}/" if "/" in key else "quarantine/")}
@@ -190,7 +191,7 @@ async def history(request: Request) -> Response:
     told = request.query_params.get("after", "0")
     number = int(told) if told.isdecimal() else 0
 
-    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[chain.Entry]:
+    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[Entry]:
         return chain.after(connection, place.id, number)
 
     _, _, entries = await located(request, look)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from enum import Flag, auto
 
+from safehold.storage.keys import QUARANTINE
+
 
 class Right(Flag):
     """What one may do in a repository."""
@@ -57,8 +59,8 @@ def is_scope(text: str) -> bool:
 
 def top_of(key: str) -> str:
     """The first part of a key; validation's own folders, which anybody who adds may use, are ``validate``."""
-    top = key.split("/", 1)[0]
-    return "validate" if top.startswith("validate-") else top
+    top = key.removeprefix(f"{QUARANTINE}/").split("/", 1)[0]
+    return "validate" if top.startswith("validate-") else key.split("/", 1)[0]
 
 
 def is_known(key: str) -> bool:
@@ -84,7 +86,7 @@ def is_chained(key: str) -> bool:
 
 def to_get(key: str) -> Right:
     """What it takes to read an object that somebody else put."""
-    return {"snapshots": Right.SNAPSHOTS, "packs": Right.PACKS, "parity": Right.PACKS, "quarantine": Right.ADMINISTER}.get(
+    return {"snapshots": Right.SNAPSHOTS, "packs": Right.PACKS, "parity": Right.PACKS, QUARANTINE: Right.ADMINISTER}.get(
         top_of(key), Right.META
     )
 
