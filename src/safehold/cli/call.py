@@ -12,7 +12,7 @@ from safehold.cli import credentials, settings
 from safehold.cli.render import output
 from safehold.cli.settings import Named, Settings
 from safehold.core.clock import SystemClock
-from safehold.core.errors import RepositoryMissing, UsageError
+from safehold.core.errors import RepositoryMissing, SafeholdError, UsageError
 
 if TYPE_CHECKING:
     from safehold.repo.keys.unlock import Credential
@@ -45,6 +45,8 @@ class Call:
 
     def __exit__(self, *exception: object) -> None:
         self.out.settle()
+        if self.online_store is not None and self.online_store.has_moved:
+            self._remember_history(self.online_store)
         for store in self._opened:
             store.close()
 
@@ -125,6 +127,15 @@ class Call:
         self._opened.append(online)
         self.online_store = online
         return RetryStore(online, self.clock, SystemRandom())
+
+    def _remember_history(self, store: OnlineStore) -> None:
+        """What was just added is part of what the server must show next time."""
+        from contextlib import suppress
+
+        from safehold.cli.logins import Logins, follow
+
+        with suppress(SafeholdError):  # then it is compared from an older entry on
+            follow(store, Logins(self.state, self.environ), store.about())
 
     def online(self) -> tuple[Address, Api]:
         """The online repository that is meant, and requests to its server.  Raises ``UsageError``, ``StoreRefused``."""

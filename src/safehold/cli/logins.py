@@ -18,7 +18,7 @@ from safehold.storage.online.address import Address, parse
 if TYPE_CHECKING:
     from safehold.storage.online.api import Api
     from safehold.storage.online.chain import Head
-    from safehold.storage.online.store import OnlineStore
+    from safehold.storage.online.store import About, OnlineStore
 
 FILE = "logins.json"
 
@@ -138,10 +138,15 @@ def open_online(location: str, logins: Logins, warn: Callable[[str], None], *, c
             ) from error
         api.tell("POST", "/api/v1/repositories", {"name": address.name, "account": address.account})
         told = store.about()
+    follow(store, logins, told)
+    for warning in told.warnings:
+        warn(warning)
+    return store
+
+
+def follow(store: OnlineStore, logins: Logins, told: About) -> None:
+    """Compare what a server says of its history with what this machine saw, and remember it.  Raises ``RolledBack``."""
     known = logins.seen(told.id)
     head = store.follow(known, told.head) if known.number else told.head
     if head != known:
         logins.saw(told.id, head)
-    for warning in told.warnings:
-        warn(warning)
-    return store

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from sqlalchemy import insert, select
+from starlette.applications import Starlette
 
 from safehold.core.errors import SafeholdError
 from safehold.server.app import Setup, build
@@ -27,6 +28,8 @@ _VALID_DAYS = 3650
 """Of a certificate of its own: clients know it by its fingerprint, so nothing is gained by a short life."""
 BACKLOG = 1024
 KEEP_ALIVE_SECONDS = 75
+GRACE_SECONDS = 10
+"""For requests that are under way when the server is told to stop."""
 
 
 def prepare(settings: Settings) -> Service:
@@ -131,12 +134,10 @@ def listen(settings: Settings) -> socket.socket:
     return made
 
 
-def serve(service: Service, sock: socket.socket, setup: Setup) -> None:
-    """Answer requests until a signal says to stop."""
-    settings = service.settings
+def configure(app: Starlette, settings: Settings) -> uvicorn.Config:
+    """How the application is served."""
     files = certificate(settings) if settings.tls else None
-    app = build(service, server_secret(service.database), setup)
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         http="httptools",
         loop="auto",  # uvloop where there is one
@@ -147,8 +148,13 @@ def serve(service: Service, sock: socket.socket, setup: Setup) -> None:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=GRACE_SECONDS,
         ssl_certfile=str(files[0]) if files else None,
         ssl_keyfile=str(files[1]) if files else None,
     )
-    uvicorn.Server(config).run(sockets=[sock])
+
+
+def serve(service: Service, sock: socket.socket, setup: Setup) -> None:
+    """Answer requests until a signal says to stop."""
+    app = build(service, server_secret(service.database), setup)
+    uvicorn.Server(configure(app, service.settings)).run(sockets=[sock])

@@ -30,6 +30,14 @@ CONNECTIONS = 8
 _CONNECT_SECONDS = 15.0
 _READ_SECONDS = 120.0
 """Without a byte: a server that verifies and syncs a large object answers sooner by far."""
+_UNTRUSTED = (
+    "CERTIFICATE_VERIFY_FAILED",
+    "certificate verify failed",
+    "Fingerprints did not match",
+    "record layer",
+    "WRONG_VERSION",
+)
+"""What OpenSSL and urllib3 say of a server that is not the one that is meant; all else in TLS is a connection that broke off."""
 _FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -74,14 +82,8 @@ class Api:
             answer = self._pool.request(
                 method, self.server + path, body=body, headers={**self._headers, **(headers or {})}, redirect=False
             )
-        except SSLError as error:
-            raise self._untrusted(error) from error
-        except MaxRetryError as error:
-            if isinstance(error.reason, SSLError):
-                raise self._untrusted(error.reason) from error
-            raise self._unreachable(error) from error
         except (HTTPError, OSError, LocationParseError) as error:
-            raise self._unreachable(error) from error
+            raise self._failure(error) from error
         if answer.status < 300:
             return answer
         raise _meaning(answer, what or path, self.server)
@@ -103,8 +105,12 @@ class Api:
         body = None if value is None else msgspec.json.encode(value)
         self.send(method, path, body, {} if value is None else {"Content-Type": "application/json"})
 
-    def _unreachable(self, error: Exception) -> StoreUnreachable:
-        reason = "it does not answer" if isinstance(error, NewConnectionError) else f"the connection failed ({_plainly(error)})"
+    def _failure(self, error: Exception) -> SafeholdError:
+        """Of a request that brought no answer: a server that isn't there, or isn't the one that is meant."""
+        cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+        if isinstance(cause, SSLError) and any(word in str(cause) for word in _UNTRUSTED):
+            return self._untrusted(cause)
+        reason = "it does not answer" if isinstance(cause, NewConnectionError) else f"the connection failed ({_plainly(cause)})"
         return StoreUnreachable(f"The server {self.server} cannot be reached: {reason}.", "Is it running, and the network up?")
 
     def _untrusted(self, error: Exception) -> SafeholdError:

@@ -45,6 +45,8 @@ class OnlineStore:
     def __init__(self, address: Address, api: Api) -> None:
         self._address = address
         self._api = api
+        self.has_moved = False
+        """Whether this client added to the repository's chain, whose head is then another."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -66,7 +68,8 @@ class OnlineStore:
             known = follow(known, page.entries, self.location)
             if not page.entries:
                 break
-        compare(told, known, self.location) if known.number <= told.number else None
+        if known.number == told.number:
+            compare(told, known, self.location)
         return known
 
     def put(self, key: str, data: Buffer) -> None:
@@ -74,6 +77,7 @@ class OnlineStore:
         body = bytes(data)
         headers = {"X-Content-SHA256": hashlib.sha256(body).hexdigest(), "Content-Type": "application/octet-stream"}
         self._api.send("PUT", self._object(key), body, headers, what=key)
+        self.has_moved |= not key.startswith(("packs/", "index/", "sessions/"))
 
     def upload(self) -> OnlineUpload:
         return OnlineUpload(self)
@@ -130,6 +134,7 @@ class OnlineStore:
     def delete(self, key: str) -> None:
         check_key(key)
         self._api.send("DELETE", self._object(key), what=key)
+        self.has_moved |= not key.startswith("sessions/")
 
     def quarantine(self, key: str) -> None:
         check_key(key)
