@@ -46,7 +46,7 @@ class ShareFile:
 
         Raises ``UsageError`` where there is no such file, ``FormatError`` where it is no share.
         """
-        self._elsewhere = elsewhere
+        self.elsewhere = elsewhere
         self._lock = threading.Lock()
         try:
             self._file = path.open("rb", buffering=0)
@@ -69,9 +69,9 @@ class ShareFile:
     def segment(self, segment: Segment) -> bytes:
         """A sealed segment.  Raises ``DamageError``."""
         if segment.object == STORED:
-            if self._elsewhere is None:
+            if self.elsewhere is None:
                 raise DamageError("This share file does not hold all that it should.", "Ask for it again.")
-            return self._elsewhere(segment)
+            return self.elsewhere(segment)
         if segment.object != 1 or segment.offset + segment.length > self.header.data:
             raise DamageError("This share file does not hold all that it should.", "Ask for it again.")
         return self._read(len(MAGIC) + segment.offset, segment.length)
