@@ -218,6 +218,8 @@ def test_latest_follows_with_the_same_link(house: Household, tmp_path: Path) -> 
     made = make(house.open(), last(house), base / "photos", told, latest=True)
     assert share.refresh(house.open(), made.record, told) is None
     (base / "photos" / "new.txt").write_bytes(b"new " + OWN)
+    assert isinstance(house.clock, ManualClock)
+    house.clock.advance(60)
     house.back_up(base)
     newer = share.refresh(house.open(), share.chosen(house.open(), made.record.share.hex()), told)
     assert newer is not None and newer.link == made.link

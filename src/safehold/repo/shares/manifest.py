@@ -118,7 +118,7 @@ class Root(msgspec.Struct, array_like=True, frozen=True):
     """Of a share file: where its repository lies, if segments have to be fetched there."""
 
 
-M = TypeVar("M", Root, Part)
+_M = TypeVar("_M", Root, Part)
 
 
 def seal(key: ShareKey, root: Root, parts: Sequence[bytes], random: Callable[[int], bytes]) -> bytes:
@@ -190,7 +190,7 @@ class Manifest:
         return compression.unpack(sealing.aead_open(key, sealing.ZERO_NONCE, sealed, aad, "listing of this share"), LIMIT)
 
 
-def _decode(data: bytes, kind: type[M]) -> M:
+def _decode(data: bytes, kind: type[_M]) -> _M:
     try:
         return msgspec.msgpack.decode(data, type=kind)
     except (ValueError, RecursionError) as error:
