@@ -123,7 +123,7 @@ class Call:
         def warn(message: str) -> None:
             self.out.report(Warn(code="server", message=message, hint=""))
 
-        online = open_online(place.location, Logins(self.state, self.environ), warn, create=create)
+        online = open_online(place.location, Logins(self.state, self.environ), self.clock, warn, create=create)
         self._opened.append(online)
         self.online_store = online
         return RetryStore(online, self.clock, SystemRandom())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,11 +17,14 @@ from safehold.core.errors import ObjectMissing, RepositoryMissing, SafeholdError
 from safehold.storage.online.address import Address, parse
 
 if TYPE_CHECKING:
+    from safehold.core.clock import Clock
     from safehold.storage.online.api import Api
     from safehold.storage.online.chain import Head
     from safehold.storage.online.store import About, OnlineStore
 
 FILE = "logins.json"
+_FIRST_TRIES = 4
+"""Of the first request, some 3 s in all: a server that is being restarted is waited for, one that is away is said soon."""
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,19 +122,21 @@ def connect(address: Address, login: Login) -> Api:
     return Api(address.server, login.token, login.fingerprint)
 
 
-def open_online(location: str, logins: Logins, warn: Callable[[str], None], *, create: bool) -> OnlineStore:
+def open_online(location: str, logins: Logins, clock: Clock, warn: Callable[[str], None], *, create: bool) -> OnlineStore:
     """The store of a repository on a server, whose history goes on from where this machine saw it last.
 
     With ``create``, room for it is made where there is none.  Raises ``StoreRefused``, ``StoreUnreachable``,
     ``RepositoryMissing``, ``RolledBack``.
     """
     from safehold.storage.online.store import OnlineStore
+    from safehold.storage.wrappers.retry import Patience, RetryStore
 
     address = parse(location, repository=True)
     api = connect(address, logins.find(address))
     store = OnlineStore(address, api)
+    patient = RetryStore(store, clock, SystemRandom(), Patience(tries=_FIRST_TRIES))
     try:
-        told = store.about()
+        told = patient.attempt(lambda _: store.about())
     except ObjectMissing as error:
         if not create:
             raise RepositoryMissing(
