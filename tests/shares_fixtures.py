@@ -46,6 +46,9 @@ class Told:
     def revoke(self, share: bytes) -> None:
         self.revoked.add(share)
 
+    def generation(self, share: bytes) -> int:
+        return self.published[share].generation if share in self.published else -1
+
 
 class Shelf:
     """Gives a friend the objects and segments of one share, as they lie in a store now."""
@@ -128,10 +131,10 @@ class Words:
 
     def __init__(self, seed: int = 1) -> None:
         self._random = random.Random(seed)
-        self._words = [self._random.randbytes(self._random.randint(2, 9)).hex().encode() for _ in range(3000)]
+        self._words = [self._random.randbytes(self._random.randint(8, 30)).hex().encode() for _ in range(3000)]
 
     def text(self, size: int, mark: bytes = b"") -> bytes:
-        chosen = self._random.choices(self._words, k=size // 8 + 1)
+        chosen = self._random.choices(self._words, k=size // 16 + 1)
         return (mark + b" ".join(chosen))[:size]
 
 

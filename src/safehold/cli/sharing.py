@@ -169,9 +169,7 @@ def refresh(call: Call) -> list[Made]:
     server = registry(call)
     made, following = [], False
     for record in share.shares(repository):
-        if record.follow is None or record.is_over(repository.clock.now_ns()):
-            continue
-        following = True
+        following = following or (record.follow is not None and not record.is_over(repository.clock.now_ns()))
         newer = share.refresh(repository, record, server)
         if newer is not None:
             made.append(newer)

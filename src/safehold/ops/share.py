@@ -70,6 +70,9 @@ class Registry(Protocol):
     def revoke(self, share: bytes) -> None:
         """Let it be opened no more, at once."""
 
+    def generation(self, share: bytes) -> int:
+        """The state that is published; -1: none."""
+
 
 def create(repository: Repository, stored: Stored, path: bytes, options: Options, registry: Registry) -> Made:
     """Share ``path`` of a snapshot by a link.  Raises ``PathMissing``, ``DamageError``, ``NotPermitted``, ``StoreError``."""
@@ -96,8 +99,16 @@ def create(repository: Repository, stored: Stored, path: bytes, options: Options
 
 
 def refresh(repository: Repository, record: Record, registry: Registry) -> Made | None:
-    """Bring a share up to date that follows the latest backup; None if it is, or follows none.  Same link, same key."""
-    if record.follow is None or record.is_over(repository.clock.now_ns()):
+    """Bring a share up to date that follows the latest backup; None if it is, or follows none.  Same link, same key.
+
+    What was stored before and could not be published then, is published first.
+    """
+    if not record.server or record.is_over(repository.clock.now_ns()):
+        return None
+    if registry.generation(record.share) < record.generation:
+        registry.create(record)
+        registry.publish(record)
+    if record.follow is None:
         return None
     stored = latest(repository, record.follow)
     if stored is None or stored.id == record.snapshot:

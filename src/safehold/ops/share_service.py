@@ -42,7 +42,7 @@ class ShareState(msgspec.Struct, frozen=True):
     opens: int
     opened_ns: int
     revoked_ns: int
-    published: bool = True
+    generation: int = -1
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -102,6 +102,10 @@ class OnlineRegistry:
             self._api.send("DELETE", f"{self._base}/shares/{share.hex()}")
         except ObjectMissing:
             return  # the server does not know it: nobody can open it there
+
+    def generation(self, share: bytes) -> int:
+        state = self.states().get(share)
+        return -1 if state is None else state.generation
 
     def states(self) -> dict[bytes, ShareState]:
         """How the shares of the repository fare, by id."""

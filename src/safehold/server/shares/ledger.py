@@ -155,7 +155,7 @@ def listing(connection: Connection, place: Place, asker: Asker) -> list[dict[str
             "opened_ns": row.opened_ns,
             "revoked_ns": row.revoked_ns,
             "has_password": bool(row.cost),
-            "published": row.generation >= 0,
+            "generation": row.generation,
         }
         for row in connection.execute(query)
     ]
