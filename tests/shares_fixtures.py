@@ -121,7 +121,9 @@ def keys_of(opened: OpenShare) -> dict[bytes, bytes]:
     return {segment.id: segment.key for part in parts(opened) for segment in part.segments}
 
 
-def make(repository: Repository, stored: Stored, path: Path | str | bytes, registry: Told | None = None, **options: object) -> Made:
+def make(
+    repository: Repository, stored: Stored, path: Path | str | bytes, registry: Told | None = None, **options: object
+) -> Made:
     where = path if isinstance(path, bytes) else os.fsencode(str(path)).strip(b"/")
     return share.create(repository, stored, where, Options(name="it", **options), registry or Told())  # type: ignore[arg-type]
 
@@ -153,5 +155,3 @@ class Heard:
 
 def encoded(value: object) -> bytes:
     return msgspec.msgpack.encode(value)
-
-

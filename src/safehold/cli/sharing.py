@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from safehold.cli import credentials
 from safehold.core.clock import NS
-from safehold.core.errors import SafeholdError, UsageError
+from safehold.core.errors import SafeholdError, SnapshotMissing, UsageError
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.ops.share import Made
     from safehold.ops.share_service import OnlineRegistry, ShareState
     from safehold.repo.shares.records import Record
+    from safehold.repo.shares.requests import Request
 
 PASSWORD = "SAFEHOLD_SHARE_PASSWORD"
 
@@ -161,6 +162,47 @@ class Following:
         self._path.unlink(missing_ok=True)
 
 
+class Fetched:
+    """What this machine has fetched of what was sent in to a repository."""
+
+    def __init__(self, state: Path, repository: bytes) -> None:
+        self._path = state / "received" / repository.hex()
+
+    def keys(self) -> frozenset[str]:
+        """Keys of objects."""
+        try:
+            return frozenset(self._path.read_text("ascii").split())
+        except (OSError, UnicodeDecodeError):
+            return frozenset()
+
+    def add(self, keys: list[str]) -> None:
+        """Remember some more.  Raises ``SafeholdError``."""
+        from safehold.cli.logins import write_private
+
+        if keys:
+            write_private(self._path, "".join(f"{key}\n" for key in sorted(self.keys().union(keys))).encode("ascii"))
+
+
+def chosen_request(call: Call, text: str) -> Request:
+    """The request with that id, beginning of an id (4 digits or more), or link.  Raises ``SnapshotMissing``."""
+    from safehold.repo.shares import requests
+
+    repository = call.repository()
+    repository.require_reader()
+    wanted = text.strip().lower().partition("#")[0].rpartition("/")[2]
+    found, _ = requests.load_all(repository.seals, repository.store, repository.report)
+    fitting = [each for each in found if len(wanted) >= 4 and each.request.hex().startswith(wanted)]
+    if len(fitting) != 1:
+        raise SnapshotMissing(f"No request, or more than one, begins with `{wanted}`.", "Its id is in its link, behind /r/.")
+    return fitting[0]
+
+
+def require_safe(scheme: str, host: str) -> None:
+    """Raise ``UsageError`` for a link that is not encrypted on its way, unless it leads to this machine."""
+    if scheme == "http" and host.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
+        raise UsageError("This link is not encrypted on its way.", "It should begin with https://.")
+
+
 def refresh(call: Call) -> list[Made]:
     """Bring every share up to date that follows the latest backup."""
     from safehold.ops import share
@@ -179,7 +221,7 @@ def refresh(call: Call) -> list[Made]:
 
 
 def refresh_after_backup(call: Call) -> None:
-    """After a backup: what follows it.  Where that fails, the share shows what it did before, and the backup is done all the same."""
+    """After a backup: what follows it.  Where that fails, a share shows what it did before; the backup is done all the same."""
     if call.values.dry_run or not is_online(call):
         return
     try:

@@ -19,6 +19,7 @@ VERSION = "1"
 WORDS = 12
 _CHECK_BITS = 4
 _LINK = re.compile(r"(https?)://([^/?#\s@]+)/s/([0-9a-f]{32})#([A-Za-z0-9_-]+)", re.IGNORECASE)
+_REQUEST = re.compile(rf"(https?)://([^/?#\s@]+)/r/([0-9a-f]{{32}})#{VERSION}([A-Za-z0-9_-]{{43}})", re.IGNORECASE)
 _KEY_FILE = re.compile(r"safehold-share:([0-9a-f]{32})#([A-Za-z0-9_-]+)")
 
 
@@ -94,6 +95,40 @@ class Link:
         if match is None:
             raise WrongKey("This is no link to a share.", "It would be https://HOST/s/, 32 digits, # and 23 characters.")
         return cls(match[1].lower(), match[2].lower(), bytes.fromhex(match[3]), ShareSecret.parse(match[4]))
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLink:
+    """A link by which somebody sends files in: where to, and the hash of the key that they are sealed to."""
+
+    scheme: str
+    host: str
+    request: bytes
+    digest: bytes
+    """SHA-256 of the public key: a server cannot put another in its place."""
+
+    @classmethod
+    def to(cls, scheme: str, host: str, request: bytes, public: bytes) -> RequestLink:
+        """The link of a public key."""
+        return cls(scheme, host, request, hashlib.sha256(public).digest())
+
+    def fits(self, public: bytes) -> bool:
+        """Whether that is the key it means."""
+        return hashlib.sha256(public).digest() == self.digest
+
+    def text(self) -> str:
+        """The whole link."""
+        digest = base64.urlsafe_b64encode(self.digest).decode("ascii").rstrip("=")
+        return f"{self.scheme}://{self.host}/r/{self.request.hex()}#{VERSION}{digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> RequestLink:
+        """Read ``text()`` again.  Raises ``WrongKey``."""
+        match = _REQUEST.fullmatch(text.strip())
+        if match is None:
+            raise WrongKey("This is no link to send files by.", "It would be https://HOST/r/, 32 digits, # and 44 characters.")
+        digest = base64.urlsafe_b64decode(match[4] + "=")
+        return cls(match[1].lower(), match[2].lower(), bytes.fromhex(match[3]), digest)
 
 
 def is_link(text: str) -> bool:

@@ -21,6 +21,7 @@ from safehold.server.devices.routes import ROUTES as DEVICES
 from safehold.server.errors import Refusal
 from safehold.server.objects.routes import ROUTES as OBJECTS
 from safehold.server.service import Service
+from safehold.server.shares.inbox import ROUTES as REQUESTS
 from safehold.server.shares.routes import ROUTES as SHARES
 
 SECURITY = {
@@ -103,7 +104,7 @@ async def health(request: Request) -> Response:
     return answer({"status": "ok"})
 
 
-ROUTES: list[BaseRoute] = [Route("/api/v1/health", health, methods=["GET"]), *ACCOUNTS, *OBJECTS, *DEVICES, *SHARES]
+ROUTES: list[BaseRoute] = [Route("/api/v1/health", health, methods=["GET"]), *ACCOUNTS, *OBJECTS, *DEVICES, *SHARES, *REQUESTS]
 
 
 def build(service: Service, secret: bytes, setup: Setup | None = None, pages: list[BaseRoute] | None = None) -> Starlette:

@@ -136,3 +136,32 @@ def test_a_link_from_making_it_to_taking_it_back(program: Program, online: Serve
     gone = program("open", link, "--list")
     assert gone.status == 1 and "taken back" in gone.err
     assert "taken back" in program.do("share", "list").out
+
+
+def test_files_that_were_asked_for(program: Program, online: ServerInThread, tmp_path: Path) -> None:
+    asked = program.do("share", "request", "Pictures", "--most-files", "3", "--most-size", "2M", "--json").value
+    link = str(asked["link"])
+    (tmp_path / "party.jpg").write_bytes(os.urandom(1_500_000))
+    (tmp_path / "empty").write_bytes(b"")
+    mine = {name: os.environ[name] for name in ("SAFEHOLD_REPO", "SAFEHOLD_TOKEN", "SAFEHOLD_PASSWORD")}
+    program.set(**dict.fromkeys(mine))
+    assert "Pictures" in program.do("send", link, tmp_path / "party.jpg", "--from", "Bert").err
+    program.do("send", link, tmp_path / "empty")
+    refused = program("send", link, tmp_path / "party.jpg")
+    assert refused.status == 1 and "more than was asked for" in refused.err
+    wrong = link[:-3] + ("AAA" if link[-3:] != "AAA" else "BBB")
+    assert program("send", wrong, tmp_path / "empty").status == 12
+    stored = b"".join(p.read_bytes() for p in (tmp_path / "server").rglob("*") if p.is_file())
+    assert b"party.jpg" not in stored and (tmp_path / "party.jpg").read_bytes()[:64] not in stored
+    program.set(**mine)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "party.jpg").write_bytes(b"mine")
+    came = program.do("share", "receive", "--target", tmp_path / "in", "--json").value["files"]
+    assert sorted((each["name"], each["sender"]) for each in came) == [("empty", ""), ("party (2).jpg", "Bert")]  # type: ignore[index, attr-defined]
+    assert (tmp_path / "in" / "party.jpg").read_bytes() == b"mine"
+    assert (tmp_path / "in" / "party (2).jpg").read_bytes() == (tmp_path / "party.jpg").read_bytes()
+    assert (tmp_path / "in" / "party (2).jpg").stat().st_mtime_ns == (tmp_path / "party.jpg").stat().st_mtime_ns
+    assert program.do("share", "receive", "--target", tmp_path / "in", "--json").value["files"] == []
+    program.do("share", "request", "--end", str(asked["id"]))
+    program.set(**dict.fromkeys(mine))
+    assert program("send", link, tmp_path / "empty").status == 1

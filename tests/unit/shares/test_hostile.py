@@ -173,7 +173,9 @@ def test_a_link_out_is_not_followed(tmp_path: Path) -> None:
     outside.mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a").symlink_to(outside)
-    share = opened(root(Node([folder(b"a", (0, 1))]), Node([file(b"x", 10, [1, 0, 10])]), segments=(SEGMENT,)), bodies={SEGMENT.id: BODY})
+    share = opened(
+        root(Node([folder(b"a", (0, 1))]), Node([file(b"x", 10, [1, 0, 10])]), segments=(SEGMENT,)), bodies={SEGMENT.id: BODY}
+    )
     bring(share, tmp_path / "out", Options(), Heard())
     assert list(outside.iterdir()) == []
     assert (tmp_path / "out" / "a" / "x").read_bytes() == b"0123456789"

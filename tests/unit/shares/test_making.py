@@ -62,9 +62,7 @@ def last(house: Household) -> snapshots.Stored:
 
 def on_disk(folder: Path) -> dict[bytes, bytes]:
     return {
-        os.fsencode(str(p.relative_to(folder))): p.read_bytes()
-        for p in folder.rglob("*")
-        if p.is_file() and not p.is_symlink()
+        os.fsencode(str(p.relative_to(folder))): p.read_bytes() for p in folder.rglob("*") if p.is_file() and not p.is_symlink()
     }
 
 
@@ -103,9 +101,7 @@ def test_bytes_of_neighbours_are_in_nothing_that_was_stored_for_the_share(house:
     shelf = Shelf(house.store, made.record)
     for each in {segment.id: segment for part in [opened.root.part] for segment in part.segments}.values():
         raw = compression.unpack(
-            AESGCM(each.key).decrypt(
-                bytes(12), shelf.segment(each), b"safehold/1 segment\0" + house.open().id + b"\1" + each.id
-            ),
+            AESGCM(each.key).decrypt(bytes(12), shelf.segment(each), b"safehold/1 segment\0" + house.open().id + b"\1" + each.id),
             1 << 24,
         )
         assert OWN in raw and FOREIGN not in raw
@@ -138,7 +134,9 @@ def test_a_folder_of_many_small_files_among_others_costs_little(house: Household
     for folder, count in (("a", 400), ("many", 2500), ("z", 400)):
         (tmp_path / "home" / folder).mkdir(parents=True)
         for number in range(count):
-            (tmp_path / "home" / folder / f"{number:05}.txt").write_bytes(words.text(24_000, b"%s%d " % (folder.encode(), number)))
+            (tmp_path / "home" / folder / f"{number:05}.txt").write_bytes(
+                words.text(24_000, b"%s%d " % (folder.encode(), number))
+            )
     house.back_up(tmp_path / "home")
     made = make(house.open(), last(house), tmp_path / "home" / "many")
     assert made.added <= 0.03 * 2500 * 24_000
@@ -241,9 +239,10 @@ def test_a_revoked_share_shows_no_link(house: Household, tmp_path: Path) -> None
     share.revoke(house.open(), made.record, told)
     (record,) = share.shares(house.open())
     assert record.revoked and share.link_of(record) == "" and told.revoked == {record.share}
-    assert records.live_segments(
-        records.load_all(house.open().seals, house.store, print).values(), house.open().clock.now_ns()
-    ) == frozenset()
+    assert (
+        records.live_segments(records.load_all(house.open().seals, house.store, print).values(), house.open().clock.now_ns())
+        == frozenset()
+    )
 
 
 def test_what_could_not_be_published_is_published_later(house: Household, tmp_path: Path) -> None:

@@ -65,8 +65,7 @@ def _opened(call: Call) -> Iterator[OpenShare]:
         from safehold.storage.online.api import Api
 
         link = Link.parse(text)
-        if link.scheme == "http" and link.host.rpartition(":")[0] not in ("127.0.0.1", "localhost", "[::1]"):
-            raise UsageError("This link is not encrypted on its way.", "It should begin with https://.")
+        sharing.require_safe(link.scheme, link.host)
         api = Api(f"{link.scheme}://{link.host}", fingerprint=call.values.fingerprint)
         try:
             yield open_link(api, link, lambda: sharing.password(call))
