@@ -20,6 +20,7 @@ from safehold.server.answers import answer, empty, refused
 from safehold.server.devices.routes import ROUTES as DEVICES
 from safehold.server.errors import Refusal
 from safehold.server.objects.routes import ROUTES as OBJECTS
+from safehold.server.pages import ROUTES as PAGES
 from safehold.server.service import Service
 from safehold.server.shares.inbox import ROUTES as REQUESTS
 from safehold.server.shares.routes import ROUTES as SHARES
@@ -104,10 +105,11 @@ async def health(request: Request) -> Response:
     return answer({"status": "ok"})
 
 
-ROUTES: list[BaseRoute] = [Route("/api/v1/health", health, methods=["GET"]), *ACCOUNTS, *OBJECTS, *DEVICES, *SHARES, *REQUESTS]
+_HEALTH = Route("/api/v1/health", health, methods=["GET"])
+ROUTES: list[BaseRoute] = [_HEALTH, *ACCOUNTS, *OBJECTS, *DEVICES, *SHARES, *REQUESTS, *PAGES]
 
 
-def build(service: Service, secret: bytes, setup: Setup | None = None, pages: list[BaseRoute] | None = None) -> Starlette:
+def build(service: Service, secret: bytes, setup: Setup | None = None) -> Starlette:
     """The application of a server.  ``secret`` (32 bytes) stays the same over restarts and servers."""
 
     @asynccontextmanager
@@ -116,7 +118,7 @@ def build(service: Service, secret: bytes, setup: Setup | None = None, pages: li
         service.close()
 
     handlers = {Refusal: _refusal, SafeholdError: _failure, HTTPException: _http, ClientDisconnect: _gone}
-    app = Starlette(routes=[*ROUTES, *(pages or [])], exception_handlers=handlers, lifespan=lifespan)
+    app = Starlette(routes=ROUTES, exception_handlers=handlers, lifespan=lifespan)
     app.add_middleware(_Headers, tls=service.settings.tls)
     app.state.service = service
     app.state.secret = secret
