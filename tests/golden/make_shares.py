@@ -106,7 +106,12 @@ def served(house: Household, made: Made, name: str, password: str = "") -> dict[
             (HERE / f"{name}.{segment.id.hex()}.segment").write_bytes(shelf.segment(segment))
     manifest_id = manifest[24:40]
     parts = [text(key_for(made, password).part_key(manifest_id, n)) for n in range(len(opened.root.parts) + 1)]
-    about = {"name": opened.root.name, "taken_ns": str(opened.root.taken_ns), "part_keys": parts, "manifest_id": text(manifest_id)}
+    about = {
+        "name": opened.root.name,
+        "taken_ns": str(opened.root.taken_ns),
+        "part_keys": parts,
+        "manifest_id": text(manifest_id),
+    }
     return {**keys(made, password), **about, "repository": opened.root.repository.hex(), "entries": describe(opened)}
 
 

@@ -189,9 +189,17 @@ class _Bringing:
 
 def _core(entry: Entry, token: bytes = b"") -> entries.Entry:
     """As a restore has it: the person who opens the share owns it."""
-    owner = (os.getuid(), os.getgid()) if sys.platform != "win32" else (0, 0)
+    uid, gid = own_ids()
     more = More(target=entry.target) if entry.kind == SYMLINK else More(holes=entry.holes) if entry.holes else None
-    return entries.Entry(entry.name, entry.kind, entry.mode, *owner, entry.mtime_ns, entry.mtime_ns, entry.size, 0, token, more)
+    time_ns = entry.mtime_ns
+    return entries.Entry(entry.name, entry.kind, entry.mode, uid, gid, time_ns, time_ns, entry.size, 0, token, more)
+
+
+def own_ids() -> tuple[int, int]:
+    """User and group of this process; zeros on systems that have no such numbers."""
+    if sys.platform == "win32":
+        return 0, 0
+    return os.getuid(), os.getgid()
 
 
 class StoreSource:

@@ -13,6 +13,7 @@ from safehold.codec.share_secret import ID_SIZE, RequestLink
 from safehold.core.entries import FILE, Entry
 from safehold.core.errors import DamageError, ObjectMissing, ShareGone, SourceMissing, WrongKey
 from safehold.core.events import Progress, Reporter, Warn
+from safehold.ops.open_share import own_ids
 from safehold.repo.repository import Repository
 from safehold.repo.shares import requests, sent
 from safehold.repo.shares.requests import Request
@@ -143,8 +144,8 @@ def _place(repository: Repository, placer: Placer, target: Path, request: Reques
         repository.report(Warn(code=error.code, message=str(error), path=info.key, hint=error.hint))
         return None
     name = _free(target, file.header.name)
-    owner = (os.getuid(), os.getgid()) if hasattr(os, "getuid") else (0, 0)
-    entry = Entry(name, FILE, MODE, *owner, file.header.mtime_ns, file.header.mtime_ns, file.size, 0)
+    uid, gid = own_ids()
+    entry = Entry(name, FILE, MODE, uid, gid, file.header.mtime_ns, file.header.mtime_ns, file.size, 0)
     outcome = placer.place(placer.root, entry, file)
     return Received(info.key, name, file.size, file.header.sender) if outcome is Outcome.CREATED else None
 
