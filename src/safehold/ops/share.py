@@ -14,7 +14,7 @@ from safehold.codec.share_secret import ID_SIZE, Link, ShareSecret
 from safehold.core.errors import NotPermitted, ObjectExists, SafeholdError, SnapshotMissing
 from safehold.repo.repository import Repository
 from safehold.repo.shares import manifest, records
-from safehold.repo.shares.building import Layout, Locator
+from safehold.repo.shares.building import How, Layout, Locator
 from safehold.repo.shares.coverage import Coverage
 from safehold.repo.shares.drafting import Draft, draft
 from safehold.repo.shares.files import FileSink
@@ -199,7 +199,7 @@ def create_file(
     with _session(repository):
         sink = FileSink(file)
         try:
-            built = _build(repository, stored, record, sink, carry=not by_store)
+            built = _build(repository, stored, record, sink, How.BY_PACK if by_store else How.CARRIED)
             root = msgspec.structs.replace(built.root, store=repository.store.location if by_store else "")
             size = sink.close(key.share, lock, manifest.seal(key, root, built.parts, random))
         except BaseException:
@@ -228,7 +228,7 @@ def _store(repository: Repository, stored: Stored, record: Record, registry: Reg
     with _session(repository) as require_alive:
         sink = StoreSink(repository.store, lambda digest: key_of(record.share, digest, DATA))
         try:
-            built = _build(repository, stored, record, sink, carry=False)
+            built = _build(repository, stored, record, sink, How.BY_ID)
         except BaseException:
             sink.abort()
             raise
@@ -254,10 +254,10 @@ def _put(repository: Repository, record: Record, sealed: bytes) -> bytes:
     return digest
 
 
-def _build(repository: Repository, stored: Stored, record: Record, sink: Sink, *, carry: bool) -> _Built:
+def _build(repository: Repository, stored: Stored, record: Record, sink: Sink, how: How) -> _Built:
     wanted = draft(repository.reader, stored.snapshot.tree, record.path, repository.report)
     coverage = Coverage(repository, wanted.wanted)
-    locator = Locator(repository, wanted, coverage, sink, carry=carry)
+    locator = Locator(repository, wanted, coverage, sink, how)
     sink.finish()
     layout = Layout(locator)
     layout.add_tree(wanted.root)

@@ -15,13 +15,15 @@ from prune_fixtures import EVERYTHING
 from shares_fixtures import Words, contents, key_for, keys_of, sealed_segments
 
 from safehold.codec.share_secret import Link
-from safehold.core.errors import DamageError, NotPermitted, ShareGone, WrongKey
+from safehold.core.errors import DamageError, NotPermitted, ShareGone, StoreError, WrongKey
 from safehold.ops import share
 from safehold.ops.forget import forget
+from safehold.ops.open_share import bring
 from safehold.ops.share import Made, Options
 from safehold.ops.share_service import OnlineRegistry, OnlineSource, open_link
 from safehold.repo import prune
 from safehold.repo.shares.opening import OpenShare
+from safehold.sources.files.placing.terms import Options as PlacingOptions
 from safehold.storage.online.address import Address
 from safehold.storage.online.api import Api
 from safehold.storage.online.store import OnlineStore
@@ -285,6 +287,31 @@ def test_a_friend_whose_server_lies_gets_nothing_wrong(world: World) -> None:
 
     with pytest.raises(DamageError):
         contents(OpenShare(key, Swapping()))
+
+
+class Cutting(Api):
+    """A line that breaks off, and says nothing of it."""
+
+    short = 0
+
+    def send(self, method, path, body=None, headers=None, *, what=""):  # type: ignore[no-untyped-def]
+        answer = super().send(method, path, body, headers, what=what)
+        if self.short and "/shares/" in path:
+            answer._body = answer.data[: -self.short]
+        return answer
+
+
+def test_a_truncated_answer_is_never_taken_for_whole(world: World, tmp_path: Path) -> None:
+    home = world.back_up(3)
+    made = world.share(home / "photos")
+    api = Cutting(world.server.url)
+    opened = open_link(api, Link.parse(made.link), str)
+    api.short = 1
+    heard: list[object] = []
+    done = bring(opened, tmp_path / "out", PlacingOptions(), heard.append)
+    assert done.damaged == 4 and [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == []
+    with pytest.raises(StoreError):
+        open_link(api, Link.parse(made.link), str)
 
 
 def test_who_may_only_add_may_not_share(world: World) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from enum import Enum
 
 import msgspec
 
@@ -28,11 +29,22 @@ _SEGMENT = 64
 """About how many bytes these take; a part need not be measured exactly."""
 
 
+class How(Enum):
+    """How a friend gets at segments that are handed out as they are."""
+
+    BY_ID = "by id"
+    """From a server, which knows where each lies."""
+    BY_PACK = "by pack"
+    """From a plain store, where they lie now or, later, where the packs' footers say."""
+    CARRIED = "carried"
+    """They are copied along."""
+
+
 class Locator:
     """Where shared bytes lie for who opens the share: in segments as they are, or packed again."""
 
-    def __init__(self, repository: Repository, wanted: Draft, coverage: Coverage, sink: Sink, *, carry: bool) -> None:
-        """Packs again what has to be.  ``carry``: everything else is copied to the sink, too, and needs no repository."""
+    def __init__(self, repository: Repository, wanted: Draft, coverage: Coverage, sink: Sink, how: How) -> None:
+        """Packs again what has to be."""
         self._coverage = coverage
         self._repository = repository
         self._reader = repository.reader
@@ -40,7 +52,7 @@ class Locator:
         self._numbers: dict[bytes, int] = {}
         for place in coverage.pure.values():
             self._numbers[place.id] = len(self.segments)
-            self.segments.append(self._pure(place, sink if carry else None))
+            self.segments.append(self._pure(place, sink, how))
         packer = SharePacker(repository.seals, sink)
         self._moved: dict[bytes, list[tuple[int, int, int]]] = {}
         """Of a chunk that was packed again: start of a range, segment, where in that."""
@@ -64,17 +76,19 @@ class Locator:
         place = self._coverage.places[extent.chunk]
         return self._numbers[place.segment.id], place.offset + extent.start
 
-    def _pure(self, place: SegmentPlace, sink: Sink | None) -> Segment:
+    def _pure(self, place: SegmentPlace, sink: Sink, how: How) -> Segment:
         """A segment that is handed out as it is."""
         seals, store = self._repository.seals, self._repository.store
         key = seals.segment_key(seals.session_secret(place.session), place.id)
-        found = Segment(place.id, key, self._coverage.raw(place.id), place.length, STORED, place.offset, place.pack)
-        if sink is None:
+        found = Segment(place.id, key, self._coverage.raw(place.id), place.length)
+        if how is How.BY_ID:
             return found
+        if how is How.BY_PACK:
+            return msgspec.structs.replace(found, offset=place.offset, pack=place.pack)
         body = store.get_range(key_of(place.pack), place.offset, place.length)
         open_segment(self._repository.id, found, body)  # what does not open is no gift
         number, offset = sink.write(body)
-        return Segment(place.id, key, found.raw, place.length, number, offset)
+        return msgspec.structs.replace(found, object=number, offset=offset)
 
     def _pack(self, name: bytes, wanted: Draft, packer: SharePacker, first: int) -> None:
         data = self._reader.read(DATA, name)
