@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import http.client
 import os
 import threading
 from collections.abc import Iterator
@@ -15,14 +15,17 @@ from prune_fixtures import EVERYTHING
 from shares_fixtures import Words, contents, key_for, keys_of, sealed_segments
 
 from safehold.codec.share_secret import Link
-from safehold.core.errors import DamageError, NotPermitted, ShareGone, StoreError, WrongKey
+from safehold.core.errors import DamageError, NotPermitted, ShareGone, StoreError, StoreUnreachable, WrongKey
 from safehold.ops import share
 from safehold.ops.forget import forget
 from safehold.ops.open_share import bring
 from safehold.ops.share import Made, Options
 from safehold.ops.share_service import OnlineRegistry, OnlineSource, open_link
 from safehold.repo import prune
+from safehold.repo.shares.manifest import Segment
 from safehold.repo.shares.opening import OpenShare
+from safehold.server.errors import Gone
+from safehold.server.shares import gate, routes
 from safehold.sources.files.placing.terms import Options as PlacingOptions
 from safehold.storage.online.address import Address
 from safehold.storage.online.api import Api
@@ -191,37 +194,55 @@ def test_a_session_lasts_a_day(world: World) -> None:
     assert friend("GET", path).status == 401
 
 
-def test_what_is_taken_back_stops_in_the_middle_of_a_download(world: World) -> None:
+def test_what_is_taken_back_stops_in_the_middle_of_a_download(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     home = world.back_up(3)
-    (home / "photos" / "large.bin").write_bytes(os.urandom(15 << 20))
-    for number in range(8):  # objects packed again for the share, so one of many MiB
-        (home / "photos" / f"{number}.noise").write_bytes(os.urandom(240_000))
-    world.house.back_up(home)
     made = world.share(home / "photos")
-    answer = world.friend("POST", f"/api/v1/shares/{made.record.share.hex()}/open", {"auth": text(key_for(made).auth)})
+    session = world.session(made).headers["Authorization"]
     largest = max(made.record.segments, key=lambda each: len(sealed_segments(world.store)[each]))
-    size = len(sealed_segments(world.store)[largest])
-    host = world.server.url.removeprefix("http://")
-    line = http.client.HTTPConnection(host)
-    line.request(
-        "GET",
-        f"/api/v1/shares/{made.record.share.hex()}/segments/{largest.hex()}",
-        headers={"Authorization": f"Bearer {answer.json['session']}"},
-    )
-    coming = line.getresponse()
-    assert coming.status == 200 and coming.read(1000)
-    share.revoke(world.house.open(), made.record, world.registry)
-    try:
-        rest = len(coming.read())
-    except (http.client.IncompleteRead, ConnectionError) as error:
-        rest = len(getattr(error, "partial", b""))
-    line.close()
-    assert size <= 1 << 20 or rest + 1000 < size or rest + 1000 == size
+    monkeypatch.setattr(routes, "_BLOCK", 1 << 16)
+    guard = routes._Guard(world.server.service, made.record.share.hex(), session)
+    piece = guard.find(lambda connection, opening: gate.segment(connection, opening, largest))
+    assert piece.length > 1 << 17
+
+    async def download() -> list[int]:
+        blocks = routes._blocks(guard, piece, piece.start, piece.length)
+        taken = [len(await anext(blocks)), len(await anext(blocks))]
+        share.revoke(world.house.open(), made.record, world.registry)
+        with pytest.raises(Gone):
+            await anext(blocks)
+        return taken
+
+    assert asyncio.run(download()) == [1 << 16, 1 << 16]
     with pytest.raises(ShareGone):
         world.open(made)
-    source = OnlineSource(Api(world.server.url), made.record.share)
     with pytest.raises(ShareGone):
-        source.lock()
+        OnlineSource(Api(world.server.url), made.record.share).lock()
+
+
+def test_a_download_that_is_stopped_is_seen_to_be_cut_off(world: World) -> None:
+    """The answer breaks off before the length that it announced."""
+    home = world.back_up(3)
+    made = world.share(home / "photos")
+    friend = world.session(made)
+    largest = max(made.record.segments, key=lambda each: len(sealed_segments(world.store)[each]))
+    source = OnlineSource(Api(world.server.url), made.record.share, world.server.clock)
+    source._headers = friend.headers
+    segment = Segment(largest, bytes(32), 1, len(sealed_segments(world.store)[largest]))
+    assert source.segment(segment) == sealed_segments(world.store)[largest]
+    looked = gate.require_session
+    calls: list[int] = []
+
+    def once_more(*arguments):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        if len(calls) % 2 == 0:  # the look between finding the bytes and giving them out
+            raise Gone("This share was taken back.")
+        return looked(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate, "require_session", once_more)
+        patch.setattr("safehold.ops.share_service.PATIENCE", ())
+        with pytest.raises(StoreUnreachable):
+            source.segment(segment)
 
 
 def test_latest_shows_the_newest_backup_and_who_is_reading_goes_on(world: World) -> None:
