@@ -79,6 +79,7 @@ class Server:
             "--skip-test-db",
             "--innodb-log-file-size=8M",
             "--innodb-data-file-path=ibdata1:2M:autoextend",
+            *(f"--{name}={self.settings[name]}" for name in ("innodb-page-size",) if name in self.settings),
         ]
         done = subprocess.run([*as_server(), *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -129,6 +130,17 @@ class Server:
             for statement in statements:
                 cursor.execute(statement)
             return list(cursor.fetchall())
+
+    def import_anew(self, table: str) -> None:
+        """Put an exported copy of a table of ``shop`` in its place: its pages come from elsewhere."""
+        file = self.data / f"shop/{table}.ibd"
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"flush tables shop.{table} for export")
+            subprocess.run(["cp", "-a", file, f"{file}.kept"], check=True)
+            cursor.execute("unlock tables")
+        self.sql(f"update shop.{table} set id = -id where id < 100", f"alter table shop.{table} discard tablespace")
+        subprocess.run(["mv", f"{file}.kept", file], check=True)
+        self.sql(f"alter table shop.{table} import tablespace")
 
     def position(self) -> str:
         """FILE:POS where its binary log ends now."""

@@ -44,6 +44,8 @@ class Content(NamedTuple):
     points: list[Point]
     end: int
     """Where the last whole record ends: in a partial segment, how far it goes."""
+    last: int
+    """Where that one begins; 0: none is whole."""
 
 
 def scan(data: bytes, name: str) -> Content:
@@ -71,18 +73,19 @@ class _Walk:
         self._times: list[int] = []
         self._xids: list[int] = []
         self._points: list[Point] = []
+        self._last = 0
 
     def content(self) -> Content:
         end = self._follow()
         times, xids = self._times or [0], self._xids or [0]
         position = self._position(end)
-        return Content(self._header, times[0], times[-1], min(xids), max(xids), self._points, position)
+        return Content(self._header, times[0], times[-1], min(xids), max(xids), self._points, position, self._last)
 
     def _follow(self) -> int:
         """Look at every record that begins here; where the last whole one ends, in ``records``."""
         records, size = self._records, len(self._records)
         lengths = memoryview(records)[: size & ~7].cast("I")
-        place = _aligned(self._header.remaining)
+        place, last = _aligned(self._header.remaining), None
         if place >= size:
             return 0
         while place + 24 <= size:
@@ -95,7 +98,8 @@ class _Walk:
             after = (place + length + 7) & ~7
             if after > size:
                 break
-            place = after
+            place, last = after, place
+        self._last = 0 if last is None else self._position(last)
         return place
 
     def _look(self, place: int, length: int, kind: int) -> None:
