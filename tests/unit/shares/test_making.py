@@ -262,30 +262,31 @@ def test_what_could_not_be_published_is_published_later(house: Household, tmp_pa
 
 
 def test_what_only_a_writer_vouches_for_is_proven_first(house: Household, tmp_path: Path) -> None:
-    """A hijacked writer lists a chunk as filling a neighbour's segment: the share is refused, and no key of it handed out."""
-    base = home(tmp_path, files=30)
-    house.back_up(base)
+    """A hijacked writer lists a chunk as filling a neighbour's segment, to have that one's key handed out."""
+    size = 300_000
+    neighbour, own = (tmp_path / "neighbour" / "secret.bin"), (tmp_path / "own" / "mine.bin")
+    for path, seed in ((neighbour, 1), (own, 2)):
+        path.parent.mkdir()
+        path.write_bytes(random.Random(seed).randbytes(size))
+    house.back_up(neighbour)
     writer = house.open(house.add_key("writer", "laptop"))
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "mine.txt").write_bytes(OWN * 40)
-    house.back_up(tmp_path / "own", repository=writer)
+    house.back_up(own, repository=writer)
     repository = house.open()
-    name = repository.reader.name(DATA, OWN * 40)
+    name = repository.reader.name(DATA, own.read_bytes())
     place = repository.index.find(name)
     assert place is not None and not repository.index.vouches(name, place)
-    honest = make(repository, last(house), tmp_path / "own")
-    assert contents(open_made(house.store, honest)) == {b"mine.txt": OWN * 40}
-    target = next(p for s in repository.index.shards if s.trusted for p in s.all_segments() if p.kind == DATA)
-    lying_shard(writer, name, target)
-    for key in [info.key for info in house.store.list("index/")]:
-        if key.removeprefix("index/") in {s.name for s in repository.index.shards if not s.trusted}:
-            house.store.delete(key)
-    fresh = house.open(cache=tmp_path / "fresh")
+    honest = make(repository, last(house), own)
+    assert contents(open_made(house.store, honest)) == {b"mine.bin": own.read_bytes()}
+    target = repository.index.find(repository.reader.name(DATA, neighbour.read_bytes()))
+    assert target is not None and (target.offset, target.length) == (0, size)
+    for shard in [shard for shard in repository.index.shards if not shard.trusted]:
+        house.store.delete(f"index/{shard.name}")
+    lying_shard(house.open(house.add_key("writer", "another"), cache=tmp_path / "theirs"), name, size, target.segment)
     with pytest.raises(DamageError):
-        make(fresh, last(house), tmp_path / "own")
+        make(house.open(cache=tmp_path / "fresh"), last(house), own)
 
 
-def lying_shard(writer: Repository, name: bytes, target: SegmentPlace) -> None:
+def lying_shard(writer: Repository, name: bytes, size: int, target: SegmentPlace) -> None:
     segment = SegmentRef(target.id, 0, target.offset, target.length, 0, 0, bytes(32))
-    record = PackRecord(target.pack, DATA, 1 << 20, Footer([target.session], [segment]), [[(name, 1000)]])
+    record = PackRecord(target.pack, DATA, 1 << 20, Footer([target.session], [segment]), [[(name, size)]])
     writer.index.publish(shards.encode([record]))

@@ -55,6 +55,23 @@ def test_what_a_living_share_needs_outlives_its_snapshot(tmp_path: Path) -> None
     farm.check_all()
 
 
+def test_a_pack_that_only_a_share_needs_stays(tmp_path: Path) -> None:
+    farm = Farm(tmp_path)
+    expected = {b"large": farm.write("photos/large", 600_000)}
+    first = farm.back_up()
+    made = shared(farm, "photos")
+    (farm.source / "photos" / "large").unlink()
+    farm.write("mine/other", 600_000)
+    farm.back_up()
+    farm.forget(first)
+    farm.prune()
+    assert made.record.segments and got(farm, made) == expected
+    share.revoke(farm.open(), made.record, Told())
+    before = farm.packed()
+    farm.prune()
+    assert farm.packed() <= before - 600_000
+
+
 def test_what_was_taken_back_is_kept_no_longer(tmp_path: Path) -> None:
     farm = Farm(tmp_path)
     filled(farm)
