@@ -17,7 +17,7 @@ from safehold.core.clock import ManualClock
 from safehold.core.errors import DamageError, StoreUnreachable, UsageError, WrongKey
 from safehold.ops import share
 from safehold.repo import shards, snapshots
-from safehold.repo.packs import Footer, PackRecord, SegmentRef
+from safehold.repo.packs import Footer, PackRecord, SegmentRef, key_of, open_tables, read_tail
 from safehold.repo.repository import Repository
 from safehold.repo.seals import DATA, KIND_NAMES
 from safehold.repo.shards import SegmentPlace
@@ -279,14 +279,18 @@ def test_what_only_a_writer_vouches_for_is_proven_first(house: Household, tmp_pa
     assert contents(open_made(house.store, honest)) == {b"mine.bin": own.read_bytes()}
     target = repository.index.find(repository.reader.name(DATA, neighbour.read_bytes()))
     assert target is not None and (target.offset, target.length) == (0, size)
-    for shard in [shard for shard in repository.index.shards if not shard.trusted]:
+    unproven = [shard for shard in repository.index.shards if not shard.trusted]
+    kept = [key_of(pack) for shard in unproven for pack, _, kind in shard.packs() if kind != DATA]
+    for shard in unproven:
         house.store.delete(f"index/{shard.name}")
-    lying_shard(house.open(house.add_key("writer", "another"), cache=tmp_path / "theirs"), name, size, target.segment)
+    lying_shard(house.open(house.add_key("writer", "another"), cache=tmp_path / "theirs"), name, size, target.segment, kept)
     with pytest.raises(DamageError):
         make(house.open(cache=tmp_path / "fresh"), last(house), own)
 
 
-def lying_shard(writer: Repository, name: bytes, size: int, target: SegmentPlace) -> None:
+def lying_shard(writer: Repository, name: bytes, size: int, target: SegmentPlace, kept: list[str]) -> None:
+    """``kept``: packs that it lists as they are."""
+    true = [open_tables(writer.seals, writer.store, key, read_tail(writer.store, key)) for key in kept]
     segment = SegmentRef(target.id, 0, target.offset, target.length, 0, 0, bytes(32))
     record = PackRecord(target.pack, DATA, 1 << 20, Footer([target.session], [segment]), [[(name, size)]])
-    writer.index.publish(shards.encode([record]))
+    writer.index.publish(shards.encode([record, *true]))
