@@ -22,6 +22,8 @@ from safehold.server.errors import Refusal
 from safehold.server.objects.routes import ROUTES as OBJECTS
 from safehold.server.pages import ROUTES as PAGES
 from safehold.server.service import Service
+from safehold.server.shares.inbox import ROUTES as REQUESTS
+from safehold.server.shares.routes import ROUTES as SHARES
 
 SECURITY = {
     "Content-Security-Policy": (
@@ -103,7 +105,8 @@ async def health(request: Request) -> Response:
     return answer({"status": "ok"})
 
 
-ROUTES: list[BaseRoute] = [Route("/api/v1/health", health, methods=["GET"]), *ACCOUNTS, *OBJECTS, *DEVICES, *PAGES]
+_HEALTH = Route("/api/v1/health", health, methods=["GET"])
+ROUTES: list[BaseRoute] = [_HEALTH, *ACCOUNTS, *OBJECTS, *DEVICES, *SHARES, *REQUESTS, *PAGES]
 
 
 def build(service: Service, secret: bytes, setup: Setup | None = None) -> Starlette:

@@ -27,6 +27,14 @@ def count(connection: Connection, bucket: str, now_ns: int, *, most: int, second
     connection.execute(update(attempts).where(attempts.c.bucket == bucket).values(tries=row.tries + 1))
 
 
+def require(connection: Connection, bucket: str, now_ns: int, *, most: int, seconds: int) -> None:
+    """Raises ``TooMany`` as ``count`` would, and counts nothing: for what only counts if it goes wrong."""
+    row = connection.execute(select(attempts).where(attempts.c.bucket == bucket)).first()
+    if row is not None and row.tries >= most and now_ns - row.window_ns < seconds * NS:
+        left = (row.window_ns + seconds * NS - now_ns) // NS + 1
+        raise TooMany("That was tried too often; try again later.", headers={"Retry-After": str(left)})
+
+
 def clear(connection: Connection, bucket: str) -> None:
     """Forget the tries: it went well."""
     connection.execute(delete(attempts).where(attempts.c.bucket == bucket))
