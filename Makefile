@@ -10,6 +10,9 @@ DEBIAN := acl attr libcap2-bin rsync e2fsprogs xfsprogs btrfs-progs fuse3 libfus
 # Database servers, started by the tests alone: no cluster is made at installation.
 DATABASES := postgresql-15 mariadb-server-core mariadb-client-core mariadb-client mariadb-backup sqlite3 redis-tools
 
+# A real SSH server and a real S3 server (Ceph's gateway), started by the tests on loopback.
+SERVERS := openssh-server openssh-sftp-server ceph-mon ceph-mgr ceph-osd ceph-common radosgw
+
 .PHONY: help quickstart test lint types clean packages lock
 
 help:
@@ -41,9 +44,9 @@ types: $(VENV)/.dev
 
 # Installed only as root, and only what is missing; elsewhere the tests say what they lack.
 packages:
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN) $(DATABASES) >/dev/null 2>&1; then \
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN) $(DATABASES) $(SERVERS) >/dev/null 2>&1; then \
 		export DEBIAN_FRONTEND=noninteractive install="apt-get install -y -qq --no-install-recommends"; \
-		apt-get update -qq && $$install $(DEBIAN) postgresql-common >/dev/null && \
+		apt-get update -qq && $$install $(DEBIAN) $(SERVERS) postgresql-common >/dev/null && \
 		sed -i 's/^#*create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
 		$$install $(DATABASES) >/dev/null; \
 	fi

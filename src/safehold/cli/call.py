@@ -94,13 +94,21 @@ class Call:
             ) from error
         return folder
 
-    def store(self, place: Named, *, create: bool = False) -> Store:
-        """The store of a repository, closed at the end.  Raises ``StoreUnreachable``, ``RepositoryMissing``, ``UsageError``."""
+    def store(self, place: Named, *, create: bool = False, fresh: bool = False) -> Store:
+        """The store of a repository, closed at the end; ``fresh``: all is read from the store itself, never from the local cache.
+
+        Raises ``StoreUnreachable``, ``RepositoryMissing``, ``UsageError``.
+        """
+        from safehold.cli import distant
         from safehold.core.errors import StoreUnreachable
-        from safehold.storage.open import open_store
+        from safehold.storage.open import is_distant, open_store
 
         if place.location.startswith(("https://", "http://")):
             return self._online_store(place, create)
+        if is_distant(place.location):
+            opened = distant.open_distant(self, place, create=create)
+            self._opened.append(opened)
+            return opened if fresh else distant.cached(self, opened)
         try:
             store = open_store(place.location, create)
         except StoreUnreachable as error:
@@ -163,22 +171,22 @@ class Call:
             chosen = platformdirs.user_state_dir("safehold", False)
         return Path(chosen).expanduser().absolute()
 
-    def repository(self, wrap: Callable[[Store], Store] | None = None) -> Repository:
-        """The repository, opened once, its store perhaps wrapped.
+    def repository(self, wrap: Callable[[Store], Store] | None = None, *, fresh: bool = False) -> Repository:
+        """The repository, opened once, its store perhaps wrapped; ``fresh`` as ``store`` has it.
 
         Raises ``RepositoryMissing``, ``RepositoryTooNew``, ``WrongKey``, ``StoreUnreachable``.
         """
         if wrap is not None:
-            return self._open(wrap)
+            return self._open(wrap, fresh)
         if self._repository is None:
-            self._repository = self._open(lambda store: store)
+            self._repository = self._open(lambda store: store, fresh)
         return self._repository
 
-    def _open(self, wrap: Callable[[Store], Store]) -> Repository:
+    def _open(self, wrap: Callable[[Store], Store], fresh: bool) -> Repository:
         from safehold.repo import config
         from safehold.repo.repository import open_repository
 
-        store = wrap(self.store(self.place))
+        store = wrap(self.store(self.place, fresh=fresh))
         config.read(store)  # before anybody is asked for a passphrase
         return open_repository(store, self.credential(), self.cache, clock=self.clock, report=self.out.report)
 

@@ -55,6 +55,10 @@ class Index:
         """All shards, loaded on first use."""
         return list(self._loaded().values())
 
+    def load(self) -> None:
+        """Have all shards here, so that looking up needs no store."""
+        self._loaded()
+
     def find(self, name: bytes) -> ChunkPlace | None:
         """Where a chunk lies: preferably not in a condemned pack, and by the word of a trusted device.
 

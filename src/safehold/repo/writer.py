@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -26,6 +27,7 @@ from safehold.repo.packs import PackBuilder, PackRecord
 from safehold.repo.seals import DATA, ID_SIZE, Seals, SessionKey
 from safehold.repo.segments import TARGET as SEGMENT_TARGET
 from safehold.repo.segments import SealedSegment, Sealer
+from safehold.repo.uploads import Uploads
 from safehold.storage.store import Store
 
 CHECKPOINT_CHUNKS = 250_000
@@ -118,6 +120,7 @@ class ChunkWriter:
         self._claims: Claims | None = None
         self._open: dict[int, PackBuilder] = {}
         self._lock = threading.Lock()
+        self._uploads = Uploads(store.capabilities.uploads)
         self._records: list[PackRecord] = []
         self._unindexed = 0
 
@@ -188,8 +191,7 @@ class ChunkWriter:
             self._submit(kind, group)
         self._pool.shutdown(wait=True)
         self._check()
-        for kind in list(self._open):
-            self._commit(self._open.pop(kind))
+        self._commit_open()
         self._write_index()
 
     def abort(self) -> None:
@@ -198,12 +200,12 @@ class ChunkWriter:
         for builder in self._open.values():
             builder.abort()
         self._open.clear()
+        self._uploads.stop()
 
     def salvage(self) -> None:
         """Stop before the end, but keep what was compressed so far: open packs are committed and indexed."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        for kind in list(self._open):
-            self._commit(self._open.pop(kind))
+        self._commit_open()
         self._write_index()
 
     def _submit(self, kind: int, group: int) -> None:
@@ -222,6 +224,7 @@ class ChunkWriter:
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
+        self._uploads.check()
         if self._unindexed >= CHECKPOINT_CHUNKS:
             self._write_index()
 
@@ -241,7 +244,7 @@ class ChunkWriter:
     def _store_sealed(self, segment: SealedSegment) -> None:
         full = self._pack(segment)
         if full is not None:
-            self._commit(full)
+            self._uploads.run(partial(self._commit, full))
 
     def _pack(self, segment: SealedSegment) -> PackBuilder | None:
         """Append to the open pack of its sort; the pack, if that filled it."""
@@ -253,6 +256,12 @@ class ChunkWriter:
             if segment.kind != DATA:
                 self.added.metadata += len(segment.body) + len(segment.table)
             return self._open.pop(segment.kind) if builder.size >= PACK_TARGET else None
+
+    def _commit_open(self) -> None:
+        """Every pack is durable when this returns."""
+        for kind in list(self._open):
+            self._uploads.run(partial(self._commit, self._open.pop(kind)))
+        self._uploads.wait()
 
     def _commit(self, builder: PackBuilder) -> None:
         record = builder.finish()

@@ -33,6 +33,10 @@ class Patience:
         return float(min(self.longest, self.first * 2 ** (failures - 1)) * random.uniform(0.5, 1.0))
 
 
+FIRST_CONTACT = Patience(tries=3, first=0.3)
+"""Before a store has answered for the first time: who mistyped its place wants to know soon."""
+
+
 class RetryStore(PassThrough):
     """Repeats what failed with a ``retryable`` error; other errors pass at once.
 
@@ -45,18 +49,23 @@ class RetryStore(PassThrough):
         self._clock = clock
         self._random = random
         self._patience = patience
+        self._answered = False
 
     def attempt(self, action: Callable[[bool], _T]) -> _T:
         """Call ``action(again)`` until it succeeds, fails for good, or patience ends (then its last error is raised)."""
         failures = 0
         while True:
             try:
-                return action(failures > 0)
+                result = action(failures > 0)
             except SafeholdError as error:
                 failures += 1
-                if not error.retryable or failures >= self._patience.tries:
+                patience = self._patience if self._answered else min(self._patience, FIRST_CONTACT, key=lambda each: each.tries)
+                if not error.retryable or failures >= patience.tries:
                     raise
-                self._clock.sleep(self._patience.wait(failures, self._random))
+                self._clock.sleep(patience.wait(failures, self._random))
+            else:
+                self._answered = True
+                return result
 
     def put(self, key: str, data: Buffer) -> None:
         def action(again: bool) -> None:
