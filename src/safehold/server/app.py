@@ -7,6 +7,8 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -18,7 +20,7 @@ from safehold.core.errors import SafeholdError
 from safehold.server.accounts.routes import ROUTES as ACCOUNTS
 from safehold.server.answers import answer, empty, refused
 from safehold.server.devices.routes import ROUTES as DEVICES
-from safehold.server.errors import Refusal
+from safehold.server.errors import Exists, Refusal, Unavailable
 from safehold.server.objects.routes import ROUTES as OBJECTS
 from safehold.server.service import Service
 
@@ -93,6 +95,14 @@ async def _http(_request: Request, error: Exception) -> Response:
     return answer(told, error.status_code, dict(error.headers or {}))
 
 
+async def _at_once(_request: Request, _error: Exception) -> Response:
+    return refused(Exists("Somebody did the same at the same moment.", "Look again, and repeat it if it is still to be done."))
+
+
+async def _database(_request: Request, _error: Exception) -> Response:
+    return refused(Unavailable("The server's database does not answer just now.", "Try again.", {"Retry-After": "2"}))
+
+
 async def _gone(_request: Request, _error: Exception) -> Response:
     return empty(499)  # nobody is there to read it; as nginx counts it
 
@@ -113,7 +123,15 @@ def build(service: Service, secret: bytes, setup: Setup | None = None, pages: li
         yield
         service.close()
 
-    handlers = {Refusal: _refusal, SafeholdError: _failure, HTTPException: _http, ClientDisconnect: _gone}
+    handlers = {
+        Refusal: _refusal,
+        SafeholdError: _failure,
+        HTTPException: _http,
+        ClientDisconnect: _gone,
+        IntegrityError: _at_once,
+        OperationalError: _database,
+        PoolTimeout: _database,
+    }
     app = Starlette(routes=[*ROUTES, *(pages or [])], exception_handlers=handlers, lifespan=lifespan)
     app.add_middleware(_Headers, tls=service.settings.tls)
     app.state.service = service

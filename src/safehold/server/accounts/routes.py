@@ -16,6 +16,7 @@ from safehold.server import asking, audit, limits
 from safehold.server.accounts import factors, passwords, people, tokens
 from safehold.server.answers import answer, body_of, empty, service_of, threaded
 from safehold.server.asking import COOKIE, COOKIE_PLAIN, LONGEST_NS, Asker
+from safehold.server.database import alone
 from safehold.server.errors import NotAllowed, NotAuthenticated, NotFound, Refusal
 from safehold.server.ids import fingerprint, new_secret
 from safehold.server.objects.rules import Right, is_scope
@@ -98,6 +99,7 @@ async def register(request: Request) -> Response:
     await writing(request, lambda connection, now: limits.count(connection, f"register {address}", now, **_TRIES))
 
     def make(connection: Connection, now: int) -> None:
+        alone(connection, "accounts")  # of two who would be the first, one is
         first = people.is_empty(connection)
         if first and not request.app.state.setup.is_right(wanted.setup_code):
             raise NotAllowed("The setup code is wrong.", "It is in what `safehold server run` printed when it began.")

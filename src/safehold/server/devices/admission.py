@@ -57,9 +57,10 @@ def ask(connection: Connection, wanted: Wanted, address: str, now_ns: int) -> tu
     return made, secret
 
 
-def find(connection: Connection, enrolment: str, now_ns: int) -> Row[Any]:
-    """A request that still waits.  Raises ``NotFound``, ``Gone``."""
-    row = connection.execute(select(enrolments).where(enrolments.c.id == enrolment)).first()
+def find(connection: Connection, enrolment: str, now_ns: int, *, to_answer: bool = False) -> Row[Any]:
+    """A request that still waits; ``to_answer``: nobody else answers it meanwhile.  Raises ``NotFound``, ``Gone``."""
+    query = select(enrolments).where(enrolments.c.id == enrolment)
+    row = connection.execute(query.with_for_update() if to_answer else query).first()
     if row is None:
         raise NotFound("No device asks for that.", "Was it asked of this server?")
     if row.state != "waiting" or now_ns - row.created_ns > LAPSE_NS:

@@ -98,7 +98,7 @@ async def approve(request: Request) -> Response:
     enrolment = request.path_params["enrolment"]
 
     def admit(connection: Connection, now: int) -> str:
-        row = admission.find(connection, enrolment, now)
+        row = admission.find(connection, enrolment, now, to_answer=True)
         account, _, name = wanted.repository.partition("/")
         place = asking.place(connection, asker, account, name)
         place.require(Right.MANAGE, "admit devices here")
@@ -125,7 +125,8 @@ async def refuse(request: Request) -> Response:
         raise NotAllowed("This token may not decide on devices.")
 
     def turn_away(connection: Connection, now: int) -> None:
-        admission.answered(connection, admission.find(connection, request.path_params["enrolment"], now).id, "refused")
+        row = admission.find(connection, request.path_params["enrolment"], now, to_answer=True)
+        admission.answered(connection, row.id, "refused")
 
     await writing(request, turn_away)
     return empty()

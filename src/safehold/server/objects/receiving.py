@@ -153,9 +153,11 @@ def _finish(service: Service, place: Place, asker: Asker, promise: Promise, taki
         _compare(taking.store, received)
         adopted = True
     with service.database.write() as connection:
-        quota.release(connection, promise.reservation)
-        holdings.record(connection, place, asker, received, service.clock.now_ns())
-        if adopted:  # a purge of the trash may have removed it since: it holds the same lock
+        now = service.clock.now_ns()
+        holdings.lock(connection, place.id)
+        quota.settle(connection, place.account, promise.reservation, received.size, now)
+        holdings.record(connection, place, asker, received, now)
+        if adopted:  # who removes bytes holds the same lock, and may have removed these since
             _compare(taking.store, received)
     return received
 

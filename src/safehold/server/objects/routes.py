@@ -146,8 +146,8 @@ def _delete(service: Service, asker: Asker, place: Place, key: str) -> None:
         with service.database.write() as connection:
             found = holdings.remove_mark(connection, place, asker, key)
         if found:
-            with suppress(SafeholdError):  # nobody sees it any more
-                service.store(place.id).delete(key)
+            with suppress(SafeholdError), service.database.write() as connection:  # nobody sees it any more
+                holdings.remove_bytes(connection, service.store(place.id), place.id, key)
         return
     now = service.clock.now_ns()
     with service.database.write() as connection:
@@ -173,6 +173,7 @@ def _quarantine(service: Service, asker: Asker, place: Place, key: str) -> None:
     place.require(Right.ADMINISTER, "put objects aside")
     store = service.store(place.id)
     with _as_refusal(), service.database.write() as connection:
+        holdings.lock(connection, place.id)
         row = holdings.find(connection, place.id, key)
         if row is None:
             raise NotFound(f"There is no object {key}.")
