@@ -18,9 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safehold.core.errors import SafeholdError
 from safehold.server.accounts.routes import ROUTES as ACCOUNTS
-from safehold.server.answers import answer, empty, refused
+from safehold.server.answers import answer, empty, refused, threaded
 from safehold.server.devices.routes import ROUTES as DEVICES
 from safehold.server.errors import Exists, Refusal, Unavailable
+from safehold.server.jobs.runner import runner_of
 from safehold.server.objects.routes import ROUTES as OBJECTS
 from safehold.server.service import Service
 
@@ -120,7 +121,12 @@ def build(service: Service, secret: bytes, setup: Setup | None = None, pages: li
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        runner = runner_of(service) if service.settings.jobs else None
+        if runner is not None:
+            runner.start()
         yield
+        if runner is not None:
+            await threaded(runner.stop)
         service.close()
 
     handlers = {

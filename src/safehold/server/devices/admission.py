@@ -20,6 +20,8 @@ LAPSE_NS = 15 * 60 * NS
 MOST_OPEN = 5
 """From one address."""
 KEY_SIZE = 32
+DAY_NS = 86400 * NS
+"""A new device is expected to back up within a day."""
 
 
 class Wanted(msgspec.Struct):
@@ -93,7 +95,7 @@ def admit(connection: Connection, request: Row[Any], repository: str, now_ns: in
     made = new_id()
     keys = {"exchange_public": request.exchange_public, "signing_public": request.signing_public}
     values = {"id": made, "repository": repository, "name": request.name, "system": request.system, **keys}
-    connection.execute(insert(devices).values(**values, created_ns=now_ns, seen_ns=now_ns))
+    connection.execute(insert(devices).values(**values, created_ns=now_ns, seen_ns=now_ns, due_ns=now_ns + DAY_NS))
     return made
 
 

@@ -17,9 +17,10 @@ from safehold.server import asking, audit, limits
 from safehold.server.accounts import tokens
 from safehold.server.accounts.routes import known, reading, writing
 from safehold.server.answers import answer, body_of, empty, service_of
-from safehold.server.devices import admission
+from safehold.server.devices import admission, health
 from safehold.server.errors import NotAllowed, NotFound, Refusal
 from safehold.server.ids import new_id
+from safehold.server.jobs import notices
 from safehold.server.objects.rules import Right, is_scope, rights
 from safehold.server.schema import devices, enrolments, reports
 from safehold.server.schema import tokens as tokens_table
@@ -169,6 +170,11 @@ async def report(request: Request) -> Response:
         most = (1 << 63) - 1
         counts = {n: min(getattr(said, n), most) for n in ("files", "bytes", "added", "errors")}
         counts["seconds"] = min(said.seconds, (1 << 31) - 1)
+        if asker.device:
+            size = health.Size(counts["files"], counts["bytes"])
+            if health.note_report(connection, asker.device, texts["source"], said.status, size, now):
+                name = connection.execute(select(devices.c.name).where(devices.c.id == asker.device)).scalar_one()
+                notices.shrunk(connection, place.row, name, texts["source"], now)
         values = {"id": new_id(), "repository": place.id, "device": asker.device or None, "received_ns": now}
         connection.execute(insert(reports).values(**values, **texts, **counts))
 

@@ -20,7 +20,7 @@ from safehold.server.errors import Braked, Exists, NotAllowed, NotFound
 from safehold.server.ids import new_id
 from safehold.server.objects import chain, quota, rules
 from safehold.server.objects.rules import Right
-from safehold.server.schema import objects, repositories, segments, trash
+from safehold.server.schema import devices, objects, repositories, segments, sources, trash
 from safehold.storage.store import Store
 
 DAY_NS = 24 * 3600 * NS
@@ -168,6 +168,12 @@ def in_trash(connection: Connection, repository: str, key: str) -> Row[Any] | No
     return connection.execute(select(trash).where(trash.c.repository == repository, trash.c.key == key)).first()
 
 
+def damaged(connection: Connection, repository: str) -> int:
+    """How many objects a scrub found lost or changed."""
+    where = (objects.c.repository == repository) & (objects.c.damage > "")
+    return connection.execute(select(func.count()).select_from(objects).where(where)).scalar_one()
+
+
 def trash_total(connection: Connection, repository: str) -> tuple[int, int]:
     """How many objects and bytes are in the trash."""
     row = connection.execute(
@@ -185,6 +191,8 @@ def _count(connection: Connection, place: Place, key: str, size: int, number: in
 
 def _brake(connection: Connection, place: Place, row: Row[Any], key: str, size: int, now_ns: int) -> None:
     """Count a deletion; raises ``Braked`` if it is too much for one day.  ``row`` is the repository's, locked."""
+    if now_ns >= row.brake_released_ns:
+        _require_no_shrinking(connection, place)
     fresh = now_ns - row.window_ns < DAY_NS
     deleted = (row.window_bytes if fresh else 0) + size
     snapshots = (row.window_snapshots if fresh else 0) + (rules.top_of(key) == "snapshots")
@@ -200,3 +208,14 @@ def _brake(connection: Connection, place: Place, row: Row[Any], key: str, size: 
         )
     values = {"window_ns": row.window_ns if fresh else now_ns, "window_bytes": deleted, "window_snapshots": snapshots}
     connection.execute(update(repositories).where(repositories.c.id == place.id).values(values))
+
+
+def _require_no_shrinking(connection: Connection, place: Place) -> None:
+    """Raises ``Braked`` while a device's backups are suddenly small: what was deleted there is in older ones alone."""
+    query = select(devices.c.name).join(sources, sources.c.device == devices.c.id)
+    shrunk = connection.execute(query.where(sources.c.repository == place.id, sources.c.shrunk_ns > 0).limit(1)).scalar()
+    if shrunk is not None:
+        raise Braked(
+            f"The brake is on: the backups of {shrunk} are suddenly less than half of what they were.",
+            "If that is meant, release the brake: `safehold account release`, or in the browser.",
+        )

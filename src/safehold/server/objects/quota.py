@@ -46,6 +46,7 @@ def settle(connection: Connection, account: str, reservation: str, size: int, no
         return
     live = (reservations.c.id == reservation) & (reservations.c.made_ns > now_ns - LAPSE_NS)
     if not connection.execute(delete(reservations).where(live)).rowcount:
+        release(connection, reservation)
         release(connection, reserve(connection, account, size, now_ns))
 
 

@@ -157,9 +157,19 @@ def _finish(service: Service, place: Place, asker: Asker, promise: Promise, taki
         holdings.lock(connection, place.id)
         quota.settle(connection, place.account, promise.reservation, received.size, now)
         holdings.record(connection, place, asker, received, now)
-        if adopted:  # who removes bytes holds the same lock, and may have removed these since
-            _compare(taking.store, received)
+        # Who removes bytes that have no row holds the same lock, and may have removed these since.
+        _compare(taking.store, received) if adopted else _require(taking.store, received)
     return received
+
+
+def _require(store: Store, received: Received) -> None:
+    """Raises ``Refusal`` unless the bytes that were stored just now are there."""
+    try:
+        if store.size(received.key) == received.size:
+            return
+    except ObjectMissing:
+        pass
+    raise Refusal(f"{received.key} was being removed; it was not stored.", "Send it again.")
 
 
 def _wait_for_row(service: Service, place: Place, key: str) -> None:

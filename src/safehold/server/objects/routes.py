@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
@@ -17,7 +17,9 @@ from safehold.core.errors import SafeholdError
 from safehold.server import asking, audit
 from safehold.server.answers import answer, body_of, empty, service_of, threaded
 from safehold.server.asking import Asker, Place
-from safehold.server.errors import NotFound, Refusal
+from safehold.server.devices import health
+from safehold.server.errors import Braked, NotFound, Refusal
+from safehold.server.jobs import notices
 from safehold.server.objects import chain, holdings, receiving, rules, sending
 from safehold.server.objects.quota import WARN_FROM
 from safehold.server.objects.rules import Right
@@ -76,6 +78,7 @@ def _about(service: Service, connection: Connection, asker: Asker, place: Place)
         "trash": {"objects": trashed, "bytes": trashed_bytes, "days": place.row.trash_days},
         "quota": {"bytes": account.quota, "used": account.used},
         "chain": {"number": place.row.number, "head": place.row.head or BEGINNING},
+        "damaged": holdings.damaged(connection, place.id),
         "append_only": True,
         "warnings": _warnings(account.used, account.quota),
     }
@@ -150,10 +153,23 @@ def _delete(service: Service, asker: Asker, place: Place, key: str) -> None:
                 holdings.remove_bytes(connection, service.store(place.id), place.id, key)
         return
     now = service.clock.now_ns()
-    with service.database.write() as connection:
+    with _telling_of_brakes(service, asker, place, now), service.database.write() as connection:
         if holdings.discard(connection, place, asker, key, now):
             note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
             audit.note(connection, now, "object.delete", **note, key=key)
+
+
+@contextmanager
+def _telling_of_brakes(service: Service, asker: Asker, place: Place, now: int) -> Iterator[None]:
+    """Who was stopped from deleting is written down, and the owners are told, though all else is undone."""
+    try:
+        yield
+    except Braked as refusal:
+        with service.database.write() as connection:
+            notices.braked(connection, place.row, str(refusal), now)
+            note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
+            audit.note(connection, now, "brake.on", **note)
+        raise
 
 
 class _Key(msgspec.Struct):
@@ -214,6 +230,19 @@ async def see_trash(request: Request) -> Response:
     return answer({"objects": rows})
 
 
+async def damage(request: Request) -> Response:
+    """The objects whose bytes a scrub found lost or changed."""
+
+    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[dict[str, object]]:
+        place.require(Right.LIST, "see what is stored here")
+        where = (objects.c.repository == place.id) & (objects.c.damage > "")
+        rows = connection.execute(select(objects).where(where).order_by(objects.c.key).limit(MOST_LISTED))
+        return [{"key": r.key, "size": r.size, "damage": r.damage, "checked_ns": r.checked_ns} for r in rows]
+
+    _, _, rows = await located(request, look)
+    return answer({"objects": rows})
+
+
 class _Wanted(msgspec.Struct):
     ids: list[str] = []
 
@@ -247,6 +276,7 @@ async def release(request: Request) -> Response:
         with service.database.write() as connection:
             until = now + RELEASE_NS
             connection.execute(update(repositories).where(repositories.c.id == place.id).values(brake_released_ns=until))
+            health.vouch(connection, place.id)
             note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
             audit.note(connection, now, "brake.release", **note)
         return until
@@ -273,6 +303,7 @@ ROUTES: list[BaseRoute] = [
     Route(f"{BASE}/objects/{{key:path}}", delete, methods=["DELETE"]),
     Route(f"{BASE}/quarantine", quarantine, methods=["POST"]),
     Route(f"{BASE}/chain", history, methods=["GET"]),
+    Route(f"{BASE}/damage", damage, methods=["GET"]),
     Route(f"{BASE}/trash", see_trash, methods=["GET"]),
     Route(f"{BASE}/trash/restore", empty_trash, methods=["POST"]),
     Route(f"{BASE}/brake/release", release, methods=["POST"]),
