@@ -7,7 +7,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -100,6 +100,10 @@ async def _at_once(_request: Request, _error: Exception) -> Response:
     return refused(Exists("Somebody did the same at the same moment.", "Look again, and repeat it if it is still to be done."))
 
 
+async def _no_value(_request: Request, _error: Exception) -> Response:
+    return refused(Refusal("Something in the request is no value that can be kept: a number too large, or a zero character."))
+
+
 async def _database(_request: Request, _error: Exception) -> Response:
     return refused(Unavailable("The server's database does not answer just now.", "Try again.", {"Retry-After": "2"}))
 
@@ -135,6 +139,8 @@ def build(service: Service, secret: bytes, setup: Setup | None = None, pages: li
         HTTPException: _http,
         ClientDisconnect: _gone,
         IntegrityError: _at_once,
+        DataError: _no_value,
+        OverflowError: _no_value,
         OperationalError: _database,
         PoolTimeout: _database,
     }

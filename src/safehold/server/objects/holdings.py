@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, Row, cast, delete, func, insert, select, update
 
 from safehold.core.clock import NS
 from safehold.repo.packs import Footer
@@ -157,7 +157,7 @@ def lapsed(connection: Connection, now_ns: int, limit: int = 1000) -> list[Row[A
     query = (
         select(trash.c.id, trash.c.repository, trash.c.key)
         .join(repositories, repositories.c.id == trash.c.repository)
-        .where(trash.c.deleted_ns <= now_ns - repositories.c.trash_days * DAY_NS)
+        .where(trash.c.deleted_ns <= now_ns - cast(repositories.c.trash_days, BigInteger) * DAY_NS)
         .limit(limit)
     )
     return list(connection.execute(query))
