@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import urllib3
-from online_servers import Client, Person, ServerInThread, ServerProcess, device, snapshot_key
+from online_servers import Answer, Client, Person, ServerInThread, ServerProcess, device, snapshot_key
 from postgres_servers import Server as Postgres
 from postgres_servers import folder_for_servers
 from sqlalchemy import func, select, text, update
@@ -60,11 +61,11 @@ def pair(url: str, tmp_path: Path) -> Iterator[tuple[ServerInThread, ServerInThr
         each.stop()
 
 
-def at_once(actions: list[Callable[[], object]]) -> list[object]:
+def at_once(actions: list[Callable[[], Any]]) -> list[Any]:
     """Do them all at the same moment; what came of each, an exception too."""
     barrier = threading.Barrier(len(actions))
 
-    def run(action: Callable[[], object]) -> object:
+    def run(action: Callable[[], Any]) -> Any:
         barrier.wait()
         try:
             return action()
@@ -73,6 +74,11 @@ def at_once(actions: list[Callable[[], object]]) -> list[object]:
 
     with ThreadPoolExecutor(len(actions)) as pool:
         return list(pool.map(run, actions))
+
+
+def putting(client: Client, base: str, key: str, data: bytes) -> Callable[[], Answer]:
+    """The action that stores an object."""
+    return lambda: client("PUT", f"{base}/objects/{key}", data=data)
 
 
 def all_whole(server: ServerInThread) -> None:
@@ -110,7 +116,7 @@ def test_tables_are_made_by_one_of_several_that_start_at_once(database: Database
 def test_of_two_who_would_be_first_one_is(pair: tuple[ServerInThread, ServerInThread]) -> None:
     made = [Person(server.url, name) for server, name in zip(pair * 2, ("anna", "eve", "bob", "zoe"), strict=True)]
     answers = at_once([lambda p=p, s=s: p.register(s.setup.code).status for p, s in zip(made, pair * 2, strict=True)])  # type: ignore[misc]
-    assert sorted(answers) == [200, 403, 403, 403]  # type: ignore[type-var]
+    assert sorted(answers) == [200, 403, 403, 403]
     with pair[0].service.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(people)).scalar_one() == 1
 
@@ -135,18 +141,13 @@ def test_one_key_has_one_winner(pair: tuple[ServerInThread, ServerInThread]) -> 
     for number in range(6):
         data = f"raced {number}".encode() * 1000
         key = snapshot_key(data)
-        statuses = at_once([lambda c=c: c("PUT", f"{base}/objects/{key}", data=data).status for c in clients])  # type: ignore[misc]
-        assert sorted(statuses) == [201] + [409] * 7, number  # type: ignore[type-var]
-        named = [f"sessions/{number}"] * 8
+        statuses = [answer.status for answer in at_once([putting(client, base, key, data) for client in clients])]
+        assert sorted(statuses) == [201] + [409] * 7, number
+        named = f"sessions/{number}"
         bodies = [f"{n}".encode() for n in range(8)]
-        answers = at_once(
-            [
-                lambda c=c, k=k, b=b: c("PUT", f"{base}/objects/{k}", data=b)
-                for c, k, b in zip(clients, named, bodies, strict=True)
-            ]  # type: ignore[misc]
-        )
-        won = [body for answer, body in zip(answers, bodies, strict=True) if answer.status == 201]  # type: ignore[attr-defined]
-        assert len(won) == 1 and clients[0]("GET", f"{base}/objects/{named[0]}").data == won[0]
+        answers = at_once([putting(c, base, named, body) for c, body in zip(clients, bodies, strict=True)])
+        won = [body for answer, body in zip(answers, bodies, strict=True) if answer.status == 201]
+        assert len(won) == 1 and clients[0]("GET", f"{base}/objects/{named}").data == won[0]
     all_whole(pair[0])
 
 
@@ -158,8 +159,8 @@ def test_what_a_dead_server_left_is_taken_over_once(pair: tuple[ServerInThread, 
     clients = [Client(server.url, token) for server in pair for _ in range(3)]
     data = b"left behind" * 100
     pair[0].service.store(place).put(snapshot_key(data), data)
-    statuses = at_once([lambda c=c: c("PUT", f"{base}/objects/{snapshot_key(data)}", data=data).status for c in clients])  # type: ignore[misc]
-    assert sorted(statuses) == [201] + [409] * 5  # type: ignore[type-var]
+    statuses = [answer.status for answer in at_once([putting(client, base, snapshot_key(data), data) for client in clients])]
+    assert sorted(statuses) == [201] + [409] * 5
     all_whole(pair[1])
 
 
@@ -173,13 +174,8 @@ def test_the_last_room_is_taken_once(pair: tuple[ServerInThread, ServerInThread]
         with pair[0].service.database.write() as connection:
             connection.execute(update(accounts).values(quota=accounts.c.used + 150_000))
         bodies = [random.randbytes(100_000) for _ in clients]
-        answers = at_once(
-            [
-                lambda c=c, b=b: c("PUT", f"{base}/objects/{snapshot_key(b)}", data=b).status
-                for c, b in zip(clients, bodies, strict=True)
-            ]  # type: ignore[misc]
-        )
-        assert sorted(answers) == [201] + [507] * 7, number  # type: ignore[type-var]
+        told = at_once([putting(c, base, snapshot_key(body), body) for c, body in zip(clients, bodies, strict=True)])
+        assert sorted(answer.status for answer in told) == [201] + [507] * 7, number
         all_whole(pair[1])
 
 
@@ -232,7 +228,7 @@ def test_a_request_for_admission_is_answered_once(pair: tuple[ServerInThread, Se
     who = [Client(server.url, token) for server in pair for _ in range(3)]
     path, wanted = f"/api/v1/enrolments/{asked['id']}/approve", {"repository": "anna/home", "scope": "write"}
     statuses = at_once([lambda c=c: c("POST", path, wanted).status for c in who])  # type: ignore[misc]
-    assert sorted(statuses) == [201] + [410] * 5  # type: ignore[type-var]
+    assert sorted(statuses) == [201] + [410] * 5
     with pair[0].service.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(devices)).scalar_one() == 1
         assert connection.execute(select(enrolments.c.state)).scalar_one() == "approved"
