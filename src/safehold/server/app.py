@@ -19,11 +19,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from safehold.core.errors import SafeholdError
 from safehold.server.accounts.routes import ROUTES as ACCOUNTS
 from safehold.server.answers import answer, empty, refused, threaded
+from safehold.server.devices.fleet import ROUTES as FLEET
 from safehold.server.devices.routes import ROUTES as DEVICES
 from safehold.server.errors import Exists, Refusal, Unavailable
 from safehold.server.jobs.runner import runner_of
+from safehold.server.metrics import Counting, Requests
 from safehold.server.objects.routes import ROUTES as OBJECTS
+from safehold.server.openapi import document
 from safehold.server.service import Service
+from safehold.server.watching import ROUTES as WATCHING
 
 SECURITY = {
     "Content-Security-Policy": (
@@ -117,7 +121,7 @@ async def health(request: Request) -> Response:
     return answer({"status": "ok"})
 
 
-ROUTES: list[BaseRoute] = [Route("/api/v1/health", health, methods=["GET"]), *ACCOUNTS, *OBJECTS, *DEVICES]
+ROUTES: list[BaseRoute] = [Route("/api/v1/health", health, methods=["GET"]), *ACCOUNTS, *OBJECTS, *DEVICES, *FLEET, *WATCHING]
 
 
 def build(service: Service, secret: bytes, setup: Setup | None = None, pages: list[BaseRoute] | None = None) -> Starlette:
@@ -146,6 +150,9 @@ def build(service: Service, secret: bytes, setup: Setup | None = None, pages: li
     }
     app = Starlette(routes=[*ROUTES, *(pages or [])], exception_handlers=handlers, lifespan=lifespan)
     app.add_middleware(_Headers, tls=service.settings.tls)
+    app.state.requests = Requests()
+    app.add_middleware(Counting, requests=app.state.requests)
+    app.state.openapi = document(ROUTES)
     app.state.service = service
     app.state.secret = secret
     app.state.setup = setup or Setup()

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from safehold.core.clock import NS
 from safehold.server import asking, audit, limits
 from safehold.server.accounts import factors, passwords, people, tokens
-from safehold.server.answers import answer, body_of, empty, service_of, threaded
+from safehold.server.answers import answer, body_of, described, empty, service_of, threaded
 from safehold.server.asking import COOKIE, COOKIE_PLAIN, LONGEST_NS, Asker
 from safehold.server.database import alone
 from safehold.server.errors import NotAllowed, NotAuthenticated, NotFound, Refusal
@@ -91,6 +91,7 @@ async def state(request: Request) -> Response:
     return answer({"first_run": first, "open_registration": service.settings.open_registration, "version": 1})
 
 
+@described(_NewPerson)
 async def register(request: Request) -> Response:
     """Make an account: the first one, with the code that the server printed; others where strangers may."""
     wanted = await body_of(request, _NewPerson)
@@ -119,6 +120,7 @@ class _Name(msgspec.Struct):
     name: str
 
 
+@described(_Name)
 async def prelogin(request: Request) -> Response:
     """How a password is stretched; for names that do not exist the same, with a salt that stays the same."""
     wanted = await body_of(request, _Name)
@@ -128,6 +130,7 @@ async def prelogin(request: Request) -> Response:
     return answer({"salt": salt, "memory_kib": passwords.MEMORY_KIB, "passes": passwords.PASSES, "lanes": passwords.LANES})
 
 
+@described(_Login)
 async def log_in(request: Request) -> Response:
     """Begin a browser session."""
     return await _log_in(request, await body_of(request, _Login))
@@ -233,6 +236,7 @@ class _Code(msgspec.Struct):
     code: str
 
 
+@described(_Code)
 async def step_up(request: Request) -> Response:
     """A second factor, given again: for the next quarter of an hour."""
     wanted = await body_of(request, _Code)
@@ -272,6 +276,7 @@ class _Totp(msgspec.Struct):
     code: str
 
 
+@described(_Totp)
 async def totp_finish(request: Request) -> Response:
     """Set up the authenticator, and hand out recovery codes."""
     wanted = await body_of(request, _Totp)
@@ -308,6 +313,7 @@ class _NewToken(msgspec.Struct):
     networks: str = ""
 
 
+@described(_NewToken)
 async def make_token(request: Request) -> Response:
     """Make a token; it is shown once."""
     wanted = await body_of(request, _NewToken)
@@ -385,6 +391,7 @@ class _NewRepository(msgspec.Struct):
     """Of an organisation; empty: my own."""
 
 
+@described(_NewRepository)
 async def make_repository(request: Request) -> Response:
     """Make room for a repository."""
     wanted = await body_of(request, _NewRepository)
@@ -417,6 +424,7 @@ class _Member(msgspec.Struct):
     """Empty: none any more."""
 
 
+@described(_Member)
 async def set_member(request: Request) -> Response:
     """Give somebody a role in a repository, or take it away."""
     wanted = await body_of(request, _Member)

@@ -16,7 +16,7 @@ from safehold.core.clock import NS
 from safehold.server import asking, audit, limits
 from safehold.server.accounts import tokens
 from safehold.server.accounts.routes import known, reading, writing
-from safehold.server.answers import answer, body_of, empty, service_of
+from safehold.server.answers import answer, body_of, described, empty, service_of
 from safehold.server.devices import admission, health
 from safehold.server.errors import NotAllowed, NotFound, Refusal
 from safehold.server.ids import new_id
@@ -29,6 +29,7 @@ API = "/api/v1"
 BASE = f"{API}/repositories/{{account}}/{{name}}"
 
 
+@described(admission.Wanted)
 async def ask(request: Request) -> Response:
     """A device asks for admission."""
     wanted = await body_of(request, admission.Wanted)
@@ -43,6 +44,7 @@ class _Secret(msgspec.Struct):
     fetched: bool = False
 
 
+@described(_Secret)
 async def poll(request: Request) -> Response:
     """A device asks whether it was admitted; with ``fetched`` it says that it has what it was given."""
     wanted = await body_of(request, _Secret)
@@ -65,6 +67,7 @@ async def see(request: Request) -> Response:
     )
 
 
+@described(query=("words",))
 async def waiting(request: Request) -> Response:
     """The request of the device that shows these words: who does not see them finds nothing."""
     await known(request)
@@ -92,6 +95,7 @@ class _Approval(msgspec.Struct):
     """The repository's key file, sealed to the device; empty: it has one, or makes the repository."""
 
 
+@described(_Approval)
 async def approve(request: Request) -> Response:
     """Admit a device, with a token of its own."""
     wanted = await body_of(request, _Approval)
@@ -153,6 +157,7 @@ class Report(msgspec.Struct):
             raise ValueError("counts are not negative")
 
 
+@described(Report)
 async def report(request: Request) -> Response:
     """A device says how a backup went."""
     said = await body_of(request, Report)
@@ -214,6 +219,7 @@ _DEVICE = ("id", "name", "system", "created_ns", "seen_ns", "every_seconds", "re
 _REPORT = ("source", "received_ns", "status", "snapshot", "files", "bytes", "added", "seconds", "errors", "message")
 
 
+@described(query=("device",))
 async def past_reports(request: Request) -> Response:
     """Reports of a repository, newest first: of one device, or of all."""
     asker = await known(request)

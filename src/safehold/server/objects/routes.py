@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from safehold.core.clock import NS
 from safehold.core.errors import SafeholdError
 from safehold.server import asking, audit
-from safehold.server.answers import answer, body_of, empty, service_of, threaded
+from safehold.server.answers import answer, body_of, described, empty, service_of, threaded
 from safehold.server.asking import Asker, Place
 from safehold.server.devices import health
 from safehold.server.errors import Braked, NotFound, Refusal
@@ -90,6 +90,13 @@ def _warnings(used: int, quota: int) -> list[str]:
     return []
 
 
+@described(
+    query=(
+        "prefix",
+        "after",
+        "limit",
+    )
+)
 async def listing(request: Request) -> Response:
     """A page of a listing."""
     prefix, after = request.query_params.get("prefix", ""), request.query_params.get("after", "")
@@ -122,6 +129,7 @@ async def get(request: Request) -> Response:
     return await sending.send(service_of(request).store(place.id), key, size, sha256, request.headers.get("range", ""))
 
 
+@described(bytes)
 async def put(request: Request) -> Response:
     """Store an object."""
     key = request.path_params["key"]
@@ -176,6 +184,7 @@ class _Key(msgspec.Struct):
     key: str
 
 
+@described(_Key)
 async def quarantine(request: Request) -> Response:
     """Put a damaged object aside."""
     wanted = await body_of(request, _Key)
@@ -203,6 +212,7 @@ def _quarantine(service: Service, asker: Asker, place: Place, key: str) -> None:
         chain.append(connection, place.id, service.clock.now_ns(), "quarantine", key, row.sha256, asker.actor)
 
 
+@described(query=("after",))
 async def history(request: Request) -> Response:
     """The chain behind a number."""
     told = request.query_params.get("after", "0")
@@ -247,6 +257,7 @@ class _Wanted(msgspec.Struct):
     ids: list[str] = []
 
 
+@described(_Wanted)
 async def empty_trash(request: Request) -> Response:
     """Take objects out of the trash: those named, or all."""
     wanted = await body_of(request, _Wanted)
