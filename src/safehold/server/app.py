@@ -151,7 +151,7 @@ def build(service: Service, secret: bytes, setup: Setup | None = None, pages: li
     app = Starlette(routes=[*ROUTES, *(pages or [])], exception_handlers=handlers, lifespan=lifespan)
     app.add_middleware(_Headers, tls=service.settings.tls)
     app.state.requests = Requests()
-    app.add_middleware(Counting, requests=app.state.requests)
+    app.add_middleware(Counting, requests=app.state.requests, clock=service.clock)
     app.state.openapi = document(ROUTES)
     app.state.service = service
     app.state.secret = secret

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from safehold.core.clock import NS
+from safehold.core.clock import NS, Clock
 from safehold.server.devices import health
 from safehold.server.schema import accounts, devices, jobs, notices, objects, repositories, reservations, trash
 
@@ -40,8 +40,9 @@ class Requests:
 class Counting:
     """Counts requests on their way through."""
 
-    def __init__(self, app: ASGIApp, requests: Requests) -> None:
+    def __init__(self, app: ASGIApp, requests: Requests, clock: Clock) -> None:
         self.app = app
+        self.clock = clock
         self.requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,13 +64,13 @@ class Counting:
             counted.given += len(message.get("body", b""))
             await send(message)
 
-        began = time.perf_counter()
+        began = self.clock.monotonic()
         counted.under_way += 1
         try:
             await self.app(scope, counting_in, counting_out)
         finally:
             counted.under_way -= 1
-            counted.seconds += time.perf_counter() - began
+            counted.seconds += self.clock.monotonic() - began
             method = scope["method"] if scope["method"] in METHODS else "other"
             counted.answered[method, status] += 1
 
@@ -77,8 +78,8 @@ class Counting:
 def stored(connection: Connection, now_ns: int) -> list[str]:
     """What the database says, of all servers that share it."""
 
-    def total(column: object, *where: object) -> int:
-        return int(connection.execute(select(func.coalesce(column, 0)).where(*where)).scalar_one())  # type: ignore[arg-type]
+    def total(column: Any, *where: ColumnElement[bool]) -> int:
+        return int(connection.execute(select(func.coalesce(column, 0)).where(*where)).scalar_one())
 
     lines = _gauge("accounts", "Accounts", total(func.count(accounts.c.id)))
     lines += _gauge("repositories", "Repositories", total(func.count(repositories.c.id)))

@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 from typing import Any
 
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import Connection, Row, Select, or_, select
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -19,6 +19,7 @@ from safehold.server.asking import Asker
 from safehold.server.errors import NotAllowed
 from safehold.server.jobs import schedule
 from safehold.server.objects.rules import Right
+from safehold.server.schema import audit as log
 from safehold.server.schema import memberships, notices
 
 API = "/api/v1"
@@ -65,20 +66,20 @@ async def read_audit(request: Request) -> Response:
     repository = request.query_params.get("repository", "")
 
     def look(connection: Connection) -> list[Row[Any]]:
-        query = select(audit.audit).order_by(audit.audit.c.number.desc()).limit(limit)
+        query: Select[Any] = select(log).order_by(log.c.number.desc()).limit(limit)
         if after.isdecimal() and len(after) < 18:
-            query = query.where(audit.audit.c.number < int(after))
+            query = query.where(log.c.number < int(after))
         if repository:
             account, _, name = repository.partition("/")
             place = asking.place(connection, asker, account, name)
             place.require(Right.MANAGE, "read the log of this repository")
-            query = query.where(audit.audit.c.repository == place.id)
+            query = query.where(log.c.repository == place.id)
         elif not asker.is_operator:
             query = query.where(_own(connection, asker))
         return list(connection.execute(query))
 
     rows = await reading(request, look)
-    lines = [{name: getattr(row, name) for name in audit.audit.c.keys()} for row in rows]  # noqa: SIM118
+    lines = [{name: getattr(row, name) for name in log.c.keys()} for row in rows]  # noqa: SIM118
     return answer({"lines": lines, "next": str(rows[-1].number) if len(rows) == limit else None})
 
 
@@ -90,7 +91,7 @@ def _own(connection: Connection, asker: Asker) -> Any:
     owned = [asker.person, *connection.execute(select(memberships.c.organisation).where(may)).scalars()]
     found = people.repositories_of(connection, asker.person)
     managed = [row.id for row in found if Right.MANAGE in asking.rights_in(connection, asker, row)]
-    return or_(audit.audit.c.account.in_(owned), audit.audit.c.repository.in_(managed))
+    return or_(log.c.account.in_(owned), log.c.repository.in_(managed))
 
 
 @described()
