@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -21,6 +22,8 @@ import urllib3
 import uvicorn
 
 from safehold.cli.accounts import new_login
+from safehold.codec import admission
+from safehold.codec.sealing import exchange_public, open_sealed_to
 from safehold.core.clock import SystemClock
 from safehold.server import running
 from safehold.server.app import Setup, build
@@ -132,11 +135,32 @@ STRETCHED: dict[str, tuple[bytes, bytes]] = {}
 """Passwords that were stretched already: that costs a fifth of a second each."""
 
 
+class Device(Client):
+    """A machine that was admitted to a repository."""
+
+    id = ""
+
+
+def device(owner: Person, name: str = "laptop", repository: str = "anna/home", scope: str = "write") -> Device:
+    """Ask for admission and be admitted, as `safehold login` does."""
+    private = secrets.token_bytes(32)
+    keys = {"exchange_public": text(exchange_public(private)), "signing_public": text(bytes(32))}
+    asked = Client(owner.url)("POST", "/api/v1/enrolments", {"name": name, **keys}).json
+    path = f"/api/v1/enrolments/{asked['id']}"
+    answer = owner("POST", f"{path}/approve", {"repository": repository, "scope": scope})
+    assert answer.status == 201, answer.data
+    polled = Client(owner.url)("POST", f"{path}/poll", {"secret": asked["secret"]}).json
+    told = json.loads(open_sealed_to(private, admission.INFO + asked["id"].encode(), base64.b64decode(polled["sealed"])))
+    made = Device(owner.url, told["token"])
+    made.id = told["device"]
+    return made
+
+
 class ServerInThread:
     """A server of this process, over plain HTTP on loopback."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        self.settings = Settings(data=folder, tls=False, listen="127.0.0.1:0", **settings)
+        self.settings = Settings(data=folder, tls=False, listen="127.0.0.1:0", **{"jobs": False, **settings})
         self.clock = ShiftedClock()
         self.start()
 

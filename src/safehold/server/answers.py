@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 from anyio import to_thread
@@ -15,6 +15,7 @@ from safehold.server.service import Service
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 MAX_JSON = 1 << 20
 NO_STORE = {"Cache-Control": "no-store"}
 """Firefox keeps even refusals otherwise, and asks no more when they no longer hold."""
@@ -47,14 +48,44 @@ def refused(refusal: Refusal) -> Response:
     return answer(told, refusal.status, refusal.headers)
 
 
-async def body_of(request: Request, kind: type[R]) -> R:
-    """The JSON body of a request, as ``kind``.  Raises ``Refusal``, ``TooLarge``."""
+class Described(msgspec.Struct, frozen=True):
+    """What a request takes beside its path; ``openapi`` tells it to others."""
+
+    body: Any = None
+    """The type of its JSON body; ``bytes`` for plain bytes, ``msgspec.Raw`` for any JSON."""
+    query: tuple[str, ...] = ()
+
+
+def described(body: Any = None, query: tuple[str, ...] = ()) -> Callable[[Handler], Handler]:
+    """Say of a handler what its request takes."""
+
+    def mark(handler: Handler) -> Handler:
+        handler.described = Described(body, query)  # type: ignore[attr-defined]
+        return handler
+
+    return mark
+
+
+def description_of(handler: Any) -> Described:
+    """What was said of a handler."""
+    found: Described = getattr(handler, "described", Described())
+    return found
+
+
+async def raw_body(request: Request) -> bytes:
+    """The body of a request, which is small.  Raises ``TooLarge``."""
     taken = bytearray()
     async for block in request.stream():
         taken += block
         if len(taken) > MAX_JSON:
             raise TooLarge(f"The body is larger than {MAX_JSON} bytes.")
+    return bytes(taken)
+
+
+async def body_of(request: Request, kind: type[R]) -> R:
+    """The JSON body of a request, as ``kind``.  Raises ``Refusal``, ``TooLarge``."""
+    taken = await raw_body(request)
     try:
-        return msgspec.json.decode(bytes(taken), type=kind)
+        return msgspec.json.decode(taken, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Refusal(f"The body is not what is expected here: {error}.") from error

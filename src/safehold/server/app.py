@@ -7,6 +7,8 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -16,14 +18,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safehold.core.errors import SafeholdError
 from safehold.server.accounts.routes import ROUTES as ACCOUNTS
-from safehold.server.answers import answer, empty, refused
+from safehold.server.answers import answer, empty, refused, threaded
+from safehold.server.devices.fleet import ROUTES as FLEET
 from safehold.server.devices.routes import ROUTES as DEVICES
-from safehold.server.errors import Refusal
+from safehold.server.errors import Exists, Refusal, Unavailable
+from safehold.server.jobs.runner import runner_of
+from safehold.server.metrics import Counting, Requests
 from safehold.server.objects.routes import ROUTES as OBJECTS
+from safehold.server.openapi import document
 from safehold.server.pages import ROUTES as PAGES
 from safehold.server.service import Service
 from safehold.server.shares.inbox import ROUTES as REQUESTS
 from safehold.server.shares.routes import ROUTES as SHARES
+from safehold.server.watching import ROUTES as WATCHING
 
 SECURITY = {
     "Content-Security-Policy": (
@@ -96,6 +103,18 @@ async def _http(_request: Request, error: Exception) -> Response:
     return answer(told, error.status_code, dict(error.headers or {}))
 
 
+async def _at_once(_request: Request, _error: Exception) -> Response:
+    return refused(Exists("Somebody did the same at the same moment.", "Look again, and repeat it if it is still to be done."))
+
+
+async def _no_value(_request: Request, _error: Exception) -> Response:
+    return refused(Refusal("Something in the request is no value that can be kept: a number too large, or a zero character."))
+
+
+async def _database(_request: Request, _error: Exception) -> Response:
+    return refused(Unavailable("The server's database does not answer just now.", "Try again.", {"Retry-After": "2"}))
+
+
 async def _gone(_request: Request, _error: Exception) -> Response:
     return empty(499)  # nobody is there to read it; as nginx counts it
 
@@ -106,7 +125,8 @@ async def health(request: Request) -> Response:
 
 
 _HEALTH = Route("/api/v1/health", health, methods=["GET"])
-ROUTES: list[BaseRoute] = [_HEALTH, *ACCOUNTS, *OBJECTS, *DEVICES, *SHARES, *REQUESTS, *PAGES]
+API: list[BaseRoute] = [_HEALTH, *ACCOUNTS, *OBJECTS, *DEVICES, *FLEET, *WATCHING, *SHARES, *REQUESTS]
+ROUTES: list[BaseRoute] = [*API, *PAGES]
 
 
 def build(service: Service, secret: bytes, setup: Setup | None = None) -> Starlette:
@@ -114,12 +134,30 @@ def build(service: Service, secret: bytes, setup: Setup | None = None) -> Starle
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        runner = runner_of(service) if service.settings.jobs else None
+        if runner is not None:
+            runner.start()
         yield
+        if runner is not None:
+            await threaded(runner.stop)
         service.close()
 
-    handlers = {Refusal: _refusal, SafeholdError: _failure, HTTPException: _http, ClientDisconnect: _gone}
+    handlers = {
+        Refusal: _refusal,
+        SafeholdError: _failure,
+        HTTPException: _http,
+        ClientDisconnect: _gone,
+        IntegrityError: _at_once,
+        DataError: _no_value,
+        OverflowError: _no_value,
+        OperationalError: _database,
+        PoolTimeout: _database,
+    }
     app = Starlette(routes=ROUTES, exception_handlers=handlers, lifespan=lifespan)
     app.add_middleware(_Headers, tls=service.settings.tls)
+    app.state.requests = Requests()
+    app.add_middleware(Counting, requests=app.state.requests, clock=service.clock)
+    app.state.openapi = document(API)
     app.state.service = service
     app.state.secret = secret
     app.state.setup = setup or Setup()

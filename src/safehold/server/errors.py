@@ -75,6 +75,12 @@ class TooMany(Refusal):
     status, code = 429, "too-many"
 
 
+class Unavailable(Refusal):
+    """Not now: the database does not answer, or gave up on a transaction."""
+
+    status, code = 503, "unavailable"
+
+
 class Full(Refusal):
     """No room: the quota is used up, or the disk is full."""
 

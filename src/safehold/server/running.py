@@ -14,12 +14,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from starlette.applications import Starlette
 
 from safehold.core.errors import SafeholdError
 from safehold.server.app import Setup, build
-from safehold.server.database import Database
+from safehold.server.database import Database, insert_new
 from safehold.server.schema import facts
 from safehold.server.service import Service
 from safehold.server.settings import Settings
@@ -49,11 +49,8 @@ def prepare(settings: Settings) -> Service:
 def server_secret(database: Database) -> bytes:
     """32 random bytes that all servers of one database share."""
     with database.write() as connection:
-        found = connection.execute(select(facts.c.value).where(facts.c.name == "secret")).scalar()
-        if found is None:
-            found = secrets.token_bytes(32)
-            connection.execute(insert(facts).values(name="secret", value=found))
-        return bytes(found)
+        insert_new(connection, facts, name="secret", value=secrets.token_bytes(32))
+        return bytes(connection.execute(select(facts.c.value).where(facts.c.name == "secret")).scalar_one())
 
 
 def certificate(settings: Settings) -> tuple[Path, Path]:

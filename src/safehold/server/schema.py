@@ -139,7 +139,15 @@ devices = Table(
     Column("created_ns", BigInteger, nullable=False),
     Column("seen_ns", BigInteger, nullable=False, default=0),
     Column("every_seconds", BigInteger, nullable=False, default=86400),  # how often a backup is expected
+    Column("due_ns", BigInteger, nullable=False, default=0),  # the next one; 0: none is expected
+    Column("told_ns", BigInteger, nullable=False, default=0),  # the due time of which it was told that it has passed
+    Column("reported_ns", BigInteger, nullable=False, default=0),
+    Column("done_ns", BigInteger, nullable=False, default=0),  # the last whole backup
+    Column("status", String(16), nullable=False, default=""),  # of the last report
+    Column("plan", Text, nullable=False, default=""),  # what the device is to do: JSON, which means nothing to the server
+    Column("plan_ns", BigInteger, nullable=False, default=0),
     Column("revoked", Boolean, nullable=False, default=False),
+    Index("devices_by_due", "repository", "due_ns"),
 )
 
 tokens = Table(
@@ -186,6 +194,10 @@ objects = Table(
     Column("sha256", String(64), nullable=False),
     Column("received_ns", BigInteger, nullable=False),
     Column("actor", String(40), nullable=False),  # who put it: d:DEVICE or p:PERSON
+    Column("checked_ns", BigInteger, nullable=False, default=0),  # when its bytes were hashed last
+    Column("damage", String(16), nullable=False, default=""),  # lost, changed
+    Index("objects_by_check", "checked_ns"),
+    Index("objects_by_damage", "repository", "damage"),
 )
 
 segments = Table(
@@ -244,6 +256,77 @@ reports = Table(
     Column("errors", BigInteger, nullable=False, default=0),
     Column("message", String(300), nullable=False, default=""),
     Index("reports_by_time", "repository", "device", "received_ns"),
+)
+
+sources = Table(
+    "sources",
+    METADATA,
+    _owned("devices", "device", primary_key=True),
+    Column("source", String(100), primary_key=True),
+    Column("repository", _ID, ForeignKey("repositories.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("shrunk_ns", BigInteger, nullable=False, default=0),  # since when its backups are suddenly small; 0: they are not
+    Column("usual_files", BigInteger, nullable=False, default=0),  # before that
+    Column("usual_bytes", BigInteger, nullable=False, default=0),
+)
+
+notices = Table(
+    "notices",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("cause", String(120), nullable=False),  # the same is told once
+    _owned("people", "person", index=True),
+    Column("repository", _ID, ForeignKey("repositories.id", ondelete="CASCADE"), nullable=True),
+    Column("made_ns", BigInteger, nullable=False),
+    Column("subject", String(200), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("sent_ns", BigInteger, nullable=False, default=0),
+    Column("tried_ns", BigInteger, nullable=False, default=0),
+    Column("tries", Integer, nullable=False, default=0),
+    UniqueConstraint("person", "cause"),
+)
+
+jobs = Table(
+    "jobs",
+    METADATA,
+    Column("name", String(40), primary_key=True),
+    Column("holder", _ID, nullable=False, default=""),
+    Column("lease_ns", BigInteger, nullable=False, default=0),  # until then nobody else begins it
+    Column("began_ns", BigInteger, nullable=False, default=0),
+    Column("ended_ns", BigInteger, nullable=False, default=0),
+    Column("result", Text, nullable=False, default=""),
+    Column("error", Text, nullable=False, default=""),
+)
+
+invitations = Table(
+    "invitations",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("hash", String(64), nullable=False, unique=True),  # SHA-256 of the code
+    _owned("people", "maker"),
+    Column("label", String(100), nullable=False, default=""),
+    Column("quota", BigInteger, nullable=False, default=0),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("expires_ns", BigInteger, nullable=False),
+    Column("used_by", String(63), nullable=False, default=""),
+)
+
+challenges = Table(
+    "challenges",
+    METADATA,
+    Column("id", String(64), primary_key=True),  # SHA-256 of what the browser or session holds
+    Column("purpose", String(16), nullable=False),  # register, login, step-up, openid
+    Column("person", String(32), nullable=False, default=""),
+    Column("secret", LargeBinary, nullable=False),
+    Column("expires_ns", BigInteger, nullable=False),
+)
+
+identities = Table(
+    "identities",
+    METADATA,
+    Column("issuer", String(200), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    _owned("people", "person", index=True),
+    Column("created_ns", BigInteger, nullable=False),
 )
 
 audit = Table(

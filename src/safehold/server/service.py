@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from safehold.core.clock import Clock, SystemClock
 from safehold.server.database import Database
 from safehold.server.settings import Settings
-from safehold.storage.open import open_store
+from safehold.storage.open import open_patiently
+from safehold.storage.options import StoreOptions
 from safehold.storage.store import Store
 
 _MOST_STORES = 256
@@ -71,11 +72,17 @@ class Service:
         with self._lock:
             found = self._stores.pop(repository, None)
             if found is None:
-                found = open_store(f"{self.settings.data.absolute()}/repositories/{repository}", create=True)
+                found = self._open(repository)
             self._stores[repository] = found
             if len(self._stores) > _MOST_STORES:
                 self._stores.popitem(last=False)  # closed when the last request that uses it lets go
             return found
+
+    def _open(self, repository: str) -> Store:
+        place = self.settings.store.rstrip("/")
+        folder = self.settings.data.absolute()
+        options = StoreOptions(state=folder / "stores")
+        return open_patiently(f"{place or folder / 'repositories'}/{repository}", True, options, self.clock)
 
     def close(self) -> None:
         """Let go of everything."""

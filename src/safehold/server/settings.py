@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     certificate: Path | None = None
     """PEM, with its chain; none: one of its own, made in ``data``."""
     private_key: Path | None = None
+    store: str = ""
+    """Where the bytes lie: ``s3://BUCKET/PREFIX`` or another place of a store; empty: in ``data``."""
     trash_days: int = MIN_TRASH_DAYS
     quota: int = 0
     """Bytes of a new account; 0: no limit."""
@@ -36,12 +38,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trusted_proxies: tuple[str, ...] = ()
     """Addresses whose ``X-Forwarded-For`` is believed."""
 
+    jobs: bool = True
+    """Whether this server runs jobs; of several, at least one has to."""
+    scrub_days: int = 30
+    """Within so many days the bytes of every object are hashed anew."""
+    mail_url: str = ""
+    """How mails go out: ``smtps://USER:PASSWORD@HOST:465``, or ``smtp://HOST:587``, with STARTTLS where it is offered.
+    Empty: none do."""
+    mail_from: str = ""
+    metrics_token: str = ""
+    """Who shows it may read the metrics; without one, only who asks from this machine."""
+    openid_issuer: str = ""
+    """The address of an OpenID Connect provider; empty: none."""
+    openid_client: str = ""
+    openid_secret: str = ""
+    openid_creates: bool = False
+    """Whether who the provider vouches for, and who has no account yet, gets one."""
+
     def __post_init__(self) -> None:
         if self.trash_days < MIN_TRASH_DAYS:
             raise UsageError(
                 f"The trash of a server keeps for {MIN_TRASH_DAYS} days at least, not {self.trash_days}.",
                 "A shorter time would let a thief empty it before anybody looks.",
             )
+        if self.scrub_days < 1:
+            raise UsageError(f"A scrub of {self.scrub_days} days cannot be.", "Give the number of days, from 1 on.")
+        if self.mail_url and not self.mail_from:
+            raise UsageError("Mails need a sender.", "Set mail_from.")
 
     @property
     def database(self) -> str:

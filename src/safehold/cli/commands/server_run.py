@@ -28,6 +28,7 @@ def arguments(parser: Parser) -> None:
     add("--settings", metavar="F", default="", help="read settings from this TOML file; options go before it")
     add("--data", metavar="DIR", default="", help="the folder of the server ($SAFEHOLD_SERVER_DATA)")
     add("--listen", metavar="ADDRESS:PORT", default="", help="where to listen (127.0.0.1:8443)")
+    add("--store", metavar="PLACE", default="", help="where the bytes lie: s3://BUCKET/PREFIX, say (in the server's folder)")
     add("--public-url", metavar="URL", default="", help="how it is reached from outside, behind a proxy")
     add("--certificate", metavar="F", default="", help="PEM file of a certificate (one of its own is made)")
     add("--private-key", metavar="F", default="", help="PEM file of the certificate's key")
@@ -74,6 +75,7 @@ def _settings(call: Call) -> Settings:
     given: dict[str, object] = {
         "data": values.data or environ.get("SAFEHOLD_SERVER_DATA", ""),
         "listen": values.listen or environ.get("SAFEHOLD_SERVER_LISTEN", ""),
+        "store": values.store or environ.get("SAFEHOLD_SERVER_STORE", ""),
         "public_url": values.public_url or environ.get("SAFEHOLD_SERVER_PUBLIC_URL", ""),
         "database_url": environ.get("DATABASE_URL", ""),
         "certificate": values.certificate,

@@ -14,8 +14,9 @@ from starlette.routing import BaseRoute, Route
 from safehold.core.clock import NS
 from safehold.server import asking, audit, limits
 from safehold.server.accounts import factors, passwords, people, tokens
-from safehold.server.answers import answer, body_of, empty, service_of, threaded
+from safehold.server.answers import answer, body_of, described, empty, service_of, threaded
 from safehold.server.asking import COOKIE, COOKIE_PLAIN, LONGEST_NS, Asker
+from safehold.server.database import alone
 from safehold.server.errors import NotAllowed, NotAuthenticated, NotFound, Refusal
 from safehold.server.ids import fingerprint, new_secret
 from safehold.server.objects.rules import Right, is_scope
@@ -90,6 +91,7 @@ async def state(request: Request) -> Response:
     return answer({"first_run": first, "open_registration": service.settings.open_registration, "version": 1})
 
 
+@described(_NewPerson)
 async def register(request: Request) -> Response:
     """Make an account: the first one, with the code that the server printed; others where strangers may."""
     wanted = await body_of(request, _NewPerson)
@@ -98,6 +100,7 @@ async def register(request: Request) -> Response:
     await writing(request, lambda connection, now: limits.count(connection, f"register {address}", now, **_TRIES))
 
     def make(connection: Connection, now: int) -> None:
+        alone(connection, "accounts")  # of two who would be the first, one is
         first = people.is_empty(connection)
         if first and not request.app.state.setup.is_right(wanted.setup_code):
             raise NotAllowed("The setup code is wrong.", "It is in what `safehold server run` printed when it began.")
@@ -117,6 +120,7 @@ class _Name(msgspec.Struct):
     name: str
 
 
+@described(_Name)
 async def prelogin(request: Request) -> Response:
     """How a password is stretched; for names that do not exist the same, with a salt that stays the same."""
     wanted = await body_of(request, _Name)
@@ -126,6 +130,7 @@ async def prelogin(request: Request) -> Response:
     return answer({"salt": salt, "memory_kib": passwords.MEMORY_KIB, "passes": passwords.PASSES, "lanes": passwords.LANES})
 
 
+@described(_Login)
 async def log_in(request: Request) -> Response:
     """Begin a browser session."""
     return await _log_in(request, await body_of(request, _Login))
@@ -231,6 +236,7 @@ class _Code(msgspec.Struct):
     code: str
 
 
+@described(_Code)
 async def step_up(request: Request) -> Response:
     """A second factor, given again: for the next quarter of an hour."""
     wanted = await body_of(request, _Code)
@@ -271,6 +277,7 @@ class _Totp(msgspec.Struct):
     code: str
 
 
+@described(_Totp)
 async def totp_finish(request: Request) -> Response:
     """Set up the authenticator, and hand out recovery codes."""
     wanted = await body_of(request, _Totp)
@@ -307,6 +314,7 @@ class _NewToken(msgspec.Struct):
     networks: str = ""
 
 
+@described(_NewToken)
 async def make_token(request: Request) -> Response:
     """Make a token; it is shown once."""
     wanted = await body_of(request, _NewToken)
@@ -384,6 +392,7 @@ class _NewRepository(msgspec.Struct):
     """Of an organisation; empty: my own."""
 
 
+@described(_NewRepository)
 async def make_repository(request: Request) -> Response:
     """Make room for a repository."""
     wanted = await body_of(request, _NewRepository)
@@ -416,6 +425,7 @@ class _Member(msgspec.Struct):
     """Empty: none any more."""
 
 
+@described(_Member)
 async def set_member(request: Request) -> Response:
     """Give somebody a role in a repository, or take it away."""
     wanted = await body_of(request, _Member)

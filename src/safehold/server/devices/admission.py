@@ -20,6 +20,8 @@ LAPSE_NS = 15 * 60 * NS
 MOST_OPEN = 5
 """From one address."""
 KEY_SIZE = 32
+DAY_NS = 86400 * NS
+"""A new device is expected to back up within a day."""
 
 
 class Wanted(msgspec.Struct):
@@ -57,9 +59,10 @@ def ask(connection: Connection, wanted: Wanted, address: str, now_ns: int) -> tu
     return made, secret
 
 
-def find(connection: Connection, enrolment: str, now_ns: int) -> Row[Any]:
-    """A request that still waits.  Raises ``NotFound``, ``Gone``."""
-    row = connection.execute(select(enrolments).where(enrolments.c.id == enrolment)).first()
+def find(connection: Connection, enrolment: str, now_ns: int, *, to_answer: bool = False) -> Row[Any]:
+    """A request that still waits; ``to_answer``: nobody else answers it meanwhile.  Raises ``NotFound``, ``Gone``."""
+    query = select(enrolments).where(enrolments.c.id == enrolment)
+    row = connection.execute(query.with_for_update() if to_answer else query).first()
     if row is None:
         raise NotFound("No device asks for that.", "Was it asked of this server?")
     if row.state != "waiting" or now_ns - row.created_ns > LAPSE_NS:
@@ -92,7 +95,7 @@ def admit(connection: Connection, request: Row[Any], repository: str, now_ns: in
     made = new_id()
     keys = {"exchange_public": request.exchange_public, "signing_public": request.signing_public}
     values = {"id": made, "repository": repository, "name": request.name, "system": request.system, **keys}
-    connection.execute(insert(devices).values(**values, created_ns=now_ns, seen_ns=now_ns))
+    connection.execute(insert(devices).values(**values, created_ns=now_ns, seen_ns=now_ns, due_ns=now_ns + DAY_NS))
     return made
 
 

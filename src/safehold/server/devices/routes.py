@@ -16,10 +16,11 @@ from safehold.core.clock import NS
 from safehold.server import asking, audit, limits
 from safehold.server.accounts import tokens
 from safehold.server.accounts.routes import known, reading, writing
-from safehold.server.answers import answer, body_of, empty, service_of
-from safehold.server.devices import admission
+from safehold.server.answers import answer, body_of, described, empty, service_of
+from safehold.server.devices import admission, health
 from safehold.server.errors import NotAllowed, NotFound, Refusal
 from safehold.server.ids import new_id
+from safehold.server.jobs import notices
 from safehold.server.objects.rules import Right, is_scope, rights
 from safehold.server.schema import devices, enrolments, reports
 from safehold.server.schema import tokens as tokens_table
@@ -28,6 +29,7 @@ API = "/api/v1"
 BASE = f"{API}/repositories/{{account}}/{{name}}"
 
 
+@described(admission.Wanted)
 async def ask(request: Request) -> Response:
     """A device asks for admission."""
     wanted = await body_of(request, admission.Wanted)
@@ -42,6 +44,7 @@ class _Secret(msgspec.Struct):
     fetched: bool = False
 
 
+@described(_Secret)
 async def poll(request: Request) -> Response:
     """A device asks whether it was admitted; with ``fetched`` it says that it has what it was given."""
     wanted = await body_of(request, _Secret)
@@ -64,6 +67,7 @@ async def see(request: Request) -> Response:
     )
 
 
+@described(query=("words",))
 async def waiting(request: Request) -> Response:
     """The request of the device that shows these words: who does not see them finds nothing."""
     await known(request)
@@ -91,6 +95,7 @@ class _Approval(msgspec.Struct):
     """The repository's key file, sealed to the device; empty: it has one, or makes the repository."""
 
 
+@described(_Approval)
 async def approve(request: Request) -> Response:
     """Admit a device, with a token of its own."""
     wanted = await body_of(request, _Approval)
@@ -98,7 +103,7 @@ async def approve(request: Request) -> Response:
     enrolment = request.path_params["enrolment"]
 
     def admit(connection: Connection, now: int) -> str:
-        row = admission.find(connection, enrolment, now)
+        row = admission.find(connection, enrolment, now, to_answer=True)
         account, _, name = wanted.repository.partition("/")
         place = asking.place(connection, asker, account, name)
         place.require(Right.MANAGE, "admit devices here")
@@ -125,7 +130,8 @@ async def refuse(request: Request) -> Response:
         raise NotAllowed("This token may not decide on devices.")
 
     def turn_away(connection: Connection, now: int) -> None:
-        admission.answered(connection, admission.find(connection, request.path_params["enrolment"], now).id, "refused")
+        row = admission.find(connection, request.path_params["enrolment"], now, to_answer=True)
+        admission.answered(connection, row.id, "refused")
 
     await writing(request, turn_away)
     return empty()
@@ -151,6 +157,7 @@ class Report(msgspec.Struct):
             raise ValueError("counts are not negative")
 
 
+@described(Report)
 async def report(request: Request) -> Response:
     """A device says how a backup went."""
     said = await body_of(request, Report)
@@ -168,6 +175,11 @@ async def report(request: Request) -> Response:
         most = (1 << 63) - 1
         counts = {n: min(getattr(said, n), most) for n in ("files", "bytes", "added", "errors")}
         counts["seconds"] = min(said.seconds, (1 << 31) - 1)
+        if asker.device:
+            size = health.Size(counts["files"], counts["bytes"])
+            if health.note_report(connection, asker.device, texts["source"], said.status, size, now):
+                name = connection.execute(select(devices.c.name).where(devices.c.id == asker.device)).scalar_one()
+                notices.shrunk(connection, place.row, name, texts["source"], now)
         values = {"id": new_id(), "repository": place.id, "device": asker.device or None, "received_ns": now}
         connection.execute(insert(reports).values(**values, **texts, **counts))
 
@@ -207,6 +219,7 @@ _DEVICE = ("id", "name", "system", "created_ns", "seen_ns", "every_seconds", "re
 _REPORT = ("source", "received_ns", "status", "snapshot", "files", "bytes", "added", "seconds", "errors", "message")
 
 
+@described(query=("device",))
 async def past_reports(request: Request) -> Response:
     """Reports of a repository, newest first: of one device, or of all."""
     asker = await known(request)

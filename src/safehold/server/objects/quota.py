@@ -42,6 +42,19 @@ def reserve(connection: Connection, account: str, size: int, now_ns: int) -> str
     return made
 
 
+def settle(connection: Connection, account: str, reservation: str, size: int, now_ns: int) -> None:
+    """Turn a reservation into what is stored.  One that has lapsed, because the upload took so long, has to find room again.
+
+    Raises ``Full``.
+    """
+    if not reservation:
+        return
+    live = (reservations.c.id == reservation) & (reservations.c.made_ns > now_ns - LAPSE_NS)
+    if not connection.execute(delete(reservations).where(live)).rowcount:
+        release(connection, reservation)
+        release(connection, reserve(connection, account, size, now_ns))
+
+
 def release(connection: Connection, reservation: str) -> None:
     """Give it back, or let it go because what it was for is stored."""
     if reservation:

@@ -158,11 +158,23 @@ def _finish(service: Service, place: Place, asker: Asker, promise: Promise, taki
         _compare(taking.store, received)
         adopted = True
     with service.database.write() as connection:
-        quota.release(connection, promise.reservation)
-        holdings.record(connection, place, asker, received, service.clock.now_ns())
-        if adopted:  # a purge of the trash may have removed it since: it holds the same lock
-            _compare(taking.store, received)
+        now = service.clock.now_ns()
+        holdings.lock(connection, place.id)
+        quota.settle(connection, place.account, promise.reservation, received.size, now)
+        holdings.record(connection, place, asker, received, now)
+        # Who removes bytes that have no row holds the same lock, and may have removed these since.
+        _compare(taking.store, received) if adopted else _require(taking.store, received)
     return received
+
+
+def _require(store: Store, received: Received) -> None:
+    """Raises ``Refusal`` unless the bytes that were stored just now are there."""
+    try:
+        if store.size(received.key) == received.size:
+            return
+    except ObjectMissing:
+        pass
+    raise Refusal(f"{received.key} was being removed; it was not stored.", "Send it again.")
 
 
 def _wait_for_row(service: Service, place: Place, key: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
@@ -15,9 +15,11 @@ from starlette.routing import BaseRoute, Route
 from safehold.core.clock import NS
 from safehold.core.errors import SafeholdError
 from safehold.server import asking, audit
-from safehold.server.answers import answer, body_of, empty, service_of, threaded
+from safehold.server.answers import answer, body_of, described, empty, service_of, threaded
 from safehold.server.asking import Asker, Place
-from safehold.server.errors import NotFound, Refusal
+from safehold.server.devices import health
+from safehold.server.errors import Braked, NotFound, Refusal
+from safehold.server.jobs import notices
 from safehold.server.objects import chain, holdings, receiving, rules, sending
 from safehold.server.objects.quota import WARN_FROM
 from safehold.server.objects.rules import Right
@@ -76,6 +78,7 @@ def _about(service: Service, connection: Connection, asker: Asker, place: Place)
         "trash": {"objects": trashed, "bytes": trashed_bytes, "days": place.row.trash_days},
         "quota": {"bytes": account.quota, "used": account.used},
         "chain": {"number": place.row.number, "head": place.row.head or BEGINNING},
+        "damaged": holdings.damaged(connection, place.id),
         "append_only": True,
         "warnings": _warnings(account.used, account.quota),
     }
@@ -87,6 +90,13 @@ def _warnings(used: int, quota: int) -> list[str]:
     return []
 
 
+@described(
+    query=(
+        "prefix",
+        "after",
+        "limit",
+    )
+)
 async def listing(request: Request) -> Response:
     """A page of a listing."""
     prefix, after = request.query_params.get("prefix", ""), request.query_params.get("after", "")
@@ -137,6 +147,7 @@ class _Found(msgspec.Struct, frozen=True):
     sha256: str
 
 
+@described(bytes)
 async def put(request: Request) -> Response:
     """Store an object."""
     key = request.path_params["key"]
@@ -164,20 +175,34 @@ def _delete(service: Service, asker: Asker, place: Place, key: str) -> None:
         with service.database.write() as connection:
             found = holdings.remove_mark(connection, place, asker, key)
         if found:
-            with suppress(SafeholdError):  # nobody sees it any more
-                service.store(place.id).delete(key)
+            with suppress(SafeholdError), service.database.write() as connection:  # nobody sees it any more
+                holdings.remove_bytes(connection, service.store(place.id), place.id, key)
         return
     now = service.clock.now_ns()
-    with service.database.write() as connection:
+    with _telling_of_brakes(service, asker, place, now), service.database.write() as connection:
         if holdings.discard(connection, place, asker, key, now):
             note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
             audit.note(connection, now, "object.delete", **note, key=key)
+
+
+@contextmanager
+def _telling_of_brakes(service: Service, asker: Asker, place: Place, now: int) -> Iterator[None]:
+    """Who was stopped from deleting is written down, and the owners are told, though all else is undone."""
+    try:
+        yield
+    except Braked as refusal:
+        with service.database.write() as connection:
+            notices.braked(connection, place.row, str(refusal), now)
+            note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
+            audit.note(connection, now, "brake.on", **note)
+        raise
 
 
 class _Key(msgspec.Struct):
     key: str
 
 
+@described(_Key)
 async def quarantine(request: Request) -> Response:
     """Put a damaged object aside."""
     wanted = await body_of(request, _Key)
@@ -191,6 +216,7 @@ def _quarantine(service: Service, asker: Asker, place: Place, key: str) -> None:
     place.require(Right.ADMINISTER, "put objects aside")
     store = service.store(place.id)
     with _as_refusal(), service.database.write() as connection:
+        holdings.lock(connection, place.id)
         row = holdings.find(connection, place.id, key)
         if row is None:
             raise NotFound(f"There is no object {key}.")
@@ -204,6 +230,7 @@ def _quarantine(service: Service, asker: Asker, place: Place, key: str) -> None:
         chain.append(connection, place.id, service.clock.now_ns(), "quarantine", key, row.sha256, asker.actor)
 
 
+@described(query=("after",))
 async def history(request: Request) -> Response:
     """The chain behind a number."""
     told = request.query_params.get("after", "0")
@@ -231,10 +258,24 @@ async def see_trash(request: Request) -> Response:
     return answer({"objects": rows})
 
 
+async def damage(request: Request) -> Response:
+    """The objects whose bytes a scrub found lost or changed."""
+
+    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[dict[str, object]]:
+        place.require(Right.LIST, "see what is stored here")
+        where = (objects.c.repository == place.id) & (objects.c.damage > "")
+        rows = connection.execute(select(objects).where(where).order_by(objects.c.key).limit(MOST_LISTED))
+        return [{"key": r.key, "size": r.size, "damage": r.damage, "checked_ns": r.checked_ns} for r in rows]
+
+    _, _, rows = await located(request, look)
+    return answer({"objects": rows})
+
+
 class _Wanted(msgspec.Struct):
     ids: list[str] = []
 
 
+@described(_Wanted)
 async def empty_trash(request: Request) -> Response:
     """Take objects out of the trash: those named, or all."""
     wanted = await body_of(request, _Wanted)
@@ -264,6 +305,7 @@ async def release(request: Request) -> Response:
         with service.database.write() as connection:
             until = now + RELEASE_NS
             connection.execute(update(repositories).where(repositories.c.id == place.id).values(brake_released_ns=until))
+            health.vouch(connection, place.id)
             note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
             audit.note(connection, now, "brake.release", **note)
         return until
@@ -290,6 +332,7 @@ ROUTES: list[BaseRoute] = [
     Route(f"{BASE}/objects/{{key:path}}", delete, methods=["DELETE"]),
     Route(f"{BASE}/quarantine", quarantine, methods=["POST"]),
     Route(f"{BASE}/chain", history, methods=["GET"]),
+    Route(f"{BASE}/damage", damage, methods=["GET"]),
     Route(f"{BASE}/trash", see_trash, methods=["GET"]),
     Route(f"{BASE}/trash/restore", empty_trash, methods=["POST"]),
     Route(f"{BASE}/brake/release", release, methods=["POST"]),
