@@ -17,9 +17,10 @@ from shells import Shell
 
 PACKAGES = "ca-certificates,python3,python3-venv,make,git"
 NETWORK = ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
+LENT = (f"PIP_CERT={NETWORK[-1]}", "DEBIAN_FRONTEND=noninteractive")
 # Where Debian's clock is not this machine's, and what was downloaded once is not downloaded again.
 APT = 'Acquire::Check-Valid-Until "false";\nAcquire::Check-Date "false";\nBinary::apt::APT::Keep-Downloaded-Packages "true";\n'
-EXCHANGE = "/var/lib/tried"
+EXCHANGE = "/run/tried"
 _MOUNTS = """
 set -e
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/changes,workdir=$2/work" "$2/tree"
@@ -44,7 +45,7 @@ class Machine:
     def shell(self, user: str) -> Shell:
         if user not in self._shells:
             command = ["nsenter", "-t", self._first, "-m", "-p", f"-r/proc/{self._first}/root", f"-w/proc/{self._first}/root"]
-            log_in = ["env", "-i", f"PIP_CERT={NETWORK[-1]}", "TERM=dumb", "su", "-w", "PIP_CERT", "-", user, "-s", "/bin/bash"]
+            log_in = ["env", "-i", *LENT, "TERM=dumb", "su", "-w", ",".join(name.split("=")[0] for name in LENT), "-", user, "-s", "/bin/bash"]
             # The folder is reached by way of the process, since the tree is mounted for it alone.
             seen = Path(f"/proc/{self._first}/root{EXCHANGE}/{user}")
             seen.mkdir(parents=True)
@@ -77,7 +78,7 @@ def debian(tree: Path) -> Path:
 def machine(lower: list[Path], layer: Path, archives: Path) -> Iterator[Machine]:
     """A machine whose first layers are ``lower``; what it writes goes into ``layer``."""
     for name in ("changes", "work", "tree"):
-        (layer / name).mkdir(parents=True)
+        (layer / name).mkdir(parents=True, exist_ok=True)
     archives.mkdir(exist_ok=True)
     below = ":".join(map(str, lower))
     process = subprocess.Popen(

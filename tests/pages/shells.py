@@ -23,7 +23,7 @@ class Shell:
         """``exchange`` is a folder that the shell knows as ``inside``."""
         self._exchange, self._inside = exchange, inside
         self._terminal, theirs = pty.openpty()
-        self._process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+        self._process = subprocess.Popen(["setsid", "--ctty", "--wait", *command], stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
         self._said = b""
         threading.Thread(target=self._listen, daemon=True).start()
@@ -59,7 +59,7 @@ class Shell:
             except OSError:
                 return
             self._said += said
-            asked = len(re.findall(rb"(?i)passphrase[^\n]*: ?", self._said))
+            asked = len(re.findall(rb"(?:assphrase for [^\n]*|The same again): ", self._said))
             if asked > answered:
                 os.write(self._terminal, f"{PASSPHRASE}\n".encode() * (asked - answered))
                 answered = asked
