@@ -12,11 +12,14 @@ from safehold.cli import credentials, settings
 from safehold.cli.render import output
 from safehold.cli.settings import Named, Settings
 from safehold.core.clock import SystemClock
-from safehold.core.errors import RepositoryMissing, UsageError
+from safehold.core.errors import RepositoryMissing, SafeholdError, UsageError
 
 if TYPE_CHECKING:
     from safehold.repo.keys.unlock import Credential
     from safehold.repo.repository import Repository
+    from safehold.storage.online.address import Address
+    from safehold.storage.online.api import Api
+    from safehold.storage.online.store import OnlineStore
     from safehold.storage.store import Store
 
 CACHE_TAG = (
@@ -34,12 +37,16 @@ class Call:
         self.out = output.choose(as_json=values.json, quiet=values.quiet, monotonic=self.clock.monotonic)
         self._opened: list[Store] = []
         self._repository: Repository | None = None
+        self.online_store: OnlineStore | None = None
+        """The store on a server of ours, if one was opened."""
 
     def __enter__(self) -> Call:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.out.settle()
+        if self.online_store is not None and self.online_store.has_moved:
+            self._remember_history(self.online_store)
         for store in self._opened:
             store.close()
 
@@ -87,11 +94,21 @@ class Call:
             ) from error
         return folder
 
-    def store(self, place: Named, *, create: bool = False) -> Store:
-        """The store of a repository, closed at the end.  Raises ``StoreUnreachable``, ``RepositoryMissing``, ``UsageError``."""
-        from safehold.core.errors import StoreUnreachable
-        from safehold.storage.open import open_store
+    def store(self, place: Named, *, create: bool = False, fresh: bool = False) -> Store:
+        """The store of a repository, closed at the end; ``fresh``: all is read from the store itself, never from the local cache.
 
+        Raises ``StoreUnreachable``, ``RepositoryMissing``, ``UsageError``.
+        """
+        from safehold.cli import distant
+        from safehold.core.errors import StoreUnreachable
+        from safehold.storage.open import is_distant, open_store
+
+        if place.location.startswith(("https://", "http://")):
+            return self._online_store(place, create)
+        if is_distant(place.location):
+            opened = distant.open_distant(self, place, create=create)
+            self._opened.append(opened)
+            return opened if fresh else distant.cached(self, opened)
         try:
             store = open_store(place.location, create)
         except StoreUnreachable as error:
@@ -103,6 +120,39 @@ class Call:
             ) from error
         self._opened.append(store)
         return store
+
+    def _online_store(self, place: Named, create: bool) -> Store:
+        from safehold.cli import distant
+        from safehold.cli.logins import Logins, open_online
+        from safehold.core.events import Warn
+        from safehold.storage.open import patient
+
+        def warn(message: str) -> None:
+            self.out.report(Warn(code="server", message=message, hint=""))
+
+        online = open_online(place.location, Logins(self.state, self.environ), self.clock, warn, create=create)
+        self._opened.append(online)
+        self.online_store = online
+        return patient(online, distant.options(self, place), self.clock)
+
+    def _remember_history(self, store: OnlineStore) -> None:
+        """What was just added is part of what the server must show next time."""
+        from contextlib import suppress
+
+        from safehold.cli.logins import Logins, follow
+
+        with suppress(SafeholdError):  # then it is compared from an older entry on
+            follow(store, Logins(self.state, self.environ), store.about())
+
+    def online(self) -> tuple[Address, Api]:
+        """The online repository that is meant, and requests to its server.  Raises ``UsageError``, ``StoreRefused``."""
+        from safehold.cli.logins import Logins, connect
+        from safehold.storage.online.address import parse
+
+        if not self.place.location.startswith(("https://", "http://")):
+            raise UsageError(f"{self.place.location} is not on an online server.", "This is for https://HOST/ACCOUNT/REPOSITORY.")
+        address = parse(self.place.location, repository=True)
+        return address, connect(address, Logins(self.state, self.environ).find(address))
 
     def credential(self, place: Named | None = None, *, new: bool = False) -> Credential:
         """What opens the repository.  Raises ``UsageError``, ``WrongKey``."""
@@ -120,22 +170,22 @@ class Call:
             chosen = platformdirs.user_state_dir("safehold", False)
         return Path(chosen).expanduser().absolute()
 
-    def repository(self, wrap: Callable[[Store], Store] | None = None) -> Repository:
-        """The repository, opened once, its store perhaps wrapped.
+    def repository(self, wrap: Callable[[Store], Store] | None = None, *, fresh: bool = False) -> Repository:
+        """The repository, opened once, its store perhaps wrapped; ``fresh`` as ``store`` has it.
 
         Raises ``RepositoryMissing``, ``RepositoryTooNew``, ``WrongKey``, ``StoreUnreachable``.
         """
         if wrap is not None:
-            return self._open(wrap)
+            return self._open(wrap, fresh)
         if self._repository is None:
-            self._repository = self._open(lambda store: store)
+            self._repository = self._open(lambda store: store, fresh)
         return self._repository
 
-    def _open(self, wrap: Callable[[Store], Store]) -> Repository:
+    def _open(self, wrap: Callable[[Store], Store], fresh: bool) -> Repository:
         from safehold.repo import config
         from safehold.repo.repository import open_repository
 
-        store = wrap(self.store(self.place))
+        store = wrap(self.store(self.place, fresh=fresh))
         config.read(store)  # before anybody is asked for a passphrase
         return open_repository(store, self.credential(), self.cache, clock=self.clock, report=self.out.report)
 

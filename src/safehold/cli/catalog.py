@@ -28,6 +28,8 @@ IMAGES = "Image copies of databases"
 KEYS = "Keys"
 STORES = "Stores"
 DATABASES = "Databases"
+SHARES = "Share"
+ONLINE = "Online"
 
 COMMANDS = (
     Command("init", BACK_UP, "Make a repository"),
@@ -56,6 +58,14 @@ COMMANDS = (
     Command("image-copy open", IMAGES, "Open an image copy for reading, or a clone of it for writing"),
     Command("image-copy verify", IMAGES, "Check an image copy's pages, or everything in it"),
     Command("image-copy remove", IMAGES, "Give up an image copy"),
+    Command("share create", SHARES, "Share a file, a folder or a snapshot, by a link or as a file"),
+    Command("share list", SHARES, "List what is shared, and how often it was opened"),
+    Command("share revoke", SHARES, "Take a share back"),
+    Command("share refresh", SHARES, "Bring shares of the latest backup up to date"),
+    Command("share request", SHARES, "Ask somebody for files, by a link"),
+    Command("share receive", SHARES, "Fetch the files that were sent in"),
+    Command("send", SHARES, "Send files to somebody who asked for them"),
+    Command("open", SHARES, "Open what somebody shared: a link or a share file"),
     Command("key list", KEYS, "List who can open the repository"),
     Command("key add", KEYS, "Add a passphrase or key file"),
     Command("key remove", KEYS, "Remove a key"),
@@ -67,6 +77,14 @@ COMMANDS = (
     Command("pg archive-get", DATABASES, "Give a recovering PostgreSQL a WAL file (restore_command)"),
     Command("pg receive", DATABASES, "Stream the log of a PostgreSQL server into the repository"),
     Command("db status", DATABASES, "Say of every database how far back and how close to now it can be recovered"),
+    Command("login", ONLINE, "Let this machine use a repository on an online server"),
+    Command("logout", ONLINE, "Forget a login, and withdraw its token"),
+    Command("account confirm", ONLINE, "Give your second factor, so that things can be deleted on the server"),
+    Command("account release", ONLINE, "Release the brake on deleting much at once, for an hour"),
+    Command("device list", ONLINE, "List the devices of an online repository, and how their backups went"),
+    Command("device approve", ONLINE, "Admit a device by the six words that it shows"),
+    Command("device revoke", ONLINE, "Shut a device out"),
+    Command("server run", ONLINE, "Run an online server"),
     Command("store validate", STORES, "Check that a place keeps what it is given, as a repository needs"),
 )
 BY_WORDS = {command.words: command for command in COMMANDS}

@@ -150,6 +150,8 @@ _DEFAULTS: dict[str, object] = {
     "password_file": "",
     "key_file": "",
     "recovery": False,
+    "limit_upload": "",
+    "limit_download": "",
     "quiet": False,
     "json": False,
 }
@@ -165,6 +167,10 @@ def _add_common(parser: Parser) -> None:
     where.add_argument("--key-file", metavar="F", default=nothing, help="use this key file ($SAFEHOLD_KEY_FILE)")
     where.add_argument("--recovery", action="store_true", default=nothing, help="ask for the words of the recovery key")
     where.add_argument("--config", metavar="F", default=nothing, help="use this configuration file ($SAFEHOLD_CONFIG)")
+    where.add_argument(
+        "--limit-upload", metavar="RATE", default=nothing, help="to a distant store: bytes a second, such as 500K or 2M"
+    )
+    where.add_argument("--limit-download", metavar="RATE", default=nothing, help="from a distant store: the same")
     output = parser.add_argument_group("Output")
     output.add_argument("-q", "--quiet", action="store_true", default=nothing, help="no progress and no notes, only what matters")
     output.add_argument("--json", action="store_true", default=nothing, help="results and events as JSON (docs/json.md)")

@@ -11,8 +11,19 @@ from safehold.cli.suggest import did_you_mean
 from safehold.core.errors import ConfigError
 
 _TOP: dict[str, type] = {"repository": str, "cache-dir": str, "spool": str, "spool-limit": str, "repositories": dict}
-_REPOSITORY: dict[str, type] = {"location": str, "password-file": str, "password-command": str, "key-file": str, "endpoint": str}
-_KINDS: dict[type, str] = {str: "a text in quotes", dict: "a table"}
+_REPOSITORY: dict[str, type] = {
+    "location": str,
+    "password-file": str,
+    "password-command": str,
+    "key-file": str,
+    "endpoint": str,
+    "region": str,
+    "connections": int,
+    "limit-upload": str,
+    "limit-download": str,
+}
+MOST_CONNECTIONS = 64
+_KINDS: dict[type, str] = {str: "a text in quotes", int: "a number", dict: "a table"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +35,10 @@ class Named:
     password_command: str = ""
     key_file: str = ""
     endpoint: str = ""
+    region: str = ""
+    connections: int = 0
+    limit_upload: str = ""
+    limit_download: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,10 @@ class _Checked:
             password_command=values.get("password-command", ""),
             key_file=self._beside(values.get("key-file", "")),
             endpoint=values.get("endpoint", ""),
+            region=values.get("region", ""),
+            connections=self._connections(table, values.get("connections", 0)),
+            limit_upload=values.get("limit-upload", ""),
+            limit_download=values.get("limit-download", ""),
         )
 
     def _check(self, values: dict[str, object], known: dict[str, type], table: str) -> None:
@@ -88,8 +107,14 @@ class _Checked:
             if key not in known:
                 hint = did_you_mean(key, known) or f"Known here: {', '.join(known)}."
                 raise self._error(table, key, f"`{key}` is no setting", hint)
-            if not isinstance(value, known[key]):
+            if not isinstance(value, known[key]) or isinstance(value, bool):
                 raise self._error(table, key, f"`{key}` must be {_KINDS[known[key]]}", "See docs/configuration.md.")
+
+    def _connections(self, table: str, count: int) -> int:
+        if not 0 <= count <= MOST_CONNECTIONS:
+            message = f"`connections` must be between 1 and {MOST_CONNECTIONS}"
+            raise self._error(table, "connections", message, "Leave it out to have what fits the kind of store.")
+        return count
 
     def _beside(self, file: str) -> str:
         """A file named in the configuration: ``~`` is the home folder, other relative names lie beside the configuration."""

@@ -11,7 +11,7 @@ MEANINGS = {
     10: "no repository there",
     11: "there is a repository already",
     12: "wrong passphrase or key",
-    13: "the key may not do that",
+    13: "the key may not do that, or the store does not let this user in",
     14: "store unreachable",
     15: "store full, or over quota",
     16: "a database's backups need attention",

@@ -97,6 +97,22 @@ def unwrap_key(private: bytes, kind: str, repository_id: bytes, context: bytes, 
     return key
 
 
+def seal_to(public: bytes, info: bytes, message: bytes) -> bytes:
+    """Seal any ``message`` to an X25519 public key, with the same suite: 48 bytes more than it.  Raises ``FormatError``."""
+    try:
+        return _suite().encrypt(message, X25519PublicKey.from_public_bytes(public), info)
+    except ValueError:
+        raise FormatError("A public key is no usable X25519 key.") from None
+
+
+def open_sealed_to(private: bytes, info: bytes, sealed: bytes) -> bytes:
+    """Undo ``seal_to``.  Raises ``DamageError`` where key, info or bytes differ."""
+    try:
+        return _suite().decrypt(sealed, X25519PrivateKey.from_private_bytes(private), info)
+    except (InvalidTag, ValueError):
+        raise DamageError("What was sealed for this key is not what was sealed.", "Ask for it again.") from None
+
+
 def sign(private: bytes, kind: str, repository_id: bytes, message: Buffer) -> bytes:
     """Ed25519 signature (64 bytes) over ``domain(kind, repository_id) + message``."""
     return Ed25519PrivateKey.from_private_bytes(private).sign(domain(kind, repository_id) + message)

@@ -175,6 +175,12 @@ class WrongKey(SafeholdError):
     status = 12
 
 
+class ShareGone(SafeholdError):
+    """A share was taken back, has expired, or was opened as often as it may be."""
+
+    code = "share-gone"
+
+
 class NotPermitted(SafeholdError):
     """The key is right, and may not do that (a writer reading, a reader pruning)."""
 
@@ -217,6 +223,13 @@ class ObjectExists(StoreError):
     """The store already has an object of that key, and objects are never overwritten."""
 
     code = "object-exists"
+
+
+class StoreRefused(StoreError):
+    """The store does not let this user in, or not do that; or it does not prove to be the machine that it should be."""
+
+    code = "store-refused"
+    status = 13
 
 
 class StoreUnreachable(StoreError):

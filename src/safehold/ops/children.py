@@ -13,13 +13,13 @@ import signal
 import socket
 import struct
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 assert sys.platform == "linux"
 
+from safehold.core import threads
 from safehold.core.errors import SafeholdError
 from safehold.sources.files.system import system
 
@@ -43,7 +43,7 @@ def useful(waiting: int = 0) -> int:
     ``waiting`` ones, of which the caller knows that they hold none.
     """
     cores = len(os.sched_getaffinity(0))
-    if cores < 2 or threading.active_count() > 1 + waiting or threading.current_thread() is not threading.main_thread():
+    if cores < 2 or threads.disturbing() > 1 + waiting or not threads.is_main():
         return 0
     return min(cores, 8)
 

@@ -11,7 +11,9 @@ from safehold.ops.lending import MOST_LOTS, Lot, Placing, borrowers
 from safehold.sources.files.placing import Folder, Placer
 
 WORKERS = 2
-"""Threads that place files where there are no children; more only wait for Python's lock."""
+"""Threads that place files where there are no children; more only wait for Python's lock ..."""
+DISTANT_WORKERS = 8
+"""... but where each read is a round trip to another machine, they wait for that."""
 UNIT_ENTRIES = 256
 UNIT_BYTES = 4 * 1024 * 1024
 """So much is handed out at once, or so many entries, whichever comes first.  Neighbours lie in the same segments, and what two
@@ -21,15 +23,16 @@ children both need both have to open."""
 class Work:
     """Lots under way: a bounded number, and the first failure.  ``add``, ``wait`` and ``stop`` belong to one thread."""
 
-    def __init__(self, placing: Placing, placer: Placer, files: int) -> None:
-        """``files``: about how many there will be; for few, or in a dry run, there are no children."""
+    def __init__(self, placing: Placing, placer: Placer, files: int, *, local: bool = True) -> None:
+        """``files``: about how many there will be; for few, or in a dry run, there are no children.  Nor are there if the store
+        is not ``local``: a connection cannot be shared with them."""
         self._placing = placing
         self._placer = placer
         self._lots: list[Lot] = []
         self._entries = self._bytes = 0
         self._failure: BaseException | None = None
-        self._borrowers = borrowers(placing, placer, files)
-        workers = self._borrowers.count if self._borrowers else WORKERS
+        self._borrowers = borrowers(placing, placer, files) if local else None
+        workers = self._borrowers.count if self._borrowers else WORKERS if local else DISTANT_WORKERS
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="place")
         self._room = threading.Semaphore(3 * workers)
 

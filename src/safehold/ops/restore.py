@@ -73,6 +73,7 @@ class _Restore:
         self.damaged = 0
         self._pending: list[Warn | Placed] = []
         self._reader: ChunkReader = repository.reader
+        self._local = repository.store.capabilities.local
         self._report = repository.report
         self._monotonic = repository.clock.monotonic
         self._tree = snapshot.tree
@@ -90,7 +91,7 @@ class _Restore:
         self._report = report
         with Placer(target, options, self._tell, top) as placer:
             self._placer = placer
-            self._work = Work(self, placer, 0 if options.dry_run else self._total_files)
+            self._work = Work(self, placer, 0 if options.dry_run else self._total_files, local=self._local)
             try:
                 if self._entry is not None and self._entry.kind != DIRECTORY:
                     self.place(placer.root, [self._entry])

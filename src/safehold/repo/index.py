@@ -55,6 +55,10 @@ class Index:
         """All shards, loaded on first use."""
         return list(self._loaded().values())
 
+    def load(self) -> None:
+        """Have all shards here, so that looking up needs no store."""
+        self._loaded()
+
     def find(self, name: bytes) -> ChunkPlace | None:
         """Where a chunk lies: preferably not in a condemned pack, and by the word of a trusted device.
 
@@ -76,6 +80,10 @@ class Index:
         """Every place of a chunk."""
         for shard in self._filtered().listing(name):
             yield from _places(shard, name)
+
+    def vouches(self, name: bytes, place: ChunkPlace) -> bool:
+        """Whether a trusted device says that the chunk lies at that very place."""
+        return any(shard.trusted and place in _places(shard, name) for shard in self._filtered().listing(name))
 
     def has(self, name: bytes) -> bool:
         """Whether a new snapshot may refer to that chunk: it is stored, vouched for, and not condemned."""

@@ -37,6 +37,11 @@ class Capabilities:
     can_quarantine: bool = True
     local: bool = False
     """Reads cost no round trip worth saving, so no read-ahead and no copy in a local cache."""
+    exclusive: bool = True
+    """Of those who create one key at the same instant exactly one wins.  False: the store replaces an object when it is told
+    to, so it is not append-only; names that are hashes of the content keep a repository right even there."""
+    uploads: int = 1
+    """So many commits under way at once are worth while; 1 where a commit takes no round trip."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ from safehold.core.clock import Clock
 from safehold.core.errors import SafeholdError
 from safehold.storage.keys import QUARANTINE
 from safehold.storage.store import Store
-from safehold.storage.validation_checks import CHECKS, THREADS, CheckFailed, Scene
+from safehold.storage.validation_checks import CHECKS, THREADS, CheckFailed, NotPromised, Scene
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What came of one check; ``detail`` says what was wrong."""
+    """What came of one check; ``detail`` says what was wrong, or with ``ok`` what is not promised."""
 
     name: str
     ok: bool
@@ -40,26 +40,29 @@ def validate(
         if not names or name in names:
             scene = Scene(store, f"{root}/{name}/", random)
             start = clock.monotonic()
-            detail = _run(check, scene) or _clean(scene)
-            yield CheckResult(name, not detail, detail, clock.monotonic() - start)
+            failure, note = _run(check, scene)
+            failure = failure or _clean(scene)
+            yield CheckResult(name, not failure, failure or note, clock.monotonic() - start)
     if tidy is not None:
         for prefix in (f"{root}/", f"{QUARANTINE}/{root}/"):
             tidy(prefix)
 
 
-def _run(check: Callable[[Scene], None], scene: Scene) -> str:
-    """What was wrong, or nothing."""
+def _run(check: Callable[[Scene], None], scene: Scene) -> tuple[str, str]:
+    """What was wrong, or nothing; and what the store does not promise, or nothing."""
     try:
         check(scene)
+    except NotPromised as note:
+        return "", str(note)
     except CheckFailed as failure:
-        return str(failure)
+        return str(failure), ""
     except SafeholdError as error:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}", ""
     finally:
         if scene.store.capabilities.can_delete:
             with suppress(SafeholdError):
                 _remove(scene)
-    return ""
+    return "", ""
 
 
 def _clean(scene: Scene) -> str:

@@ -24,6 +24,10 @@ class CheckFailed(Exception):
     """The store answered, and not as promised."""
 
 
+class NotPromised(Exception):
+    """The store says of itself that it doesn't offer this, and what that means."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """Where a check works: below ``prefix`` (with its slash), which is empty at its start and cleaned up at its end."""
@@ -100,6 +104,9 @@ def _exclusive(scene: Scene) -> None:
 
 
 def _race(scene: Scene) -> None:
+    scene.store.put(scene.prefix + "first", b"")  # some stores find out at their first creation what they can promise
+    if not scene.store.capabilities.exclusive:
+        raise NotPromised("not promised, since this store replaces an object when it is told to: it is not append-only")
     for round_ in range(5):
         key = f"{scene.prefix}race-{round_}"
         bodies = [bytes([number]) * (1000 + number) for number in range(THREADS)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safehold.core.errors import SourceIncomplete
+from safehold.core.errors import SafeholdError, SourceIncomplete
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
@@ -58,10 +58,18 @@ def arguments(parser: Parser) -> None:
 
 def run(call: Call) -> int:
     """Back up, and say how it went."""
+    from safehold.cli.reporting import report_done, report_failed
+    from safehold.cli.sharing import refresh_after_backup
     from safehold.cli.sources import back_up
 
-    result = back_up(call, options(call))
+    try:
+        result = back_up(call, options(call))
+    except SafeholdError as error:
+        report_failed(call, error)
+        raise
     _show(call, result)
+    report_done(call, result)
+    refresh_after_backup(call)
     snapshot = result.snapshot
     if snapshot.incomplete:
         count = snapshot.statistics.errors

@@ -28,7 +28,7 @@ def run(call: Call) -> int:
     from safehold.cli.checking import check_options, report_value, show_report
     from safehold.repo.check import check
 
-    found = check(call.repository(), check_options(call.values.read_data))
+    found = check(call.repository(fresh=True), check_options(call.values.read_data))
     if call.out.as_json:
         call.out.result("", {"event": "check", **report_value(found)})
     else:

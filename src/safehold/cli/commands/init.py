@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from safehold.cli import credentials
+from safehold.cli.distant import warn_unless_exclusive
 from safehold.core.errors import RepositoryExists, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ USAGE = "[REPO] [options]"
 EXAMPLES = (
     "safehold init /mnt/backup/safehold",
     "safehold -r /mnt/backup/safehold init --key-file ~/safehold.key",
+    "safehold init sftp://me@nas/backup/safehold",
+    "safehold init s3://my-bucket/safehold",
 )
 STATUSES = (11, 15)
 
@@ -39,6 +42,7 @@ def run(call: Call) -> int:
     store = call.store(call.place, create=True)
     _refuse_existing(store)
     made = _make(call, store)
+    warn_unless_exclusive(call, store)
     value = {"event": "init", "repository": made.config.id, "location": store.location}
     call.out.result(f"Made a repository at {store.location} (id {made.config.id[:8]}).", value)
     call.out.note("Print a recovery key for the day when the passphrase is lost: `safehold key recovery`.")

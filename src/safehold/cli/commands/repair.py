@@ -26,7 +26,7 @@ def run(call: Call) -> int:
     from safehold.cli.checking import report_value, show_report
     from safehold.repo.repair import execute, plan
 
-    repository = call.repository()
+    repository = call.repository(fresh=True)
     planned = plan(repository)
     done = None if call.values.dry_run else execute(repository, planned)
     if call.out.as_json:

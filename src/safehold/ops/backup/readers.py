@@ -170,7 +170,10 @@ if sys.platform == "linux":
         The thread that renews the session's mark may run: it only waits.  No other may.
         """
         count = useful(waiting=1)
-        return _Children(writer, chunker, count, take) if count and _many(paths) else None
+        if not count or not _many(paths):
+            return None
+        writer.index.load()  # a child could not: it has no way to the store
+        return _Children(writer, chunker, count, take)
 
 else:
 

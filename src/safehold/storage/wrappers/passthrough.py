@@ -63,3 +63,10 @@ class PassThroughUpload:
 
     def abort(self) -> None:
         self.inner.abort()
+
+
+def driver_of(store: Store) -> Store:
+    """What is behind all wrappers."""
+    while isinstance(store, PassThrough):
+        store = store.inner
+    return store

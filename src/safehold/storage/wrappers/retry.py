@@ -33,6 +33,10 @@ class Patience:
         return float(min(self.longest, self.first * 2 ** (failures - 1)) * random.uniform(0.5, 1.0))
 
 
+FIRST_CONTACT = Patience(tries=3, first=0.3)
+"""Before a store has answered for the first time: who mistyped its place wants to know soon."""
+
+
 class RetryStore(PassThrough):
     """Repeats what failed with a ``retryable`` error; other errors pass at once.
 
@@ -40,23 +44,33 @@ class RetryStore(PassThrough):
     A listing is read whole before its first line is handed on, so that no line comes twice.
     """
 
-    def __init__(self, store: Store, clock: Clock, random: Random, patience: Patience = Patience()) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, random: Random, patience: Patience = Patience(), first_contact: Patience | None = None
+    ) -> None:
+        """``first_contact``: the patience with a store that has not answered yet."""
         super().__init__(store)
         self._clock = clock
         self._random = random
         self._patience = patience
+        self._now = first_contact or patience
 
     def attempt(self, action: Callable[[bool], _T]) -> _T:
         """Call ``action(again)`` until it succeeds, fails for good, or patience ends (then its last error is raised)."""
         failures = 0
         while True:
             try:
-                return action(failures > 0)
+                result = action(failures > 0)
             except SafeholdError as error:
                 failures += 1
-                if not error.retryable or failures >= self._patience.tries:
+                if not error.retryable:
+                    self._now = self._patience  # an answer, if not a pleasant one
                     raise
-                self._clock.sleep(self._patience.wait(failures, self._random))
+                if failures >= self._now.tries:
+                    raise
+                self._clock.sleep(self._now.wait(failures, self._random))
+            else:
+                self._now = self._patience
+                return result
 
     def put(self, key: str, data: Buffer) -> None:
         def action(again: bool) -> None:

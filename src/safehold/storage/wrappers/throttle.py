@@ -52,8 +52,10 @@ class ThrottledStore(PassThrough):
         return data
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
-        self._down.spend(length)
-        return self.inner.get_range(key, offset, length)
+        self._down.spend(0)
+        data = self.inner.get_range(key, offset, length)
+        self._down.spend(len(data))
+        return data
 
 
 class _ThrottledUpload(PassThroughUpload):

@@ -1,0 +1,47 @@
+"""Threads that a fork may pass by.
+
+A fork copies only the thread that calls it; a lock that another thread held then stays locked in the child for ever.  A thread
+that is registered here can be made to hold none: while its ``busy`` lock is free it only waits for the system.  ``os.fork``
+takes these locks first.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+_pausable: dict[threading.Thread, threading.Lock] = {}
+
+
+def register(thread: threading.Thread, busy: threading.Lock) -> None:
+    """From now on a fork waits until ``busy`` is free, and counts on it that ``thread`` then holds no lock."""
+    _pausable[thread] = busy
+
+
+def unregister(thread: threading.Thread) -> None:
+    """The thread has ended."""
+    _pausable.pop(thread, None)
+
+
+def disturbing() -> int:
+    """How many threads there are that a fork would disturb, the calling one among them."""
+    return threading.active_count() - sum(thread.is_alive() for thread in _pausable)
+
+
+def is_main() -> bool:
+    """Whether the calling thread is the one that the program began with."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def _pause() -> None:
+    for busy in _pausable.values():
+        busy.acquire()
+
+
+def _go_on() -> None:
+    for busy in _pausable.values():
+        busy.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_pause, after_in_parent=_go_on)

@@ -1,0 +1,1 @@
+"""People, organisations, passwords, second factors, browser sessions and tokens."""

@@ -1,0 +1,1 @@
+"""Devices: how they are admitted, and what they report."""

@@ -1,0 +1,215 @@
+"""Taking an object in: hashed while it streams, durable before it is acknowledged, charged before it is taken.
+
+The body comes in small pieces; they are gathered, and hashed and written in a thread, a mebibyte at a time, so that other
+requests go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import msgspec
+
+from safehold.core.errors import FormatError, ObjectExists, ObjectMissing, SafeholdError, StoreFull
+from safehold.repo.packs import HEADER, TAIL, Footer, parse_tail
+from safehold.server.answers import threaded
+from safehold.server.asking import Asker, Place
+from safehold.server.errors import Exists, Full, Mismatch, NotAllowed, Refusal, TooLarge
+from safehold.server.objects import holdings, quota, rules
+from safehold.server.objects.holdings import Received
+from safehold.server.service import Service
+from safehold.storage.keys import is_key
+from safehold.storage.store import Store, Upload
+
+MAX_OBJECT = 5 << 30
+"""Bytes: what one request to S3 takes."""
+_BATCH = 1 << 20
+_TRIES = 20
+_PAUSE = 0.05
+"""Seconds.  So often, and so long between, it is looked whether a row comes for bytes that are there."""
+_FOOTER = 256 << 10
+"""The end of a pack that is kept for its footer: that of a pack of 32 MiB has some 4 KiB."""
+
+
+class Promise(msgspec.Struct, frozen=True):
+    """What a request says it will send, and the room set aside for it."""
+
+    key: str
+    size: int
+    sha256: str
+    """As the name or the request promises; may be empty."""
+    reservation: str
+
+
+def begin(service: Service, place: Place, asker: Asker, key: str, length: str, told: str) -> Promise:
+    """Check what is to come, and set room aside.  Raises ``Refusal``."""
+    if not is_key(key) or not rules.is_known(key):
+        raise Refusal(f"{key!r} is no place for an object.", "docs/format says which there are.")
+    place.require(rules.to_put(key), f"store {rules.top_of(key)}")
+    promised = rules.hash_in(key)
+    if rules.must_be_hashed(key) and not promised:
+        raise Mismatch(f"{key} is not named by a SHA-256.", "Objects there are named by their bytes.")
+    if told and promised and told != promised:
+        raise Mismatch(f"{key} and X-Content-SHA256 do not say the same.")
+    if not length.isdecimal():
+        raise Refusal("The request does not say how long the object is.", "Send Content-Length.")
+    size = int(length)
+    if size > MAX_OBJECT:
+        raise TooLarge(f"{key} would have {size} bytes; an object has {MAX_OBJECT} at most.")
+    with service.database.read() as connection:
+        stored = holdings.find(connection, place.id, key)
+        has_quota = quota.is_limited(connection, place.account)
+    if stored is not None:
+        raise Exists(f"{key} is stored already.", headers={"X-Content-SHA256": stored.sha256})
+    reservation = ""
+    if has_quota:
+        with service.database.write() as connection:
+            reservation = quota.reserve(connection, place.account, size, service.clock.now_ns())
+    return Promise(key, size, told or promised, reservation)
+
+
+async def receive(service: Service, place: Place, asker: Asker, promise: Promise, body: AsyncIterator[bytes]) -> Received:
+    """Take the body in and record it.  Raises ``Refusal``; then nothing is stored, and the room is given back."""
+    try:
+        taking = await threaded(_Taking, service.store(place.id), promise)
+        try:
+            await _stream(taking, promise, body)
+            return await threaded(_finish, service, place, asker, promise, taking)
+        finally:
+            await threaded(taking.upload.abort)
+    except StoreFull as error:
+        raise Full(f"The server's disk is full: {promise.key} was not stored.", "Tell whoever runs the server.") from error
+    except SafeholdError as error:
+        raise Refusal(str(error), error.hint) from error
+    finally:
+        if promise.reservation:
+            await threaded(_release, service, promise)
+
+
+async def _stream(taking: _Taking, promise: Promise, body: AsyncIterator[bytes]) -> None:
+    gathered: list[bytes] = []
+    waiting = 0
+    async for block in body:
+        gathered.append(block)
+        waiting += len(block)
+        if taking.size + waiting > promise.size:
+            raise TooLarge(f"{promise.key} is longer than the {promise.size} bytes that were announced.")
+        if waiting >= _BATCH:
+            await threaded(taking.take, gathered)
+            gathered, waiting = [], 0
+    await threaded(taking.take, gathered)
+
+
+class _Taking:
+    """An object that is coming in."""
+
+    def __init__(self, store: Store, promise: Promise) -> None:
+        self.store = store
+        self.upload: Upload = store.upload()
+        self.size = 0
+        self._digest = hashlib.sha256()
+        self._is_pack = rules.top_of(promise.key) == "packs"
+        self._head = b""
+        self._end = b""
+
+    def take(self, blocks: list[bytes]) -> None:
+        """Hash and write some bytes."""
+        data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        self._digest.update(data)
+        self.upload.write(data)
+        self.size += len(data)
+        if self._is_pack:
+            self._head = self._head or data[: HEADER.size]
+            self._end = (self._end + data)[-_FOOTER:] if len(data) < _FOOTER else data[-_FOOTER:]
+
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def footer(self, key: str) -> Footer | None:
+        """The clear footer of a pack.  Raises ``Mismatch`` if what came is no pack."""
+        if not self._is_pack:
+            return None
+        try:
+            length = TAIL.unpack(self._end[-TAIL.size :])[2] if len(self._end) >= TAIL.size else 0
+            end = self._end
+            if length + TAIL.size > len(end) and length < self.size:
+                raise Mismatch(f"The footer of {key} is larger than any that Safehold writes.")
+            return parse_tail(key, self._head, end, self.size).footer
+        except FormatError as error:
+            raise Mismatch(f"{key} is no pack: {error}") from error
+
+
+def _finish(service: Service, place: Place, asker: Asker, promise: Promise, taking: _Taking) -> Received:
+    if taking.size != promise.size:
+        raise Refusal(f"{promise.key} ended after {taking.size} of {promise.size} bytes.", "Send it again.")
+    digest = taking.sha256()
+    if promise.sha256 and digest != promise.sha256:
+        raise Mismatch(
+            f"The bytes of {promise.key} have the SHA-256 {digest}.", "They were changed on their way; send them again."
+        )
+    received = Received(promise.key, taking.size, digest, taking.footer(promise.key))
+    adopted = False
+    try:
+        taking.upload.commit(promise.key)
+    except ObjectExists:
+        _wait_for_row(service, place, promise.key)
+        _compare(taking.store, received)
+        adopted = True
+    with service.database.write() as connection:
+        now = service.clock.now_ns()
+        holdings.lock(connection, place.id)
+        quota.settle(connection, place.account, promise.reservation, received.size, now)
+        holdings.record(connection, place, asker, received, now)
+        # Who removes bytes that have no row holds the same lock, and may have removed these since.
+        _compare(taking.store, received) if adopted else _require(taking.store, received)
+    return received
+
+
+def _require(store: Store, received: Received) -> None:
+    """Raises ``Refusal`` unless the bytes that were stored just now are there."""
+    try:
+        if store.size(received.key) == received.size:
+            return
+    except ObjectMissing:
+        pass
+    raise Refusal(f"{received.key} was being removed; it was not stored.", "Send it again.")
+
+
+def _wait_for_row(service: Service, place: Place, key: str) -> None:
+    """Another request may have stored that key just now, and be about to record it.  Raises ``Exists`` when it has."""
+    for _ in range(_TRIES):
+        with service.database.read() as connection:
+            row = holdings.find(connection, place.id, key)
+            left = holdings.in_trash(connection, place.id, key)
+        if row is not None:
+            raise Exists(f"{key} is stored already.", headers={"X-Content-SHA256": row.sha256})
+        if left is not None:
+            return
+        service.clock.sleep(_PAUSE)
+
+
+def _compare(store: Store, received: Received) -> None:
+    """Bytes are there under that key, and no row: of a request that was cut off, or in the trash.
+
+    They count only if they are the same.  Raises ``Refusal``.
+    """
+    try:
+        same = store.size(received.key) == received.size and _digest(store, received) == received.sha256
+    except ObjectMissing:
+        raise Refusal(f"{received.key} was being removed; it was not stored.", "Send it again.") from None
+    if not same:
+        raise NotAllowed(f"Something else was stored as {received.key} before; it is not replaced.", "Use another name.")
+
+
+def _digest(store: Store, received: Received) -> str:
+    digest = hashlib.sha256()
+    for offset in range(0, received.size, _BATCH):
+        digest.update(store.get_range(received.key, offset, min(_BATCH, received.size - offset)))
+    return digest.hexdigest()
+
+
+def _release(service: Service, promise: Promise) -> None:
+    with suppress(SafeholdError), service.database.write() as connection:
+        quota.release(connection, promise.reservation)

@@ -1,0 +1,339 @@
+"""The store's requests.  ``docs/server.md``, "The store over HTTP"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Concatenate, ParamSpec, TypeVar
+
+import msgspec
+from sqlalchemy import Connection, select, update
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from safehold.core.clock import NS
+from safehold.core.errors import SafeholdError
+from safehold.server import asking, audit
+from safehold.server.answers import answer, body_of, described, empty, service_of, threaded
+from safehold.server.asking import Asker, Place
+from safehold.server.devices import health
+from safehold.server.errors import Braked, NotFound, Refusal
+from safehold.server.jobs import notices
+from safehold.server.objects import chain, holdings, receiving, rules, sending
+from safehold.server.objects.quota import WARN_FROM
+from safehold.server.objects.rules import Right
+from safehold.server.schema import accounts, objects, repositories, segments, trash
+from safehold.server.service import Service
+from safehold.storage.keys import check_key, check_prefix
+from safehold.storage.online.chain import BEGINNING, Entry
+
+BASE = "/api/v1/repositories/{account}/{name}"
+MOST_LISTED = 10_000
+RELEASE_NS = 3600 * NS
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+async def located(
+    request: Request, function: Callable[Concatenate[Service, Connection, Asker, Place, P], R], *args: P.args, **kwargs: P.kwargs
+) -> tuple[Asker, Place, R]:
+    """In a thread: find out who asks and of what, and look something up in the same moment."""
+
+    def look() -> tuple[Asker, Place, R]:
+        service = service_of(request)
+        now = service.clock.now_ns()
+        with service.database.read() as connection:
+            asker = asking.identify(connection, request, service.settings, now)
+            place = asking.place(connection, asker, request.path_params["account"], request.path_params["name"])
+            found = function(service, connection, asker, place, *args, **kwargs)
+        if asker.is_unnoted:
+            with service.database.write() as connection:
+                asking.note_use(connection, asker, now)
+        return asker, place, found
+
+    return await threaded(look)
+
+
+def _nothing(service: Service, connection: Connection, asker: Asker, place: Place) -> None:
+    """Nothing is to be looked up besides."""
+
+
+async def about(request: Request) -> Response:
+    """What there is, and what the asker may do."""
+    _, _, told = await located(request, _about)
+    return answer(told)
+
+
+def _about(service: Service, connection: Connection, asker: Asker, place: Place) -> dict[str, object]:
+    account = connection.execute(select(accounts).where(accounts.c.id == place.account)).one()
+    trashed, trashed_bytes = holdings.trash_total(connection, place.id)
+    return {
+        "id": place.id,
+        "path": place.path,
+        "rights": sorted(str(right.name).lower() for right in Right if right in place.rights),
+        "bytes": place.row.bytes,
+        "snapshots": place.row.snapshots,
+        "trash": {"objects": trashed, "bytes": trashed_bytes, "days": place.row.trash_days},
+        "quota": {"bytes": account.quota, "used": account.used},
+        "chain": {"number": place.row.number, "head": place.row.head or BEGINNING},
+        "damaged": holdings.damaged(connection, place.id),
+        "append_only": True,
+        "warnings": _warnings(account.used, account.quota),
+    }
+
+
+def _warnings(used: int, quota: int) -> list[str]:
+    if quota and used >= quota * WARN_FROM:
+        return [f"{used * 100 // quota} % of the quota are used."]
+    return []
+
+
+@described(
+    query=(
+        "prefix",
+        "after",
+        "limit",
+    )
+)
+async def listing(request: Request) -> Response:
+    """A page of a listing."""
+    prefix, after = request.query_params.get("prefix", ""), request.query_params.get("after", "")
+    told = request.query_params.get("limit", str(MOST_LISTED))
+    limit = min(int(told), MOST_LISTED) if told.isdecimal() and int(told) else MOST_LISTED
+    with _as_refusal():
+        check_prefix(prefix)
+
+    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[tuple[str, int, int]]:
+        place.require(Right.LIST, "see what is stored here")
+        return [(r.key, r.size, r.received_ns) for r in holdings.listing(connection, place.id, prefix, after, limit)]
+
+    _, _, rows = await located(request, look)
+    return answer({"objects": rows, "next": rows[-1][0] if len(rows) == limit else None})
+
+
+async def get(request: Request) -> Response:
+    """An object, or a range of it; or, for HEAD, what it is."""
+    key = request.path_params["key"]
+    with _as_refusal():
+        check_key(key)
+
+    service = service_of(request)
+    who = (request.headers.get("authorization"), request.headers.get("cookie"), asking.address_of(request, service.settings))
+    asked = (*who, request.path_params["account"], request.path_params["name"], key)
+    kept = service.recent.find(asked)
+    if isinstance(kept, _Found):
+        found = kept
+    else:
+        begun = service.recent.begin()
+
+        def look(_service: Service, connection: Connection, asker: Asker, place: Place) -> _Found:
+            row = holdings.require(connection, place, asker, key)
+            return _Found(place.id, row.size, row.sha256)
+
+        _, _, found = await located(request, look)
+        service.recent.keep(asked, found, begun)
+    if request.method == "HEAD":
+        return empty(200, {"Content-Length": str(found.size), "X-Content-SHA256": found.sha256, "Accept-Ranges": "bytes"})
+    return await sending.send(service.store(found.repository), key, found.size, found.sha256, request.headers.get("range", ""))
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """An object that the asker may read."""
+
+    repository: str
+    size: int
+    sha256: str
+
+
+@described(bytes)
+async def put(request: Request) -> Response:
+    """Store an object."""
+    key = request.path_params["key"]
+    service = service_of(request)
+    asker, place, _ = await located(request, _nothing)
+    length, told = request.headers.get("content-length", ""), request.headers.get("x-content-sha256", "").lower()
+    promise = await threaded(receiving.begin, service, place, asker, key, length, told)
+    received = await receiving.receive(service, place, asker, promise, request.stream())
+    return empty(201, {"X-Content-SHA256": received.sha256})
+
+
+async def delete(request: Request) -> Response:
+    """End a session mark, or put an object into the trash."""
+    key = request.path_params["key"]
+    service = service_of(request)
+    asker, place, _ = await located(request, _nothing)
+    await threaded(_delete, service, asker, place, key)
+    return empty()
+
+
+def _delete(service: Service, asker: Asker, place: Place, key: str) -> None:
+    with _as_refusal():
+        check_key(key)
+    if rules.top_of(key) == "sessions" or (rules.top_of(key) == "validate" and Right.ADD in place.rights):
+        with service.database.write() as connection:
+            found = holdings.remove_mark(connection, place, asker, key)
+        if found:
+            with suppress(SafeholdError), service.database.write() as connection:  # nobody sees it any more
+                holdings.remove_bytes(connection, service.store(place.id), place.id, key)
+        return
+    now = service.clock.now_ns()
+    with _telling_of_brakes(service, asker, place, now), service.database.write() as connection:
+        if holdings.discard(connection, place, asker, key, now):
+            note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
+            audit.note(connection, now, "object.delete", **note, key=key)
+
+
+@contextmanager
+def _telling_of_brakes(service: Service, asker: Asker, place: Place, now: int) -> Iterator[None]:
+    """Who was stopped from deleting is written down, and the owners are told, though all else is undone."""
+    try:
+        yield
+    except Braked as refusal:
+        with service.database.write() as connection:
+            notices.braked(connection, place.row, str(refusal), now)
+            note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
+            audit.note(connection, now, "brake.on", **note)
+        raise
+
+
+class _Key(msgspec.Struct):
+    key: str
+
+
+@described(_Key)
+async def quarantine(request: Request) -> Response:
+    """Put a damaged object aside."""
+    wanted = await body_of(request, _Key)
+    service = service_of(request)
+    asker, place, _ = await located(request, _nothing)
+    await threaded(_quarantine, service, asker, place, wanted.key)
+    return empty()
+
+
+def _quarantine(service: Service, asker: Asker, place: Place, key: str) -> None:
+    place.require(Right.ADMINISTER, "put objects aside")
+    store = service.store(place.id)
+    with _as_refusal(), service.database.write() as connection:
+        holdings.lock(connection, place.id)
+        row = holdings.find(connection, place.id, key)
+        if row is None:
+            raise NotFound(f"There is no object {key}.")
+        before = {info.key for info in store.list(f"quarantine/{key.rpartition('/')[0]}/" if "/" in key else "quarantine/")}
+        store.quarantine(key)
+        after = {info.key for info in store.list(f"quarantine/{key.rpartition('/')[0]}/" if "/" in key else "quarantine/")}
+        moved = next(iter(after - before), f"quarantine/{key}")
+        where = (objects.c.repository == place.id) & (objects.c.key == key)
+        connection.execute(update(objects).where(where).values(key=moved))
+        connection.execute(segments.delete().where(segments.c.repository == place.id, segments.c.pack == rules.hash_in(key)))
+        chain.append(connection, place.id, service.clock.now_ns(), "quarantine", key, row.sha256, asker.actor)
+
+
+@described(query=("after",))
+async def history(request: Request) -> Response:
+    """The chain behind a number."""
+    told = request.query_params.get("after", "0")
+    number = int(told) if told.isdecimal() else 0
+
+    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[Entry]:
+        return chain.after(connection, place.id, number)
+
+    _, _, entries = await located(request, look)
+    return answer({"entries": entries, "complete": len(entries) < chain.PAGE})
+
+
+async def see_trash(request: Request) -> Response:
+    """What is in the trash."""
+
+    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[dict[str, object]]:
+        place.require(Right.DELETE, "see the trash here")
+        query = select(trash).where(trash.c.repository == place.id).order_by(trash.c.deleted_ns.desc()).limit(MOST_LISTED)
+        return [
+            {"id": r.id, "key": r.key, "size": r.size, "deleted_ns": r.deleted_ns, "deleted_by": r.deleted_by}
+            for r in connection.execute(query)
+        ]
+
+    _, _, rows = await located(request, look)
+    return answer({"objects": rows})
+
+
+async def damage(request: Request) -> Response:
+    """The objects whose bytes a scrub found lost or changed."""
+
+    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[dict[str, object]]:
+        place.require(Right.LIST, "see what is stored here")
+        where = (objects.c.repository == place.id) & (objects.c.damage > "")
+        rows = connection.execute(select(objects).where(where).order_by(objects.c.key).limit(MOST_LISTED))
+        return [{"key": r.key, "size": r.size, "damage": r.damage, "checked_ns": r.checked_ns} for r in rows]
+
+    _, _, rows = await located(request, look)
+    return answer({"objects": rows})
+
+
+class _Wanted(msgspec.Struct):
+    ids: list[str] = []
+
+
+@described(_Wanted)
+async def empty_trash(request: Request) -> Response:
+    """Take objects out of the trash: those named, or all."""
+    wanted = await body_of(request, _Wanted)
+    service = service_of(request)
+    asker, place, _ = await located(request, _nothing)
+
+    def bring_back() -> int:
+        now = service.clock.now_ns()
+        with service.database.write() as connection:
+            count = holdings.bring_back(connection, place, asker, wanted.ids, now)
+            note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
+            audit.note(connection, now, "trash.restore", **note, objects=count)
+        return count
+
+    return answer({"restored": await threaded(bring_back)})
+
+
+async def release(request: Request) -> Response:
+    """Release the brake for an hour."""
+    service = service_of(request)
+    asker, place, _ = await located(request, _nothing)
+
+    def let_go() -> int:
+        now = service.clock.now_ns()
+        place.require(Right.DELETE, "release the brake here")
+        asker.require_second_factor(now)
+        with service.database.write() as connection:
+            until = now + RELEASE_NS
+            connection.execute(update(repositories).where(repositories.c.id == place.id).values(brake_released_ns=until))
+            health.vouch(connection, place.id)
+            note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
+            audit.note(connection, now, "brake.release", **note)
+        return until
+
+    return answer({"until_ns": await threaded(let_go)})
+
+
+class _as_refusal:
+    """Says errors of keys and stores as refusals."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SafeholdError):
+            raise Refusal(str(error), error.hint) from error
+
+
+ROUTES: list[BaseRoute] = [
+    Route(BASE, about, methods=["GET"]),
+    Route(f"{BASE}/objects", listing, methods=["GET"]),
+    Route(f"{BASE}/objects/{{key:path}}", get, methods=["GET"]),  # and HEAD
+    Route(f"{BASE}/objects/{{key:path}}", put, methods=["PUT"]),
+    Route(f"{BASE}/objects/{{key:path}}", delete, methods=["DELETE"]),
+    Route(f"{BASE}/quarantine", quarantine, methods=["POST"]),
+    Route(f"{BASE}/chain", history, methods=["GET"]),
+    Route(f"{BASE}/damage", damage, methods=["GET"]),
+    Route(f"{BASE}/trash", see_trash, methods=["GET"]),
+    Route(f"{BASE}/trash/restore", empty_trash, methods=["POST"]),
+    Route(f"{BASE}/brake/release", release, methods=["POST"]),
+]

@@ -1,0 +1,93 @@
+/**
+ * An opened repository in this page.  The keys are in its memory and nowhere else: not stored, not sent, gone when the page is left,
+ * locked, or not used for a while.
+ */
+import { HttpStore } from '../format/http-store.js';
+import { WorkerPool } from '../format/pool.js';
+import { Repository } from '../format/repository.js';
+import { tidy } from './sinks.js';
+
+/** After so long without a key, a click or a download the repository is locked. */
+export const IDLE = 10 * 60 * 1000;
+const SEEN = 'safehold-seen ';
+
+function seen(id) {
+  try {
+    const found = JSON.parse(localStorage.getItem(SEEN + id));
+    return found && Number.isInteger(found.epoch) && Array.isArray(found.retired) ? found : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the store may not take back: the newest epoch and who was removed.  No secret is in it. */
+function remember(id, what) {
+  try {
+    localStorage.setItem(SEEN + id, JSON.stringify(what));
+  } catch {
+    // Without storage every visit is a first one.
+  }
+}
+
+export class Session {
+  constructor(repository, onLock) {
+    Object.assign(this, { repository, onLock, busy: 0, warnings: [], urls: new Set() });
+    this.touch = this.touch.bind(this);
+    for (const event of ['pointerdown', 'keydown', 'wheel']) window.addEventListener(event, this.touch, { passive: true });
+    this.touch();
+  }
+
+  /**
+   * @param {string} place `ACCOUNT/NAME` @param {object} credential of format/credentials.js
+   * @param {(step: string, done?: number, all?: number) => void} says `keys`, `snapshots`, `index`
+   * @param {() => void} onLock @returns {Promise<Session>} Throws ReadError.
+   */
+  static async open(place, credential, says, onLock) {
+    void tidy();
+    const store = new HttpStore(`/api/v1/repositories/${place}`);
+    const pool = new WorkerPool();
+    const warnings = [];
+    try {
+      says('keys');
+      const report = (warning) => warnings.push(warning);
+      const repository = await Repository.open(store, credential, { pool, report, seen, remember });
+      const { snapshots } = await repository.snapshots((done, all) => says('snapshots', done, all));
+      await repository.loadIndex((done, all) => says('index', done, all));
+      const session = new Session(repository, onLock);
+      return Object.assign(session, { snapshots: snapshots.reverse(), warnings });
+    } catch (error) {
+      pool.close();
+      throw error;
+    }
+  }
+
+  /** @param {string} prefix of an id */
+  snapshot(prefix) {
+    return this.snapshots.find(({ id }) => prefix.length >= 8 && id.startsWith(prefix));
+  }
+
+  touch() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => (this.busy ? this.touch() : this.lock()), IDLE);
+  }
+
+  /** An address for bytes, which ends with the signal or the session. */
+  url(blob, signal) {
+    const url = URL.createObjectURL(blob);
+    this.urls.add(url);
+    signal?.addEventListener('abort', () => {
+      URL.revokeObjectURL(url);
+      this.urls.delete(url);
+    });
+    return url;
+  }
+
+  lock() {
+    clearTimeout(this.timer);
+    for (const event of ['pointerdown', 'keydown', 'wheel']) window.removeEventListener(event, this.touch);
+    for (const url of this.urls) URL.revokeObjectURL(url);
+    this.repository.close();
+    Object.assign(this, { snapshots: [], locked: true });
+    this.onLock();
+  }
+}
