@@ -57,7 +57,9 @@ def missing(shown: tuple[str, ...], output: str) -> str | None:
 
 def pattern_of(promise: str) -> re.Pattern[str]:
     """What a line that was promised may look like: other numbers, sizes and ids, other distances between columns."""
-    pieces = re.split(r"(\.\.\.|\b(?=[0-9a-f]*[0-9])[0-9a-f]{8}\b|[0-9][0-9,.:]*(?: ?(?:B|KiB|MiB|GiB)\b)?| {2,})", promise.strip())
+    pieces = re.split(
+        r"(\.\.\.|\b(?=[0-9a-f]*[0-9])[0-9a-f]{8}\b|[0-9][0-9,.:]*(?: ?(?:B|KiB|MiB|GiB)\b)?| {2,})", promise.strip()
+    )
     return re.compile("".join(_kind(piece) for piece in pieces))
 
 

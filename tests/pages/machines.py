@@ -45,7 +45,19 @@ class Machine:
     def shell(self, user: str) -> Shell:
         if user not in self._shells:
             command = ["nsenter", "-t", self._first, "-m", "-p", f"-r/proc/{self._first}/root", f"-w/proc/{self._first}/root"]
-            log_in = ["env", "-i", *LENT, "TERM=dumb", "su", "-w", ",".join(name.split("=")[0] for name in LENT), "-", user, "-s", "/bin/bash"]
+            log_in = [
+                "env",
+                "-i",
+                *LENT,
+                "TERM=dumb",
+                "su",
+                "-w",
+                ",".join(name.split("=")[0] for name in LENT),
+                "-",
+                user,
+                "-s",
+                "/bin/bash",
+            ]
             # The folder is reached by way of the process, since the tree is mounted for it alone.
             seen = Path(f"/proc/{self._first}/root{EXCHANGE}/{user}")
             seen.mkdir(parents=True)
@@ -82,7 +94,22 @@ def machine(lower: list[Path], layer: Path, archives: Path) -> Iterator[Machine]
     archives.mkdir(exist_ok=True)
     below = ":".join(map(str, lower))
     process = subprocess.Popen(
-        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "sh", "-c", _MOUNTS, "sh", below, layer, archives],
+        [
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            _MOUNTS,
+            "sh",
+            below,
+            layer,
+            archives,
+        ],
         stdout=subprocess.PIPE,
         text=True,
         env={"PATH": os.environ["PATH"]},

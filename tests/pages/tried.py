@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from blocks import Block, blocks_of, missing  # noqa: E402
 from machines import Machine, debian, machine  # noqa: E402
 
-SECONDS = int(os.environ.get("TRIED_SECONDS", 240))
+SECONDS = int(os.environ.get("TRIED_SECONDS", "240"))
 
 
 def main(names: list[str]) -> int:
