@@ -24,8 +24,8 @@ GROUPS = ("client", "client-server", "client-mariadb")
 PROGRAMS = ("client", "mariadb-backup", "xtrabackup")
 """Groups that our programs read."""
 CONNECT_SECONDS = 10
-USUAL_SOCKETS = ("/tmp/mysql.sock", "/var/lib/mysql/mysql.sock", "/run/mysqld/mysqld.sock")  # noqa: S108
-"""Where servers listen on this machine if nothing else is said (as compiled, Red Hat, Debian); the last one that is there is meant."""
+USUAL_SOCKETS = ("/tmp/mysql.sock", "/var/lib/mysql/mysql.sock", "/run/mysqld/mysqld.sock")
+"""Where a server of this machine listens (as compiled, Red Hat, Debian); the last one that is there is meant."""
 _NAMES = ("user", "password", "socket", "host", "port", "ssl-ca", "ssl-cert", "ssl-key")
 
 
@@ -42,7 +42,7 @@ class Address(msgspec.Struct, frozen=True):
 def address(url: DatabaseUrl, environ: Mapping[str, str]) -> Address:
     """What the URL says; what it leaves open comes from the option file it names or ``~/.my.cnf``, and from MYSQL_PWD.
 
-    Where none of them says where the server is, it is the one of this machine, by its socket, as the engine's own programs take it.
+    Where none of them says where the server is, it is this machine's, by its socket, as the engine's own programs take it.
     """
     named = url.query.get("defaults-file", "")
     found = _read_options(Path(named).expanduser(), required=True) if named else {}
@@ -58,7 +58,7 @@ def address(url: DatabaseUrl, environ: Mapping[str, str]) -> Address:
     given |= {name: url.query.get(name, "") for name in ("ssl-ca", "ssl-cert", "ssl-key")}
     found |= {name: value for name, value in given.items() if value}
     if found.keys().isdisjoint(("host", "port", "socket")):
-        found |= {"socket": path for path in USUAL_SOCKETS if os.path.exists(path)}
+        found |= dict([("socket", path) for path in USUAL_SOCKETS if os.path.exists(path)][-1:])
     return Address(found, url)
 
 
