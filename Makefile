@@ -13,6 +13,10 @@ DATABASES := postgresql-15 mariadb-server-core mariadb-client-core mariadb-clien
 # A real SSH server and a real S3 server (Ceph's gateway), started by the tests on loopback.
 SERVERS := openssh-server openssh-sftp-server ceph-mon ceph-mgr ceph-osd ceph-common radosgw
 
+# Browsers, which puppeteer (tests/web) drives.
+BROWSERS := chromium firefox-esr
+PACKAGES := $(DEBIAN) $(DATABASES) $(SERVERS) $(BROWSERS)
+
 .PHONY: help quickstart test lint types clean packages lock
 
 help:
@@ -24,7 +28,7 @@ help:
 quickstart: $(VENV)/.installed
 	@$(BIN)/python tools/quickstart.py "$(FOLDER)"
 
-test: $(VENV)/.dev packages
+test: $(VENV)/.dev packages $(VENV)/.web $(VENV)/.plugins
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
@@ -44,9 +48,9 @@ types: $(VENV)/.dev
 
 # Installed only as root, and only what is missing; elsewhere the tests say what they lack.
 packages:
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN) $(DATABASES) $(SERVERS) >/dev/null 2>&1; then \
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(PACKAGES) >/dev/null 2>&1; then \
 		export DEBIAN_FRONTEND=noninteractive install="apt-get install -y -qq --no-install-recommends"; \
-		apt-get update -qq && $$install $(DEBIAN) $(SERVERS) postgresql-common >/dev/null && \
+		apt-get update -qq && $$install $(DEBIAN) $(SERVERS) $(BROWSERS) postgresql-common >/dev/null && \
 		sed -i 's/^#*create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
 		$$install $(DATABASES) >/dev/null; \
 	fi
@@ -61,8 +65,18 @@ $(VENV)/.dev: $(VENV)/.installed requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# What drives the browsers; nothing of it is needed to use Safehold.
+$(VENV)/.web: $(VENV)/.dev tests/web/package-lock.json
+	cd tests/web && npm ci --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+# MariaDB's encryption comes with a package that starts a service when it is installed: it is only unpacked.
+$(VENV)/.plugins: $(VENV)/.dev packages
+	@if command -v apt-get >/dev/null && [ ! -d $(VENV)/mariadb-server ]; then \
+		(cd $(VENV) && apt-get download -qq -o APT::Sandbox::User=root mariadb-server >/dev/null && dpkg -x mariadb-server_*.deb mariadb-server && rm mariadb-server_*.deb); fi
+
 lock: $(VENV)/.dev
-	$(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	$(BIN)/uv pip compile -q pyproject.toml --extra server --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --upgrade -o requirements.lock
 	$(BIN)/uv pip compile -q --group dev pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --upgrade -c requirements.lock -o requirements-dev.lock

@@ -1,4 +1,4 @@
-"""Measure PostgreSQL bases beside pgBackRest: ``python bench/databases.py``.  See README.md, "Databases"."""
+"""Measure PostgreSQL bases beside pgBackRest, and image copies beside recovery alone.  See README.md, "Databases"."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+import roll
 from data import WORK
 from measure import Command, run_checked, run_measured
 
@@ -28,6 +29,10 @@ _SETTINGS = {
     "autovacuum": "off",
 }
 MB = 1_000_000
+_OF_SCALE = 15 * MB
+"""Bytes of pgbench's tables for each step of its scale."""
+_LOG = 5_000 * MB
+"""What the server may keep of its log."""
 
 
 class Server:
@@ -68,6 +73,14 @@ class Server:
     def run(self, program: str, *words: object) -> str:
         """Run one of its programs."""
         return run_checked(Command((*as_user(), str(self.bin / program), *map(str, words))))
+
+    def wait_for(self, path: Path) -> None:
+        """Wait until it has archived a file."""
+        for _ in range(600):
+            if path.exists():
+                return
+            time.sleep(0.1)
+        sys.exit(f"{path} is not archived")
 
     def work(self, transactions: int) -> None:
         """That many of pgbench's transactions, spread over all rows."""
@@ -157,6 +170,36 @@ def main() -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     folder.chmod(0o755)
+    _require_room(folder, options)
+    try:
+        if "bases" in options.cases:
+            _bases(folder, options)
+        if "roll" in options.cases:
+            _rolls(folder, options)
+    finally:
+        if not options.keep:
+            for each in folder.iterdir():
+                if each.name != "results.json":
+                    shutil.rmtree(each) if each.is_dir() else each.unlink()
+    return 0
+
+
+def _require_room(folder: Path, options: argparse.Namespace) -> None:
+    """End at once where the disk would be full later."""
+    database = options.scale * _OF_SCALE
+    need = 0
+    if "bases" in options.cases:  # it, its log, a target for each of three programs, and what their repositories keep
+        need = database * 5 + options.runs * database // 2 + _LOG
+    if "roll" in options.cases:  # it, the image, the peer's copy, and the log four times
+        need = max(need, database * 3 + options.segments * roll.SEGMENT * 4 + _LOG)
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        sys.exit(
+            f"{folder} has {free / 1e9:.0f} GB free, and {need / 1e9:.0f} GB are needed: a smaller --scale, or another --folder."
+        )
+
+
+def _bases(folder: Path, options: argparse.Namespace) -> None:
     server = Server(folder / "server")
     peer = folder / "pgbackrest"
     make_pgbackrest(peer, server)
@@ -169,7 +212,18 @@ def main() -> int:
         server.stop()
     _print(results)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    return 0
+
+
+def _rolls(folder: Path, options: argparse.Namespace) -> None:
+    server, archive = Server(folder / "rolled"), folder / "archive"
+    archive.mkdir()
+    _give(archive)
+    try:
+        server.make(options.scale, f"cp %p {archive}/.%f && mv {archive}/.%f {archive}/%f")
+        results = roll.measured(folder / "roll", server, archive, options.safehold, as_user(), options.runs, options.segments)
+    finally:
+        server.stop()
+    roll.show(results)
 
 
 Row = dict[str, tuple[float, float, float]]
@@ -251,6 +305,9 @@ def _give(path: Path) -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="rounds (3)")
+    parser.add_argument("--cases", nargs="+", choices=("bases", "roll"), default=["bases", "roll"], help="all, or some")
+    parser.add_argument("--segments", type=int, default=32, help="of log that an image is rolled over (32)")
+    parser.add_argument("--keep", action="store_true", help="remove nothing at the end")
     parser.add_argument("--scale", type=int, default=73, help="of pgbench (73: 1.1 GB)")
     parser.add_argument("--folder", type=Path, default=WORK / "databases", help="where all of it lies; the path must be short")
     parser.add_argument("--method", nargs="*", default=[], help="options of `safehold backup`")

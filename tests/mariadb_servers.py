@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import pymysql
+from server_folders import as_user, folder_of
 
 USER = "nobody"
 SETTINGS = {
@@ -33,24 +29,12 @@ SETTINGS = {
 
 def as_server() -> list[str]:
     """What to put before a command so that it runs as the servers do."""
-    if os.geteuid() != 0:
-        return []
-    record = pwd.getpwnam(USER)
-    return ["setpriv", f"--reuid={record.pw_uid}", f"--regid={record.pw_gid}", "--clear-groups"]
+    return as_user(USER)
 
 
-@contextmanager
-def folder_for_servers() -> Iterator[Path]:
-    """A short path (sockets allow about 100 bytes) that the servers' user owns."""
-    folder = Path(tempfile.mkdtemp(prefix="sh-my-", dir="/tmp"))
-    if os.geteuid() == 0:
-        record = pwd.getpwnam(USER)
-        os.chown(folder, record.pw_uid, record.pw_gid)
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def folder_for_servers() -> AbstractContextManager[Path]:
+    """A short path that the servers' user owns."""
+    return folder_of(USER, "sh-my-")
 
 
 class Server:
@@ -79,6 +63,7 @@ class Server:
             "--skip-test-db",
             "--innodb-log-file-size=8M",
             "--innodb-data-file-path=ibdata1:2M:autoextend",
+            *(f"--{name}={self.settings[name]}" for name in ("innodb-page-size",) if name in self.settings),
         ]
         done = subprocess.run([*as_server(), *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -129,6 +114,17 @@ class Server:
             for statement in statements:
                 cursor.execute(statement)
             return list(cursor.fetchall())
+
+    def import_anew(self, table: str) -> None:
+        """Put an exported copy of a table of ``shop`` in its place: its pages come from elsewhere."""
+        file = self.data / f"shop/{table}.ibd"
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"flush tables shop.{table} for export")
+            subprocess.run(["cp", "-a", file, f"{file}.kept"], check=True)
+            cursor.execute("unlock tables")
+        self.sql(f"update shop.{table} set id = -id where id < 100", f"alter table shop.{table} discard tablespace")
+        subprocess.run(["mv", f"{file}.kept", file], check=True)
+        self.sql(f"alter table shop.{table} import tablespace")
 
     def position(self) -> str:
         """FILE:POS where its binary log ends now."""

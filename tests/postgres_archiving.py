@@ -15,7 +15,7 @@ from pathlib import Path
 from cli_program import Program, Ran
 from postgres_servers import Server
 
-SETTINGS = {"archive_mode": "on", "wal_keep_size": "0", "max_wal_size": "64MB", "min_wal_size": "32MB"}
+SETTINGS = {"archive_mode": "on", "wal_keep_size": "0"}
 
 
 ERRAND = """#!/bin/sh
@@ -77,8 +77,11 @@ class Archiving:
         """An archive_command that pushes into the spool and starts no uploader."""
         return " ".join([f"{self.errands.script} pg archive-push %p --spool {self.spool} --no-upload", *words])
 
-    def begin(self) -> Archiving:
-        self.server.init("--wal-segsize=1", **SETTINGS, archive_command=self.push_command())
+    def begin(self, segment: int = 1) -> Archiving:
+        """Start it; ``segment``: MiB of a segment of its log."""
+        sizes = {"max_wal_size": f"{64 * segment}MB", "min_wal_size": f"{32 * segment}MB"}
+        settings = {**SETTINGS, **sizes, "archive_command": self.push_command()}
+        self.server.init(f"--wal-segsize={segment}", **settings)
         self.server.start()
         self.server.sql("CREATE TABLE t (n int, at timestamptz DEFAULT clock_timestamp())")
         return self
@@ -141,6 +144,10 @@ class Archiving:
     def start(self, server: Server, *options: str) -> None:
         """Start it, and wait until its recovery is over."""
         server.start("-c", f"unix_socket_directories={server.sockets}", *options)
+        self.wait_promoted(server)
+
+    def wait_promoted(self, server: Server) -> None:
+        """Wait until a server's recovery is over."""
         for _ in range(400):
             if not server.sql("SELECT pg_is_in_recovery()")[0][0]:
                 return

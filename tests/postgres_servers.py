@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import pwd
-import shutil
 import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psycopg
+from server_folders import as_user, folder_of
 
 USER = "postgres"
 SETTINGS = {
@@ -40,24 +38,13 @@ def programs(major: int) -> Path:
 
 
 def as_postgres() -> list[str]:
-    """What to put before a command so that it runs as the servers do: they refuse to run as root."""
-    if os.geteuid() != 0:
-        return []
-    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+    """What to put before a command so that it runs as the servers do."""
+    return as_user(USER)
 
 
-@contextmanager
-def folder_for_servers() -> Iterator[Path]:
-    """A short path (sockets allow about 100 bytes) that the servers' user owns."""
-    folder = Path(tempfile.mkdtemp(prefix="sh-pg-", dir="/tmp"))
-    if os.geteuid() == 0:
-        record = pwd.getpwnam(USER)
-        os.chown(folder, record.pw_uid, record.pw_gid)
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def folder_for_servers() -> AbstractContextManager[Path]:
+    """A short path that the servers' user owns."""
+    return folder_of(USER, "sh-pg-")
 
 
 class Server:
@@ -76,7 +63,8 @@ class Server:
     @property
     def url(self) -> str:
         """For Safehold."""
-        return f"postgresql://{USER}@/postgres?host={self.sockets}"
+        port = "" if self.port == 5432 else f"&port={self.port}"
+        return f"postgresql://{USER}@/postgres?host={self.sockets}{port}"
 
     def init(self, *options: str, checksums: bool = True, **settings: str) -> Server:
         """Make the data folder, with checksums."""

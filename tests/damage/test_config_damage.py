@@ -17,17 +17,6 @@ from safehold.testing.builders import Household
 from safehold.testing.stores import CrashPoint, Fault, FaultyStore, MemoryStore
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-def world(built: World) -> World:
-    built.reset()
-    return built
-
-
 def test_config_damage_is_a_clear_error(world: World) -> None:
     repository = world.house.open()
     good = world.good["config"]

@@ -100,17 +100,6 @@ def files(repository: Repository, tree: bytes, path: bytes = b"/") -> Iterator[t
                 continue
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-def world(built: World) -> World:
-    built.reset()
-    return built
-
-
 def flip(place: float) -> Callable[[World, str, str], None]:
     def damage(world: World, kind: str, key: str) -> None:
         data = bytearray(world.good[key])

@@ -27,9 +27,9 @@ def test_a_path_is_a_local_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("location", "told"),
     [
-        ("s3://bucket/folder", "S3"),
-        ("S3:bucket", "S3"),
-        ("sftp://host/folder", "SFTP"),
+        ("s3:///folder", "no place in a bucket"),
+        ("S3:bucket", "no place in a bucket"),
+        ("sftp://host", "by SFTP"),
         ("https://example.org/", "online"),
         ("volumes:usb", "volume sets"),
         ("gopher://host", "gopher"),

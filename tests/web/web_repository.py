@@ -24,7 +24,7 @@ LARGE = 40 * 1024 * 1024
 EVIL = [
     b"<img src=x onerror=window.hurt=1>.txt",
     b"<script>window.hurt=1</script>",
-    b"\"onmouseover=window.hurt=1 x=\".txt",
+    b'"onmouseover=window.hurt=1 x=".txt',
     b"javascript:window.hurt=1",
     "rechnung\u202egnp.exe".encode(),
     b"\xff\xfe no UTF-8.txt",
@@ -53,7 +53,14 @@ def png(width: int, height: int) -> bytes:
             near = height * 0.8 + 22 * zig(x / 140 + 1)
             sky = (250 - y // 3, 190 - y // 4, 150 + y // 8)
             rows += bytes(max(0, min(255, c)) for c in ((28, 58, 52) if y > near else (58, 98, 92) if y > ridge else sky))
-    body = b"".join(chunk(kind, data) for kind, data in ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(rows), 6)), (b"IEND", b"")))
+    body = b"".join(
+        chunk(kind, data)
+        for kind, data in (
+            (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+            (b"IDAT", zlib.compress(bytes(rows), 6)),
+            (b"IEND", b""),
+        )
+    )
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -102,13 +109,17 @@ def first_state(source: Path) -> None:
         put(source / "Pictures" / "Alps 2026" / f"IMG_{number:04}.png", picture + bytes(number), f"2026-05-{number:02}T10:00:00")
     put(source / "Documents" / "shopping.txt", letters(40))
     put(source / "Documents" / "Contract.pdf", pdf("Lease of the flat, 12 May 2026"), "2026-05-12T09:00:00")
-    put(source / "Documents" / "drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg" onload="window.hurt=1"><script>window.hurt=1</script></svg>')
+    put(
+        source / "Documents" / "drawing.svg",
+        b'<svg xmlns="http://www.w3.org/2000/svg" onload="window.hurt=1"><script>window.hurt=1</script></svg>',
+    )
     put(source / "Documents" / "page.html", b"<!doctype html><script>window.top.hurt=1</script><h1>Hello</h1>")
     put(source / "Documents" / "empty.txt", b"")
     put(source / "Documents" / "old.txt", b"soon gone\n")
     for name in EVIL:
         put(source / "Strange" / os.fsdecode(name), b"harmless\n")
     put(source / "Videos" / "birthday.mp4", random.Random(4).randbytes(LARGE), "2026-06-20T15:00:00")
+    put(source / "Videos" / "party.txt", b"who was there\n")
     (source / "Documents" / "latest").symlink_to("shopping.txt")
     for number in range(450):
         put(source / "Notes" / f"note {number}.txt", f"note {number}\n".encode() * 3)

@@ -69,36 +69,53 @@ class Handler(BaseHTTPRequestHandler):
 
     def _list(self, query: dict[str, list[str]]) -> None:
         prefix, after, limit = query["prefix"][0], query.get("after", [""])[0], int(query.get("limit", ["1000"])[0])
-        files = {path.relative_to(self.server.folder).as_posix(): path for path in self.server.folder.rglob("*") if path.is_file()}
+        files = {
+            path.relative_to(self.server.folder).as_posix(): path for path in self.server.folder.rglob("*") if path.is_file()
+        }
         keys = sorted(key for key in files if key.startswith(prefix) and key > after)
         page = [[key, files[key].stat().st_size, 0] for key in keys[: min(limit, 7)]]  # short pages: there is always a next one
-        self._send(200, json.dumps({"objects": page, "next": page[-1][0] if len(keys) > len(page) else None}).encode(), "application/json")
+        self._send(
+            200,
+            json.dumps({"objects": page, "next": page[-1][0] if len(keys) > len(page) else None}).encode(),
+            "application/json",
+        )
 
     def _object(self, key: str) -> None:
         path = self.server.folder / key
         if not path.is_file():
-            return self._error(404, "missing")
-        data = path.read_bytes()
+            self._error(404, "missing")
+            return
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if not asked:
-            return self._send(200, data)
-        start, end = int(asked[1]), min(int(asked[2]) + 1, len(data))
-        if start >= len(data):
-            return self._error(416, "range")
-        part = data[start:end]
+            self._send(200, path.read_bytes())
+            return
+        size = path.stat().st_size
+        start, end = int(asked[1]), min(int(asked[2]) + 1, size)
+        if start >= size:
+            self._error(416, "range")
+            return
+        with path.open("rb") as file:
+            file.seek(start)
+            part = file.read(end - start)
         cut = self.server.allowed(len(part)) if key.startswith("packs/") else len(part)
-        self._send(206, part, headers={"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}, cut=cut)
+        self._send(206, part, headers={"Content-Range": f"bytes {start}-{end - 1}/{size}"}, cut=cut)
 
     def _file(self, path: Path) -> None:
         if not path.is_file():
-            return self._error(404, "missing")
+            self._error(404, "missing")
+            return
         self._send(200, path.read_bytes(), TYPES.get(path.suffix, "application/octet-stream"))
 
     def _error(self, status: int, code: str) -> None:
         self._send(status, json.dumps({"code": code, "message": code, "hint": ""}).encode(), "application/json")
 
     def _send(
-        self, status: int, body: bytes, type: str = "application/octet-stream", headers: dict[str, str] | None = None, cut: int | None = None
+        self,
+        status: int,
+        body: bytes,
+        type: str = "application/octet-stream",
+        headers: dict[str, str] | None = None,
+        cut: int | None = None,
     ) -> None:
         self.send_response(status)
         sent = {

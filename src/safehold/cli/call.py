@@ -122,11 +122,10 @@ class Call:
         return store
 
     def _online_store(self, place: Named, create: bool) -> Store:
-        from random import SystemRandom
-
+        from safehold.cli import distant
         from safehold.cli.logins import Logins, open_online
         from safehold.core.events import Warn
-        from safehold.storage.wrappers.retry import RetryStore
+        from safehold.storage.open import patient
 
         def warn(message: str) -> None:
             self.out.report(Warn(code="server", message=message, hint=""))
@@ -134,7 +133,7 @@ class Call:
         online = open_online(place.location, Logins(self.state, self.environ), self.clock, warn, create=create)
         self._opened.append(online)
         self.online_store = online
-        return RetryStore(online, self.clock, SystemRandom())
+        return patient(online, distant.options(self, place), self.clock)
 
     def _remember_history(self, store: OnlineStore) -> None:
         """What was just added is part of what the server must show next time."""

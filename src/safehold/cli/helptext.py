@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from safehold.cli.catalog import COMMANDS, family, grouped
 from safehold.cli.statuses import COMMON, MEANINGS
 
+SNAP = "an id (4 digits or more), `latest`, `latest:TAG`, or a time"
+"""What can be written for a snapshot."""
+
 _WIDTH = 100
 
 WIDTH = max(len(command.words) for command in COMMANDS) + 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
-    from safehold.ops.image_copies.images import Registry, State
+    from safehold.ops.image_copies.images import Given, Registry, State
 
 
 def registry(call: Call) -> Registry:
@@ -17,6 +17,13 @@ def registry(call: Call) -> Registry:
     from safehold.ops.image_copies.images import Registry
 
     return Registry(call.state)
+
+
+def given(call: Call) -> Given:
+    """What image copies are worked on with."""
+    from safehold.ops.image_copies.images import Given
+
+    return Given(call.clock, call.out.report, call.repository)
 
 
 def value(state: State, folder: Path) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from safehold.cli.helptext import SNAP
 from safehold.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def arguments(parser: Parser, text: str) -> None:
     """Declare SNAP and TAG; ``text`` says what becomes of the tags."""
-    parser.add_argument("snap", metavar="SNAP", help="an id (4 digits or more), `latest`, `latest:TAG`, or a time")
+    parser.add_argument("snap", metavar="SNAP", help=SNAP)
     parser.add_argument("tags", metavar="TAG", nargs="+", help=text)
 
 

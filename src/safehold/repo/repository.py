@@ -26,11 +26,12 @@ from safehold.repo.keys.admin import create_repository_keys
 from safehold.repo.keys.keyring import Keyring, Seen
 from safehold.repo.keys.opening import open_keyring
 from safehold.repo.keys.unlock import Credential
+from safehold.repo.opened import OpenedSnapshots
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import Seals
 from safehold.repo.sessions import Session
 from safehold.repo.writer import ChunkWriter, WriterOptions
-from safehold.storage.store import Store
+from safehold.storage.store import ObjectInfo, Store
 
 
 class Repository:
@@ -47,6 +48,8 @@ class Repository:
         self.cache = cache / parameters.id
         """This repository's folder in the local cache."""
         self.index = Index(seals, store, self.cache / "index", report)
+        self._opened = OpenedSnapshots(seals, store, self.cache)
+        self._listed: dict[str, ObjectInfo] = {}
 
     @property
     def id(self) -> bytes:
@@ -93,7 +96,7 @@ class Repository:
         """Ids of the snapshots that are not in the trash, in no order."""
         stored = self.condemned()
         hidden = condemned.trash(stored)
-        names = snapshots.names(self.store)
+        names = self._list()
         self._compare_with_seen(names, condemned.removed(stored))
         return [name for name in names if name not in hidden]
 
@@ -104,12 +107,20 @@ class Repository:
     def load_snapshots(self, wanted: list[str]) -> list[snapshots.Stored]:
         """These snapshots, oldest first.  A damaged one is reported and passed over."""
         self.require_reader()
-        found = list(snapshots.load_all(self.seals, self.store, wanted, self._damaged_snapshot))
+        if not self._listed.keys() >= set(wanted):
+            self._list()
+        infos = (self._listed.get(name) or ObjectInfo(snapshots.PREFIX + name, 0) for name in wanted)
+        found = list(self._opened.load(infos, self._damaged_snapshot))
+        self._opened.save(self._listed)
         for each in found:
             if each.signer not in self.keyring.devices:
                 message = f"Snapshot {each.id[:8]} is signed by a key slot that is lost or damaged: nobody can say who made it."
                 self.report(Warn(code="signer-unknown", message=message, hint="Run `safehold check`."))
         return sorted(found, key=lambda s: (s.snapshot.time_ns, s.id))
+
+    def _list(self) -> list[str]:
+        self._listed = {info.key.removeprefix(snapshots.PREFIX): info for info in self.store.list(snapshots.PREFIX)}
+        return list(self._listed)
 
     def _compare_with_seen(self, names: list[str], removed: frozenset[str]) -> None:
         """Warn of snapshots that this machine has seen, that are gone, and that no owner removed."""

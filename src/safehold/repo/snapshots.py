@@ -7,13 +7,12 @@ be taken back until a prune finds the mark older than the trash period.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 import msgspec
 
 from safehold.core.entries import Totals
-from safehold.core.errors import DamageError, FormatError, SafeholdError, SessionExpired, StoreError
+from safehold.core.errors import FormatError, SafeholdError, SessionExpired
 from safehold.repo import envelopes
 from safehold.repo.seals import Seals, SessionKey
 from safehold.repo.sessions import Session
@@ -152,16 +151,26 @@ def names(store: Store) -> list[str]:
     return [info.key.removeprefix(PREFIX) for info in store.list(PREFIX)]
 
 
-def parse(seals: Seals, name: str, data: bytes) -> Stored:
-    """A stored snapshot.  Raises ``DamageError``, or ``NotPermitted`` for a writer.
+def unseal(seals: Seals, name: str, data: bytes) -> envelopes.Opened:
+    """A stored snapshot's bytes, unsealed.  Raises ``DamageError``, or ``NotPermitted`` for a writer.
 
     One whose signer's key slot is lost is given, too: a damaged slot must not cost the backups that were made with it.
     """
-    opened = envelopes.unwrap(seals, "snapshot", name, data, orphans=True)
+    return envelopes.unwrap(seals, "snapshot", name, data, orphans=True)
+
+
+def decode(name: str, signer: bytes, body: bytes) -> Stored:
+    """What an unsealed snapshot says.  Raises ``FormatError``."""
     try:
-        return Stored(name, msgspec.msgpack.decode(opened.body, type=Snapshot), opened.header.signer)
+        return Stored(name, _decoder.decode(body), signer)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"Snapshot {name[:8]} cannot be read: {error}.") from error
+
+
+def parse(seals: Seals, name: str, data: bytes) -> Stored:
+    """A stored snapshot.  Raises what ``unseal`` and ``decode`` do."""
+    opened = unseal(seals, name, data)
+    return decode(name, opened.header.signer, opened.body)
 
 
 def load(seals: Seals, store: Store, name: str) -> Stored:
@@ -169,12 +178,4 @@ def load(seals: Seals, store: Store, name: str) -> Stored:
     return parse(seals, name, store.get(PREFIX + name))
 
 
-def load_all(seals: Seals, store: Store, wanted: Iterable[str], damaged: Callable[[str, Exception], None]) -> Iterator[Stored]:
-    """Snapshots from the store, in the order of ``wanted``; those that cannot be read go to ``damaged`` instead."""
-    for name in wanted:
-        try:
-            yield load(seals, store, name)
-        except (DamageError, StoreError) as error:
-            if error.retryable:
-                raise
-            damaged(name, error)
+_decoder = msgspec.msgpack.Decoder(Snapshot)

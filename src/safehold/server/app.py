@@ -26,6 +26,7 @@ from safehold.server.jobs.runner import runner_of
 from safehold.server.metrics import Counting, Requests
 from safehold.server.objects.routes import ROUTES as OBJECTS
 from safehold.server.openapi import document
+from safehold.server.pages import ROUTES as PAGES
 from safehold.server.service import Service
 from safehold.server.watching import ROUTES as WATCHING
 
@@ -121,10 +122,18 @@ async def health(request: Request) -> Response:
     return answer({"status": "ok"})
 
 
-ROUTES: list[BaseRoute] = [Route("/api/v1/health", health, methods=["GET"]), *ACCOUNTS, *OBJECTS, *DEVICES, *FLEET, *WATCHING]
+ROUTES: list[BaseRoute] = [
+    Route("/api/v1/health", health, methods=["GET"]),
+    *ACCOUNTS,
+    *OBJECTS,
+    *DEVICES,
+    *FLEET,
+    *WATCHING,
+    *PAGES,
+]
 
 
-def build(service: Service, secret: bytes, setup: Setup | None = None, pages: list[BaseRoute] | None = None) -> Starlette:
+def build(service: Service, secret: bytes, setup: Setup | None = None) -> Starlette:
     """The application of a server.  ``secret`` (32 bytes) stays the same over restarts and servers."""
 
     @asynccontextmanager
@@ -148,7 +157,7 @@ def build(service: Service, secret: bytes, setup: Setup | None = None, pages: li
         OperationalError: _database,
         PoolTimeout: _database,
     }
-    app = Starlette(routes=[*ROUTES, *(pages or [])], exception_handlers=handlers, lifespan=lifespan)
+    app = Starlette(routes=ROUTES, exception_handlers=handlers, lifespan=lifespan)
     app.add_middleware(_Headers, tls=service.settings.tls)
     app.state.requests = Requests()
     app.add_middleware(Counting, requests=app.state.requests, clock=service.clock)

@@ -9,8 +9,9 @@ transactions wait for each other: the repository's row, the account's row, anyth
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ class Database:
             parsed = parsed.set(drivername="postgresql+psycopg")
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.url = parsed
+        self.changes = 0
+        """How many write transactions this server made: what was looked up before one may not hold after it."""
+        self._turn = threading.Lock()
         level = {} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}  # whatever the server's own default is
         self.engine = create_engine(parsed, pool_size=20, max_overflow=20, pool_pre_ping=not self.is_sqlite, **level)
         if self.is_sqlite:
@@ -55,9 +59,16 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction, durable when the block ends, undone if it raises."""
-        with self.engine.connect().execution_options(**_WRITES) as connection, connection.begin():
-            yield connection
+        """A transaction, durable when the block ends, undone if it raises.
+
+        On SQLite this process's writers queue here: SQLite itself lets them poll, and some would wait for seconds.
+        """
+        with self._turn if self.is_sqlite else nullcontext():
+            try:
+                with self.engine.connect().execution_options(**_WRITES) as connection, connection.begin():
+                    yield connection
+            finally:
+                self.changes += 1
 
     def prepare(self) -> None:
         """Bring the tables to this version.  Raises ``SafeholdError`` if they are of a newer one, or it cannot be reached."""

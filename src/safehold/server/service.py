@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from safehold.core.clock import Clock, SystemClock
@@ -17,6 +18,41 @@ _MOST_STORES = 256
 """Stores that are kept open; each holds at most 64 open files."""
 
 
+_RECENT_SECONDS = 1.0
+_MOST_RECENT = 10_000
+
+
+class Recent:
+    """What was looked up a moment ago: who asks, and what an object is.  A restore asks the same again for every range.
+
+    It counts for a second at most, and not beyond a change that this server made; so another server's change, the withdrawal of a
+    token among them, holds here a second later.
+    """
+
+    def __init__(self, database: Database, monotonic: Callable[[], float]) -> None:
+        self._database = database
+        self._monotonic = monotonic
+        self._found: dict[Hashable, tuple[tuple[float, int], object]] = {}
+
+    def begin(self) -> tuple[float, int]:
+        """To be called before something is looked up that is to be kept."""
+        return self._monotonic(), self._database.changes
+
+    def find(self, key: Hashable) -> object | None:
+        """What was kept for ``key``, if it still counts."""
+        known = self._found.get(key)
+        now, changes = self.begin()
+        if known is None or known[0][1] != changes or now - known[0][0] > _RECENT_SECONDS:
+            return None
+        return known[1]
+
+    def keep(self, key: Hashable, found: object, begun: tuple[float, int]) -> None:
+        """Keep what was looked up since ``begun``."""
+        if len(self._found) >= _MOST_RECENT:
+            self._found.clear()
+        self._found[key] = (begun, found)
+
+
 @dataclass
 class Service:
     """One server's settings, database, stores and clock."""
@@ -24,8 +60,12 @@ class Service:
     settings: Settings
     database: Database
     clock: Clock = field(default_factory=SystemClock)
+    recent: Recent = field(init=False)
     _stores: OrderedDict[str, Store] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.recent = Recent(self.database, self.clock.monotonic)
 
     def store(self, repository: str) -> Store:
         """Where the bytes of a repository lie; made when it is first asked for.  Raises ``StoreError``."""

@@ -52,21 +52,19 @@ def open_store(location: str, create: bool = False, options: StoreOptions = DEFA
     return LocalStore(Path(location).expanduser(), create)
 
 
-def open_patiently(
-    location: str,
-    create: bool = False,
-    options: StoreOptions = DEFAULT,
-    clock: Clock | None = None,
-    random: Random | None = None,
-) -> Store:
-    """The same, made fit for use: a distant store keeps to the limits of its options, and failures that may pass are retried."""
-    store = open_store(location, create, options)
-    if not is_distant(location):
-        return store
-    from safehold.storage.wrappers.retry import RetryStore
+def patient(store: Store, options: StoreOptions, clock: Clock, random: Random | None = None) -> Store:
+    """A store on another machine, made fit for use: it keeps to the limits of its options, and what may go well the next time is
+    tried again."""
+    from safehold.storage.wrappers.retry import FIRST_CONTACT, Patience, RetryStore
     from safehold.storage.wrappers.throttle import ThrottledStore
 
-    clock = clock or SystemClock()
     if options.limit_upload or options.limit_download:
         store = ThrottledStore(store, clock, options.limit_upload, options.limit_download)
-    return RetryStore(store, clock, random or Random())  # noqa: S311 (it only spreads the waits)
+    random = random or Random()  # noqa: S311 (it only spreads the waits)
+    return RetryStore(store, clock, random, Patience(), FIRST_CONTACT)
+
+
+def open_patiently(location: str, create: bool = False, options: StoreOptions = DEFAULT, clock: Clock | None = None) -> Store:
+    """The same as ``open_store``; a store on another machine is made fit for use."""
+    store = open_store(location, create, options)
+    return patient(store, options, clock or SystemClock()) if is_distant(location) else store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import time
 from collections.abc import Callable
@@ -19,6 +20,27 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > 0, file=sys.stderr
 sys.exit(status)
 """
 """Runs the program, and says at the end whether children of it did some work."""
+
+
+def many_files(top: Path, *, files: int, large: int, big: int, sparse: int) -> Path:
+    """A tree of ``files`` files in many folders, ``large`` in one, a big and a sparse one, of several names, with attributes."""
+    randomness = random.Random(8)
+    for number in range(files):
+        folder = top / f"{number % 70:02}" / ("deep/er" if number % 3 else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"file {number}").write_bytes(randomness.randbytes(randomness.choice([0, 10, 3000, 30_000])))
+    (top / "large").mkdir()
+    for number in range(large):
+        (top / "large" / str(number)).write_text(f"{number}\n")
+    os.link(top / "00" / "file 0", top / "another name")
+    (top / "link").symlink_to("nowhere")
+    (top / "01" / "deep" / "er" / "file 1").chmod(0o4751)
+    os.setxattr(top / "01" / "deep" / "er" / "file 1", "user.note", b"kept")
+    (top / "big").write_bytes(randomness.randbytes(big))
+    with open(top / "sparse", "wb") as file:
+        file.truncate(sparse)
+        file.write(b"begins")
+    return top
 
 
 def differences(one: Path, other: Path) -> list[str]:

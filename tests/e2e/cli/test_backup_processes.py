@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cli_program import Program
-from processes import CORES, COUNTING, begun, differences, finish, gone, until
+from processes import CORES, COUNTING, begun, differences, finish, gone, many_files, until
 
 from safehold.ops.backup.readers import FORK_FROM, UNIT_FILES
 
@@ -20,23 +19,7 @@ from safehold.ops.backup.readers import FORK_FROM, UNIT_FILES
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
     """More files than one process reads: alike and different, small and large, of several names, with attributes."""
-    top = tmp_path / "many"
-    randomness = random.Random(8)
-    for number in range(FORK_FROM):
-        folder = top / f"{number % 70:02}" / ("deep/er" if number % 3 else "")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"file {number}").write_bytes(randomness.randbytes(randomness.choice([0, 10, 3000, 30_000])))
-    (top / "large").mkdir()
-    for number in range(2 * UNIT_FILES + 7):
-        (top / "large" / str(number)).write_text(f"{number}\n")
-    os.link(top / "00" / "file 0", top / "another name")
-    (top / "link").symlink_to("nowhere")
-    (top / "01" / "deep" / "er" / "file 1").chmod(0o4751)
-    os.setxattr(top / "01" / "deep" / "er" / "file 1", "user.note", b"kept")
-    (top / "big").write_bytes(randomness.randbytes(3 << 20))
-    with open(top / "sparse", "wb") as sparse:
-        sparse.truncate(1 << 17)
-        sparse.write(b"begins")
+    top = many_files(tmp_path / "many", files=FORK_FROM, large=2 * UNIT_FILES + 7, big=3 << 20, sparse=1 << 17)
     shutil.copytree(top, top / "zz copy", symlinks=True)
     return top
 

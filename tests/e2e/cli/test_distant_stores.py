@@ -130,7 +130,7 @@ def test_the_network_fails_in_the_middle(program: Program, gateway: str, bucket:
         program.do("check", "--read-data")
         proxy.down = True
         ran = program("snapshots")
-        assert ran.status == 14 and "cannot be reached" in ran.err or "broke off" in ran.err
+        assert ran.status == 14 and ("cannot be reached" in ran.err or "broke off" in ran.err)
         assert ran.err.count("\n") == 1
 
 

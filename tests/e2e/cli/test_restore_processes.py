@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cli_program import Program
-from processes import CORES, COUNTING, begun, differences, finish, gone, until
+from processes import CORES, COUNTING, begun, differences, finish, gone, many_files, until
 
 from safehold.ops.lending import FORK_FROM
 from safehold.ops.placing import UNIT_ENTRIES
@@ -20,23 +19,9 @@ from safehold.ops.placing import UNIT_ENTRIES
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
     """More files than one process restores: in many folders, in one large folder, of several names, with attributes."""
-    top = tmp_path / "many"
-    randomness = random.Random(7)
-    for number in range(FORK_FROM):
-        folder = top / f"{number % 90:02}" / ("deep" if number % 3 else "")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"file {number}").write_bytes(randomness.randbytes(randomness.choice([0, 10, 3000, 30_000])))
-    (top / "large").mkdir()
+    top = many_files(tmp_path / "many", files=FORK_FROM, large=2 * UNIT_ENTRIES + 7, big=9 << 20, sparse=1 << 24)
     for number in range(2 * UNIT_ENTRIES + 7):
-        (top / "large" / str(number)).write_text(f"{number}\n")
-        os.link(top / "large" / str(number), top / f"{number % 90:02}" / f"another name {number}")
-    (top / "link").symlink_to("nowhere")
-    (top / "00" / "file 0").chmod(0o4751)
-    os.setxattr(top / "01" / "deep" / "file 1", "user.note", b"kept")
-    (top / "big").write_bytes(randomness.randbytes(9 << 20))
-    with open(top / "sparse", "wb") as sparse:
-        sparse.truncate(1 << 24)
-        sparse.write(b"begins")
+        os.link(top / "large" / str(number), top / f"{number % 70:02}" / f"another name {number}")
     return top
 
 
@@ -60,21 +45,22 @@ def test_all_is_restored_by_children(safehold: Program, many: Path, stored: str,
 def test_what_is_there_is_compared_and_told_by_children(safehold: Program, many: Path, stored: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     safehold.spawn("restore", stored, "--target", out)
-    (out / "00" / "file 0").write_bytes(b"other")
+    (out / "03" / "file 3").write_bytes(b"other")
     (out / "large" / "8").unlink()
-    (out / "02" / "deep" / "file 2").unlink()
-    (out / "02" / "deep" / "file 2").mkdir()
+    (out / "02" / "deep" / "er" / "file 2").unlink()
+    (out / "02" / "deep" / "er" / "file 2").mkdir()
     (out / "02" / "deep" / "left").touch()
     done = safehold.spawn("restore", stored, "--target", out, "--delete", "--verbose", "--json")
     assert done.status == 0, done.err
     told = {(event["action"], event["path"]) for event in done.events if event["event"] == "placed" and event["action"] != "keep"}
     assert told == {
-        ("change", "00/file 0"),
+        ("change", "03/file 3"),
         ("create", "large/8"),
-        ("delete", "02/deep/file 2"),
-        ("replace", "02/deep/file 2"),
+        ("delete", "02/deep/er/file 2"),
+        ("replace", "02/deep/er/file 2"),
         ("delete", "02/deep/left"),
         ("change", "02/deep"),
+        ("change", "02/deep/er"),
         ("change", "large"),
     }
     assert done.lines[-1]["created"] == 1 and done.lines[-1]["deleted"] == 2

@@ -64,7 +64,7 @@ def test_no_repository_there(program: Program, tmp_path: Path) -> None:
         ran = program("-r", place, "snapshots")
         assert ran.status == 10 and "safehold init" in ran.err
     assert program("-r", tmp_path / "drive" / "absent", "snapshots").status == 14
-    assert program("-r", "s3://bucket/x", "snapshots").status == 2
+    assert program("-r", "volumes:usb", "snapshots").status == 2
     (tmp_path / "file").touch()
     for words in (("init", tmp_path / "file" / "x"), ("-r", tmp_path / "file", "snapshots")):
         ran = program(*words, "--key-file", "new.key")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from safehold.ops.backup.memory import Memory
@@ -101,3 +102,47 @@ def test_an_assembly_stores_only_changed_pages_also_where_the_memory_is_lost(hou
         assert b"".join(files.stream(files.open_file(repository.reader, entry))) == data
         assert data == before or result.snapshot.statistics.added_raw < 8192 + 6000
     assert result.snapshot.statistics.added_raw < 6000
+
+
+def test_trees_of_commits_are_read_once(household: Household, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        logs.commit(household.open(), WAL, [_new(number, b"log %d" % number)], OPTIONS)
+    other = household.open(cache=tmp_path / "another machine")
+    logs.commit(other, WAL, [_new(2, b"log 2"), _new(7, b"log 7")], OPTIONS)
+    before = logs.catalogue(household.open(), "postgresql", "71")
+    assert [stored.log.name for stored in before.logs] == ["1-0000", "1-0001", "1-0002", "1-0007"]
+    with monkeypatch.context() as patched:
+        patched.setattr(trees, "read_node", None)
+        again = logs.catalogue(household.open(), "postgresql", "71")
+    assert again.logs == before.logs
+    assert [_content(household.open(), stored) for stored in again.logs] == [b"log 0", b"log 1", b"log 2", b"log 7"]
+
+
+def test_what_only_a_removed_commit_held_is_not_in_the_catalogue(household: Household, tmp_path: Path) -> None:
+    """As numbers of kept entries go on: also after most of what was kept was let go."""
+
+    def commit(machine: int, number: int) -> str:
+        repository = household.open(cache=tmp_path / f"machine {machine}")
+        return logs.commit(repository, WAL, [_new(number, b"log %d" % number)], RecordOptions(host=f"host {machine}")).id
+
+    def names() -> list[str]:
+        return [stored.log.name for stored in logs.catalogue(household.open(), "postgresql", "71").logs]
+
+    made = [commit(number, number) for number in range(6)]
+    assert len(names()) == 6
+    for each in made[:2] + made[3:5]:
+        household.store.delete(f"snapshots/{each}")
+    assert names() == ["1-0002", "1-0005"]
+    for number in (7, 8, 9):
+        commit(7, number)
+        assert names() == ["1-0002", "1-0005", *(f"1-000{each}" for each in range(7, number + 1))]
+
+
+def test_the_newest_of_a_growing_log_counts_however_often_it_is_looked_at(household: Household) -> None:
+    for content in (b"begun", b"begun and grown"):
+        new = _new(0, content)
+        growing = logs.NewLog(msgspec.structs.replace(new.log, growing=True), new.read)
+        logs.commit(household.open(), WAL, [growing], OPTIONS)
+        for _ in range(2):
+            (stored,) = logs.catalogue(household.open(), "postgresql", "71").logs
+            assert _content(household.open(), stored) == content

@@ -14,6 +14,7 @@ from safehold.ops.databases.logs import Log, StoredLog
 from safehold.ops.databases.postgresql.archive import Archive, Base, archive_of
 from safehold.ops.databases.postgresql.plan import CURRENT, Plan, Target, make
 from safehold.ops.databases.postgresql.reading import Cluster
+from safehold.ops.databases.postgresql.recovery import RecoveryOptions, settings
 from safehold.ops.databases.postgresql.status import ranges
 from safehold.sources.postgresql.positions import segment_name
 from safehold.sources.postgresql.timelines import Ancestor, History
@@ -185,3 +186,19 @@ def test_a_base_from_a_standby_needs_the_whole_of_its_last_segment() -> None:
     with_gap = archive(stored(5), stored(6))
     assert make([base(4)], with_gap, Target()).latest == 7 * SEGMENT
     assert make([base(4, standby=True)], with_gap, Target()).gap
+
+
+def test_a_time_after_the_last_transaction_needs_a_checkpoint_that_began_later() -> None:
+    """Without it, a transaction that is not archived yet may have ended before the target."""
+    quiet = archive(stored(1), stored(2, checkpoint="6"))
+    plan = make([base(1)], quiet, time(5.9))
+    assert plan.to_end
+    assert names(plan) == [piece.name for piece in quiet.reach(base(1), 1).pieces]
+    assert settings(plan, RecoveryOptions()).keys() & {"recovery_target_time", "recovery_target_action"} == set()
+    for refused in (6, 7):
+        with pytest.raises(LogGap, match="not in the archive"):
+            make([base(1)], quiet, time(refused))
+    assert not make([base(1)], quiet, time(1.5)).to_end
+    assert not make([base(1)], quiet, Target()).to_end
+    with pytest.raises(LogGap, match="cannot be reached"):
+        make([base(1)], archive(stored(1), stored(2, checkpoint="2"), stored(4, checkpoint="9")), time(5))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safehold.cli.helptext import SNAP
+
 if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.cli.parsing import Parser
@@ -19,7 +21,7 @@ STATUSES = (4, 13, 15)
 def arguments(parser: Parser) -> None:
     """Declare what it takes."""
     add = parser.add_argument
-    add("snaps", metavar="SNAP", nargs="*", help="an id (4 digits or more), `latest`, `latest:TAG`, or a time")
+    add("snaps", metavar="SNAP", nargs="*", help=SNAP)
     add("--to", metavar="REPO", required=True, help="the repository to copy to, by place or by name")
     add("--to-password-file", metavar="F", default="", help="read its passphrase from this file")
     add("--to-key-file", metavar="F", default="", help="use this key file for it")

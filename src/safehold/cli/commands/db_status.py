@@ -11,10 +11,9 @@ from safehold.core.errors import SafeholdError, Unhealthy
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
-    from safehold.cli.databases.spans import Spans
+    from safehold.cli.databases.reachable import Reachable
     from safehold.cli.parsing import Parser
     from safehold.core.events import Warn
-    from safehold.ops.databases.postgresql.reading import Cluster
 
 USAGE = "[URL|NAME] [options]"
 EXAMPLES = ("safehold db status", "safehold db status postgresql://postgres@/postgres?host=/run/postgresql --json")
@@ -30,49 +29,49 @@ def arguments(parser: Parser) -> None:
 
 def run(call: Call) -> int:
     """Say it."""
-    from safehold.cli.databases import spans
-    from safehold.cli.databases.ranges import clusters, lines, value, warn
+    from safehold.cli.databases import reachable
+    from safehold.cli.spools import spool_value
 
     wanted = call.values.database
     is_url = wanted.startswith(("postgresql://", "postgres://"))
-    system, server, troubles = _server(call, wanted) if is_url else ("", {}, [])
+    system, server, warnings = _server(call, wanted) if is_url else ("", {}, [])
     repository = call.repository()
-    every = repository.visible_snapshots()
-    found = clusters(repository, every)
-    if wanted:
-        found = [each for each in found if _is_meant(each, wanted, system)]
-    others = [each for each in spans.found(repository, every) if not wanted or wanted in {each.name, each.system}]
-    if wanted and not found and not others:
+    every = reachable.found(repository, repository.visible_snapshots())
+    found = [each for each in every if not wanted or _is_meant(each, wanted, system)]
+    if wanted and not found:
         raise SafeholdError(f"The repository has nothing of {wanted}.", "Make a base: safehold backup postgresql://...")
-    warnings = [*troubles, *(each for cluster in found for each in warn(call, cluster))]
-    spool = _spool(call)
+    warnings += [warning for each in found for warning in _warned(call, each)]
+    spool = spool_value(call)
     if not call.out.as_json:
-        for cluster in found:
-            for line in lines(cluster):
-                call.out.result(line)
-        for line in [*_server_lines(server), *_spool_lines(spool)]:
-            call.out.result(line)
-        for other in others:
-            for line in spans.lines(other):
-                call.out.result(line)
-    warnings += [_gap(call, each) for each in others if each.gap]
-    databases = [*map(value, found), *map(spans.value, others)]
+        _tell(call, found, [*_server_lines(server), *_spool_lines(spool)])
     told = [{"code": each.code, "message": each.message, "hint": each.hint} for each in warnings]
-    answer = {"databases": databases, "server": server or None, "spool": spool, "warnings": told, "healthy": not warnings}
-    call.out.result("All is well." if not warnings else "", answer)
+    answer = {"server": server or None, "spool": spool, "warnings": told, "healthy": not warnings}
+    call.out.result("All is well." if not warnings else "", {"databases": [reachable.value(each) for each in found], **answer})
     if warnings:
         count = "1 thing needs" if len(warnings) == 1 else f"{len(warnings)} things need"
         raise Unhealthy(f"{count} attention.", "The warnings say what to do.")
     return 0
 
 
-def _gap(call: Call, each: Spans) -> Warn:
-    from safehold.core.events import Warn
+def _warned(call: Call, each: Reachable) -> list[Warn]:
+    """Report what is wrong with a database and with this machine's spool of it."""
+    from safehold.cli.spools import warn_of_spool
 
-    message = f"The log of {each.name} is missing from {each.gap}: moments beyond it cannot be restored."
-    made = Warn(code="log-gap", message=message, hint="Take a new base now: `safehold backup`.")
-    call.out.report(made)
-    return made
+    for warning in each.warnings:
+        call.out.report(warning)
+    return each.warnings + (warn_of_spool(call, each.system) if each.engine == "postgresql" else [])
+
+
+def _tell(call: Call, found: list[Reachable], of_server: list[str]) -> None:
+    """For people: what the server and the spool say stands behind the clusters that they are of."""
+    from safehold.cli.databases import reachable
+
+    clusters = [each for each in found if each.engine == "postgresql"]
+    others = [each for each in found if each.engine != "postgresql"]
+    for line in [line for each in clusters for line in reachable.lines(each)] + of_server:
+        call.out.result(line)
+    for line in (line for each in others for line in reachable.lines(each)):
+        call.out.result(line)
 
 
 def _server_lines(server: dict[str, object]) -> list[str]:
@@ -100,17 +99,10 @@ def _spool_lines(spool: dict[str, object] | None) -> list[str]:
     return lines + ([f"  gap: {spool['gap']}"] if spool["gap"] else [])
 
 
-def _is_meant(cluster: Cluster, wanted: str, system: str) -> bool:
-    return cluster.system == system if system else wanted in {cluster.name, cluster.system}
-
-
-def _spool(call: Call) -> dict[str, object] | None:
-    from safehold.cli.databases.ranges import waiting_value
-    from safehold.cli.spools import spool_here
-    from safehold.ops.databases.postgresql.status import waiting
-
-    spool = spool_here(call)
-    return waiting_value(waiting(spool)) if spool is not None else None
+def _is_meant(each: Reachable, wanted: str, system: str) -> bool:
+    if system:
+        return (each.engine, each.system) == ("postgresql", system)
+    return wanted in {each.name, each.system}
 
 
 def _server(call: Call, url: str) -> tuple[str, dict[str, object], list[Warn]]:

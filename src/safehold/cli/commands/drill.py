@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safehold.cli.helptext import SNAP
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,7 +24,7 @@ STATUSES = (4, 13)
 def arguments(parser: Parser) -> None:
     """Declare what it takes."""
     add = parser.add_argument
-    add("snap", metavar="SNAP", nargs="?", default="latest", help="an id (4 digits or more), `latest`, `latest:TAG`, or a time")
+    add("snap", metavar="SNAP", nargs="?", default="latest", help=SNAP)
     add("--scratch", metavar="FOLDER", default="", help="where it is restored to for a while; needs room for all of it")
     add(
         "--programs",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safehold.cli.helptext import SNAP
 from safehold.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def arguments(parser: Parser) -> None:
     from safehold.cli.pruning import prune_arguments
 
     add = parser.add_argument
-    add("snaps", metavar="SNAP", nargs="*", help="an id (4 digits or more), `latest`, `latest:TAG`, or a time")
+    add("snaps", metavar="SNAP", nargs="*", help=SNAP)
     for word in _COUNTS:
         what = "newest ones" if word == "last" else f"newest of each of N {_UNITS[word]}"
         add(f"--keep-{word}", metavar="N", type=int, default=0, help=f"keep the {what}")

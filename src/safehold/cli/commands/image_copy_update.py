@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 USAGE = "NAME [options]"
 EXAMPLES = ("safehold image-copy update shop", "safehold image-copy update app --backup --tag nightly")
-STATUSES: tuple[int, ...] = ()
+STATUSES = (3, 15)
 
 
 def arguments(parser: Parser) -> None:
     """Declare what it takes."""
     parser.add_argument("name", metavar="NAME", help="its name, or its folder")
     parser.add_argument("--source", metavar="URL", default="", help="the original, if it is reached otherwise by now")
-    parser.add_argument("--backup", action="store_true", help="keep it as a snapshot afterwards (MariaDB and SQLite)")
+    parser.add_argument("--backup", action="store_true", help="keep it as a snapshot afterwards")
     parser.add_argument("--tag", metavar="T", action="append", default=[], help="of that snapshot; may be repeated")
 
 
 def run(call: Call) -> int:
     """Roll it."""
-    from safehold.cli.image_copies import registry, tell
+    from safehold.cli.image_copies import given, registry, tell
     from safehold.cli.tagging import check_tags
-    from safehold.core.errors import UsageError
+    from safehold.core.errors import SourceIncomplete, UsageError
     from safehold.ops.databases.recording import RecordOptions
-    from safehold.ops.image_copies.keeping import keep, require_kept
+    from safehold.ops.image_copies.keeping import keep
     from safehold.ops.image_copies.lifecycle import update
 
     values, started = call.values, call.clock.monotonic()
@@ -39,9 +39,12 @@ def run(call: Call) -> int:
     if values.tag and not values.backup:
         raise UsageError("--tag is for the snapshot that --backup makes.", "Add --backup, or leave it out.")
     if values.backup:
-        require_kept(image)
         call.repository()  # before anything is rolled for a snapshot that cannot be made
-    state = update(image, values.source, call.clock, call.out.report)
-    kept = keep(call.repository(), image, RecordOptions(tags=values.tag)).id if values.backup else ""
-    tell(call, "update", state, image.folder, call.clock.monotonic() - started, kept)
+    state = update(image, values.source, given(call))
+    kept = keep(call.repository(), image, RecordOptions(tags=values.tag)) if values.backup else None
+    tell(call, "update", state, image.folder, call.clock.monotonic() - started, kept.id if kept else "")
+    if kept and kept.snapshot.incomplete:
+        raise SourceIncomplete(
+            f"{state.name} has damaged pages; the snapshot is marked incomplete.", "The warnings above say which."
+        )
     return 0

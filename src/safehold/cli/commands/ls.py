@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safehold.cli.helptext import SNAP
+
 if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.cli.parsing import Parser
@@ -17,9 +19,7 @@ STATUSES = (4, 13)
 
 def arguments(parser: Parser) -> None:
     """Declare what it takes."""
-    parser.add_argument(
-        "snap", metavar="SNAP", help="an id (4 digits or more), `latest`, `latest:TAG`, or a time; may have :PATH"
-    )
+    parser.add_argument("snap", metavar="SNAP", help=f"{SNAP}; may have :PATH")
     parser.add_argument("path", metavar="PATH", nargs="?", default="", help="a folder or file in it")
     parser.add_argument("-l", "--long", action="store_true", help="show mode, owner, size and time too")
     parser.add_argument("-R", "--recursive", action="store_true", help="list everything below, too")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safehold.cli.helptext import SNAP
 from safehold.core.errors import DamageError, SafeholdError, UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ STATUSES = (4, 13)
 def arguments(parser: Parser) -> None:
     """Declare what it takes."""
     add = parser.add_argument
-    add("snap", metavar="SNAP[:PATH]", help="an id (4 digits or more), `latest`, `latest:TAG`, or a time; and what of it")
+    add("snap", metavar="SNAP[:PATH]", help=f"{SNAP}; and what of it")
     add("-t", "--target", metavar="FOLDER", required=True, help="where to")
     add(
         "--include",

@@ -26,28 +26,28 @@ def arguments(parser: Parser) -> None:
 
 def run(call: Call) -> int:
     """List them."""
-    from safehold.cli.databases import ranges, spans
+    from safehold.cli.databases import reachable
     from safehold.cli.render import records, words
     from safehold.cli.selection import selected
+    from safehold.cli.spools import warn_of_spool
 
     repository = call.repository()
     every = _of_trash(repository) if call.values.trash else repository.visible_snapshots()
     found = [stored for stored in selected(every, call.values) if call.values.logs or not stored.snapshot.is_logs]
-    databases = [] if call.values.trash else ranges.clusters(repository, every)
-    others = [] if call.values.trash else spans.found(repository, every)
+    databases = [] if call.values.trash else reachable.found(repository, every)
     if call.out.as_json:
-        values = [*map(ranges.value, databases), *map(spans.value, others)]
-        call.out.result("", {"snapshots": [records.snapshot(stored) for stored in found], "databases": values})
+        listed = [records.snapshot(stored) for stored in found]
+        call.out.result("", {"snapshots": listed, "databases": [reachable.value(each) for each in databases]})
         return 0
     rows = [[*records.HEADINGS], *map(records.row, found)]
     for line in words.table(rows, frozenset({3, 4})) if found else []:
         call.out.result(line)
-    for cluster in databases:
-        ranges.warn(call, cluster)
-        for line in ranges.lines(cluster):
-            call.out.result(line)
-    for other in others:
-        for line in spans.lines(other):
+    for database in databases:
+        for warning in database.warnings:
+            call.out.report(warning)
+        if database.engine == "postgresql":
+            warn_of_spool(call, database.system)
+        for line in reachable.lines(database):
             call.out.result(line)
     call.out.result(words.count(len(found), "snapshot") + (" in the trash" if call.values.trash else ""))
     return 0

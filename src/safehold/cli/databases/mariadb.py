@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 QUERY = ("socket", "host", "port", "user", "password", "defaults-file", "ssl-ca", "ssl-cert", "ssl-key")
 MOST_WAIT = 300.0
 """Seconds between tries while something fails."""
-OWN = ("parallel", "checkpoint", "system")
+OWN = ("parallel", "checkpoint", "delta", "system")
 
 
 def address_of(call: Call, text: str) -> Address:
@@ -51,10 +51,16 @@ def base_options(url: DatabaseUrl) -> BaseOptions:
     parallel = url.query.get("parallel", "2")
     if not parallel.isdigit() or not 1 <= int(parallel) <= 64:
         raise UsageError(f"parallel={parallel} in the address is no number from 1 to 64.", "2 is what is used without it.")
-    checkpoint = url.query.get("checkpoint", "yes")
-    if checkpoint not in ("yes", "no"):
-        raise UsageError("checkpoint= in the address is yes or no.", "yes is what is used without it.")
-    return BaseOptions(parallel=int(parallel), checkpoint=checkpoint == "yes", system=url.query.get("system", ""))
+    said = {name: url.query.get(name, "yes") for name in ("checkpoint", "delta")}
+    for name, value in said.items():
+        if value not in ("yes", "no"):
+            raise UsageError(f"{name}= in the address is yes or no.", "yes is what is used without it.")
+    return BaseOptions(
+        parallel=int(parallel),
+        checkpoint=said["checkpoint"] == "yes",
+        delta=said["delta"] == "yes",
+        system=url.query.get("system", ""),
+    )
 
 
 def back_up(call: Call, options: BackupOptions) -> Result:

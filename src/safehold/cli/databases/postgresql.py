@@ -21,8 +21,8 @@ _RATES = (32, 1048576)
 def back_up(call: Call, options: BackupOptions) -> Result:
     """Take a base of the cluster at that URL."""
     from safehold.cli.databases import record_options
-    from safehold.cli.databases.ranges import warn_of_spool
     from safehold.cli.sources import writable
+    from safehold.cli.spools import warn_of_spool
     from safehold.ops.databases.postgresql.backup import back_up as take
     from safehold.ops.databases.postgresql.terms import BaseOptions
     from safehold.sources.postgresql.connecting import parameters

@@ -28,11 +28,12 @@ def restore(call: Call, stored: Stored) -> int:
     """Put a base into a data directory, and have the server that is started on it recover to the target."""
     from safehold.cli.databases.postgresql_plans import plan_lines, plan_value
     from safehold.cli.databases.postgresql_points import target_of
-    from safehold.cli.databases.ranges import warn
+    from safehold.cli.spools import warn_of_spool
     from safehold.ops.databases.postgresql import recovery
     from safehold.ops.databases.postgresql.reading import load
     from safehold.ops.databases.postgresql.restore import RestoreOptions, examine, finish, place
     from safehold.ops.databases.postgresql.scratch import Moment
+    from safehold.ops.databases.postgresql.status import cluster_warnings
 
     values = call.values
     wrong = next((name for name in _FOR_FILES if getattr(values, name)), None)
@@ -43,8 +44,11 @@ def restore(call: Call, stored: Stored) -> int:
     database = stored.snapshot.source.database
     assert database is not None
     cluster = load(repository, database.system)
-    warn(call, cluster)
+    for each in cluster_warnings(cluster):
+        call.out.report(each)
+    warn_of_spool(call, cluster.system)
     plan = _plan(call, stored, cluster, target)
+    _require_possible(plan, values.action, values.wal)
     if values.plan:
         call.out.result("\n".join(plan_lines(plan, cluster)), plan_value(plan, cluster))
         return 0
@@ -67,6 +71,17 @@ def restore(call: Call, stored: Stored) -> int:
     recovery.tell(repository, plan)
     _show(call, placed, plan, call.clock.monotonic() - started)
     return 0
+
+
+def _require_possible(plan: Plan, action: str, wal: str) -> None:
+    """Raise ``UsageError`` for what a server cannot be told that recovers all of the log."""
+    if not plan.to_end:
+        return
+    why = f"{plan.target.text} is after the last transaction of the log"
+    if action not in ("", "promote"):
+        raise UsageError(f"{why}: at its end a server opens for writing in any case.", f"Leave out --action {action}.")
+    if wal == "fetch":
+        raise UsageError(f"{why}: a server that fetches it might find later ones.", "Leave out --wal fetch.")
 
 
 def _extract(call: Call, repository: Repository, moment: Moment) -> int:
@@ -144,11 +159,13 @@ def _recovery(call: Call) -> RecoveryOptions:
 
 
 def _where(call: Call) -> list[str]:
-    """How the server's own call finds the repository and a key; not a passphrase."""
+    """How the server's own call finds the repository and a key file, be it the configuration's; not a passphrase."""
     values = call.values
     words = ["--repo", str(Path(call.place.location).absolute()) if Path(call.place.location).exists() else call.place.location]
     key_file = values.key_file or call.environ.get("SAFEHOLD_KEY_FILE", "")
     password_file = values.password_file or call.environ.get("SAFEHOLD_PASSWORD_FILE", "")
+    if not key_file and not password_file:
+        key_file, password_file = call.place.key_file, call.place.password_file
     for option, value in (("--config", values.config), ("--key-file", key_file), ("--password-file", password_file)):
         words += [option, str(Path(value).expanduser().absolute())] if value else []
     return words

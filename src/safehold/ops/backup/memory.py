@@ -55,6 +55,7 @@ class Memory:
         self._key = key
         self._random = random
         self._failed = False
+        self._noted: set[str] = set()
         self._db = _open(path)
         found = self._one("SELECT value FROM state WHERE name = 'snapshot'")
         self.snapshot = str(found[0]) if found else ""
@@ -68,6 +69,7 @@ class Memory:
         """Drop what was not committed: a backup begins, perhaps for the second time."""
         with suppress(sqlite3.Error):
             self._db.execute("ROLLBACK")
+        self._noted.clear()
         self._change("BEGIN IMMEDIATE")
 
     def row_key(self, path: bytes) -> bytes:
@@ -118,6 +120,7 @@ class Memory:
 
     def put_note(self, name: str, data: bytes) -> None:
         """Note something of the snapshot that is being made, once ``commit`` is called."""
+        self._noted.add(name)
         self._change("INSERT OR REPLACE INTO notes VALUES (?, ?)", name, self._seal(data, name.encode()))
 
     def put(self, key: bytes, remembered: Remembered, node: Node) -> None:
@@ -133,8 +136,10 @@ class Memory:
     def commit(self, snapshot: str, totals: Totals, above: bytes) -> None:
         """The rows now mirror ``snapshot``; ``above``: tree ids of the folders above, in a row.
 
-        If the database failed meanwhile, the rows stay as they were before.
+        Notes of the one before are dropped.  If the database failed meanwhile, the rows stay as they were before.
         """
+        for name in [row[0] for row in self._db.execute("SELECT name FROM notes") if row[0] not in self._noted]:
+            self._change("DELETE FROM notes WHERE name = ?", name)
         self._change("INSERT OR REPLACE INTO state VALUES ('above', ?)", (self._mark(b"above", above) + above).hex())
         self._change("INSERT OR REPLACE INTO state VALUES ('totals', ?)", msgspec.json.encode(totals).decode())
         self._change("INSERT OR REPLACE INTO state VALUES ('snapshot', ?)", snapshot)

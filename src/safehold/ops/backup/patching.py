@@ -6,7 +6,7 @@ together so is not known, and left empty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -16,6 +16,7 @@ from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.paged import (
     HASH,
     Before,
+    Known,
     PagedWriter,
     Remembered,
     Stored,
@@ -48,6 +49,10 @@ class Patch(msgspec.Struct, frozen=True):
     runs: Iterable[Run]
 
 
+class Unknown(Exception):
+    """What a file was made of is not known after all."""
+
+
 class Patcher:
     """Patches paged files.  Belongs to one thread."""
 
@@ -63,19 +68,25 @@ class Patcher:
 
     def patch(self, path: bytes, old: Entry, patch: Patch) -> Stored | None:
         """Store the file; None if it is not known of what its old content is made."""
-        known = self._paged.known(path, patch.page, old)
-        before = known.before
+        patching = self.begin(path, old, patch.page, patch.kept)
+        if patching is None:
+            return None
+        try:
+            for at, data in patch.runs:
+                patching.add(at, data)
+            return patching.finish(patch.size)
+        except Unknown:
+            return None
+
+    def begin(self, path: bytes, old: Entry, page: int, kept: int) -> Patching | None:
+        """The same for a file whose new pages come in between those of others; of its old content ``kept`` bytes stay."""
+        known = self._paged.known(path, page, old)
         if old.more is None:
             group = Before(blocks=self._blocks(old))
-            before = lambda number: group if number == 0 else Before()  # noqa: E731
+            known = msgspec.structs.replace(known, before=lambda number: group if number == 0 else Before())
         elif not known.sure:
             return None
-        runs = _Runs(patch.runs)
-        names = [
-            self._group(known.key, number, before(number), old.size, patch, runs)
-            for number in range(-(-patch.size // (GROUP * BLOCK)))
-        ]
-        return finished(self._writer, self._memory, known.key, names, patch.size)
+        return Patching(self, known, old.size, page, kept)
 
     def _blocks(self, old: Entry) -> list[Block]:
         """A small file that lists its chunks, as blocks."""
@@ -86,28 +97,20 @@ class Patcher:
             at += extents[-1].length
         return [Block(b"", extents)] if extents else []
 
-    def _group(self, key: bytes, number: int, before: Before, old_size: int, patch: Patch, runs: _Runs) -> bytes:
-        """Store a group; the id of its map."""
-        done: list[Block] = []
-        hashes: list[bytes] = []
-        first = number * GROUP
-        for index in range(min(GROUP, -(-patch.size // BLOCK) - first)):
-            start = (first + index) * BLOCK
-            old = before.blocks[index] if index < len(before.blocks) else Block()
-            marks = before.hashes(index) if before.map and index < len(before.blocks) else b""
-            span = _Span(min(BLOCK, patch.size - start), max(0, min(BLOCK, min(patch.kept, old_size) - start)), old_size - start)
-            new = runs.take(start)
-            if new or not span.is_same:
-                old, marks = self._block(old, marks, span, new, patch.page)
-            done.append(old)
-            hashes.append(marks)
-        encoded = encode_group(done)
+    def close_group(self, known: Known, number: int, before: Before, blocks: list[tuple[Block, bytes]]) -> bytes:
+        """Store a group of blocks with their page hashes; the id of its map."""
+        encoded = encode_group([block for block, _ in blocks])
         name = self._writer.add(MAP, encoded)
         if before.map != encoded:
-            self._memory.put_pages(key, number, name, msgspec.msgpack.encode(Remembered(encoded, hashes)))
+            row = msgspec.msgpack.encode(Remembered(encoded, [marks for _, marks in blocks]))
+            self._memory.put_pages(known.key, number, name, row)
         return name
 
-    def _block(self, old: Block, marks: bytes, span: _Span, new: list[Run], page: int) -> tuple[Block, bytes]:
+    def finished(self, known: Known, names: list[bytes], size: int) -> Stored:
+        """Store the top map of a file of these groups."""
+        return finished(self._writer, self._memory, known.key, names, size)
+
+    def block(self, old: Block, marks: bytes, span: Span, new: list[Run], page: int) -> tuple[Block, bytes]:
         """A block with what is new in it, and its page hashes; b"" where those of the old pages are not known."""
         self._advance(sum(len(data) for _, data in new))
         over, fresh = gathered(self._writer, new, span.length)
@@ -151,7 +154,7 @@ class Patcher:
         return self._reader.read(DATA, name)
 
 
-class _Span(msgspec.Struct, frozen=True):
+class Span(msgspec.Struct, frozen=True):
     """Of a block: how long it becomes, how much of the old one stays, and how far the old file goes from its start."""
 
     length: int
@@ -164,17 +167,68 @@ class _Span(msgspec.Struct, frozen=True):
         return self.kept == self.length == min(BLOCK, max(0, self.old))
 
 
-class _Runs:
-    """Runs, taken block by block."""
+class Patching:
+    """A file that is being patched: its new pages come in the order of their places.  Belongs to one thread.
 
-    def __init__(self, runs: Iterable[Run]) -> None:
-        self._runs: Iterator[Run] = iter(runs)
-        self._next = next(self._runs, None)
+    Raises ``Unknown`` where it turns out that what is remembered of the old content cannot be read any more.
+    """
 
-    def take(self, start: int) -> list[Run]:
-        """Those of the block that begins at ``start``, with offsets in it."""
-        found = []
-        while self._next is not None and self._next[0] < start + BLOCK:
-            found.append((self._next[0] - start, self._next[1]))
-            self._next = next(self._runs, None)
-        return found
+    def __init__(self, patcher: Patcher, known: Known, old_size: int, page: int, kept: int) -> None:
+        self._patcher = patcher
+        self._known = known
+        self._old_size = old_size
+        self._page = page
+        self._kept = min(kept, old_size)
+        self._names: list[bytes] = []
+        self._before = Before()
+        self._done: list[tuple[Block, bytes]] = []
+        self._new: list[Run] = []
+        self._at = 0
+        """Where the block begins to which ``_new`` belongs: all before it are done."""
+
+    def add(self, at: int, data: bytes) -> None:
+        """New pages from ``at`` on, in one block of 1 MiB.  They come in order."""
+        self._go_on(at // BLOCK * BLOCK)
+        self._new.append((at - self._at, data))
+
+    def finish(self, size: int) -> Stored:
+        """It has that many bytes, no less than what was added."""
+        self._go_on(size // BLOCK * BLOCK)
+        if size % BLOCK:
+            self._close_block(size % BLOCK)
+        if self._done:
+            self._close_group()
+        return self._patcher.finished(self._known, self._names, size)
+
+    def _go_on(self, to: int) -> None:
+        """Close the blocks up to the one that begins at ``to``."""
+        while self._at < to:
+            self._close_block(BLOCK)
+
+    def _close_block(self, length: int) -> None:
+        if not self._done:
+            self._before = self._group(len(self._names))
+        before, index = self._before, len(self._done)
+        is_there = index < len(before.blocks)
+        old = before.blocks[index] if is_there else Block()
+        marks = before.hashes(index) if before.map and is_there else b""
+        span = Span(length, max(0, min(length, self._kept - self._at)), self._old_size - self._at)
+        if self._new or not span.is_same:
+            old, marks = self._patcher.block(old, marks, span, self._new, self._page)
+        self._done.append((old, marks))
+        self._new = []
+        self._at += length
+        if len(self._done) == GROUP:
+            self._close_group()
+
+    def _group(self, number: int) -> Before:
+        """What is known of a group, all of it."""
+        before = self._known.before(number)
+        expected = min(GROUP, -(-self._old_size // BLOCK) - number * GROUP)
+        if len(before.blocks) < expected and number * GROUP * BLOCK < self._kept:
+            raise Unknown
+        return before
+
+    def _close_group(self) -> None:
+        self._names.append(self._patcher.close_group(self._known, len(self._names), self._before, self._done))
+        self._done = []

@@ -17,7 +17,7 @@ from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.frames import node_of
 from safehold.ops.backup.memory import Memory, Remembered
 from safehold.ops.backup.paged import PagedWriter
-from safehold.ops.backup.patching import Patch, Patcher
+from safehold.ops.backup.patching import Patch, Patcher, Patching
 from safehold.ops.backup.previous import Parent
 from safehold.repo import trees
 from safehold.repo.repository import Repository
@@ -48,6 +48,15 @@ class Growing(NamedTuple):
     """Takes the next block: 1 MiB, or what the file ends with; None for zeros."""
     finish: Callable[[int], None]
     """Takes its size."""
+
+
+class Patched(NamedTuple):
+    """A file of which only what is new comes."""
+
+    add: Callable[[int, bytes], None]
+    """Takes new pages, in order: where they begin, and their bytes, all in one block of 1 MiB."""
+    finish: Callable[[int], None]
+    """Takes its size, no less than that of the old one."""
 
 
 class Assembly:
@@ -151,6 +160,19 @@ class Assembly:
         more = More(map=stored.map, paged=patch.page, attributes=attributes.extended)
         self._put(path, _entry(path, FILE, attributes, stored.size, b"", more))
         return True
+
+    def patching(self, path: bytes, old: Entry, page: int, attributes: Attributes = PLAIN) -> Patched | None:
+        """The same for a file whose new pages come in between those of others; ``old``: as ``previous`` gave it."""
+        file: Patching | None = self._patcher.begin(path, old, page, old.size)
+        if file is None:
+            return None
+
+        def finish(size: int) -> None:
+            more = More(map=file.finish(size).map, paged=page, attributes=attributes.extended)
+            self.files += 1
+            self._put(path, _entry(path, FILE, attributes, size, b"", more))
+
+        return Patched(file.add, finish)
 
     def growing(self, path: bytes, page: int, attributes: Attributes = PLAIN) -> Growing:
         """The same for a file whose blocks come in between those of others."""

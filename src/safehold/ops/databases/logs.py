@@ -6,7 +6,7 @@ which are not stored again, and the new ones.  What counts is the union over all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import msgspec
@@ -16,6 +16,7 @@ from safehold.core.errors import FormatError, LogConflict
 from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.record import Result
 from safehold.ops.databases.assembly import Assembly, Attributes
+from safehold.ops.databases.known_logs import KnownLogs
 from safehold.ops.databases.recording import Filled, RecordOptions, record_database
 from safehold.ops.listing import listing, walk
 from safehold.repo.repository import Repository
@@ -185,23 +186,16 @@ def catalogue(repository: Repository, engine: str, system: str, snapshots: Itera
     Raises ``NotPermitted`` for a writer, ``DamageError``.
     """
     stored = repository.visible_snapshots() if snapshots is None else snapshots
-    found: list[StoredLog] = []
-    seen: set[bytes] = set()
-    for each in stored:
-        database = each.snapshot.source.database
-        if database is not None and each.snapshot.is_logs and (database.engine, database.system) == (engine, system):
-            found += _logs_of(repository, each, seen)
-    return Catalogue(found)
+    commits = [each for each in stored if _is_commit(each, engine, system)]
+    if not commits:
+        return Catalogue([])
+    known = KnownLogs(repository, ROOT, engine, system)
+    return Catalogue(StoredLog(log_of(entry), entry, commit.id) for entry, commit in known.of(commits))
 
 
-def _logs_of(repository: Repository, stored: Stored, seen: set[bytes]) -> Iterator[StoredLog]:
-    """The logs of a snapshot, without those in folders that were looked at already: most snapshots share most folders."""
-    for folder in listing(repository.reader, stored.snapshot.tree, ROOT):
-        if folder.entry.content in seen:
-            continue
-        seen.add(folder.entry.content)
-        for listed in walk(repository.reader, folder.entry.content, folder.path, recursive=False):
-            yield StoredLog(log_of(listed.entry), listed.entry, stored.id)
+def _is_commit(stored: Stored, engine: str, system: str) -> bool:
+    database = stored.snapshot.source.database
+    return database is not None and stored.snapshot.is_logs and (database.engine, database.system) == (engine, system)
 
 
 def held_by(repository: Repository, stored: Stored, known: dict[bytes, list[StoredLog]]) -> list[StoredLog]:

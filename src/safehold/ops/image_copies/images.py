@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from safehold.core.clock import Clock
 from safehold.core.errors import ImageError, TargetError, UsageError
+from safehold.core.events import Reporter
 from safehold.core.locks import LockedElsewhere, locked
+from safehold.repo.repository import Repository
 from safehold.storage.filesystem import flush_folder
 
 STATE = "image.json"
@@ -47,6 +50,15 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     facts: dict[str, str] = {}
     """What the engine needs: the slot's name, where its programs are."""
     format: int = VERSION
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What one works with."""
+
+    clock: Clock
+    report: Reporter
+    repository: Callable[[], Repository]
+    """Opens it: for an image copy whose log comes from there."""
 
 
 class Image:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from safehold.core.errors import SessionExpired, UsageError
+from safehold.core.errors import SessionExpired
 from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.record import Result
 from safehold.ops.databases.assembly import Assembly, Attributes
@@ -15,41 +15,37 @@ from safehold.ops.image_copies import engines
 from safehold.ops.image_copies.images import Image
 from safehold.repo.paged import BLOCK
 from safehold.repo.repository import Repository
+from safehold.repo.snapshots import Database
 
-KEPT = frozenset({"mariadb", "sqlite"})
-"""Engines whose image copies can be kept."""
 SMALL = 64 * 1024
 """Smaller files are kept whole, others by page."""
 
 
-def require_kept(image: Image) -> None:
-    """Raises ``UsageError`` for an engine whose image copies cannot be kept."""
-    state = image.load()
-    if state.engine not in KEPT:
-        raise UsageError(
-            f"{state.name} cannot be kept in the repository: a base of PostgreSQL needs what a running server says of it.",
-            "Leave --backup out, and take bases with `safehold backup`.",
-        )
-
-
 def keep(repository: Repository, image: Image, options: RecordOptions) -> Result:
-    """Store an image copy as it is.  Raises ``UsageError``, ``ImageError``, ``StoreError``, with no snapshot made."""
-    require_kept(image)
+    """Store an image copy as it is.  Raises ``ImageError``, ``StoreError``, with no snapshot made."""
     with image.held():
         state = image.load()
         engine = engines.module(state.engine)
-        engine.settle(image, state)
-        database = engine.described(repository, image, state)
 
-        def fill(assembly: Assembly, memory: Memory) -> Filled:
-            del memory
-            _store(assembly, image.data, lambda name: engine.page_of(image, state, name))
-            return Filled(database=database)
+        def record() -> Result:
+            fill = engine.filling(repository, image, state)
+            return record_database(repository, state.engine, engine.lineage(state), options, fill)
 
         try:
-            return record_database(repository, state.engine, engine.lineage(state), options, fill)
+            return record()
         except SessionExpired:  # what was stored is found again
-            return record_database(repository, state.engine, engine.lineage(state), options, fill)
+            return record()
+
+
+def by_page(image: Image, database: Database, page_of: Callable[[bytes], int]) -> Callable[[Assembly, Memory], Filled]:
+    """What puts all of an image copy's files into an assembly.  ``page_of``: a file's page size, by its name."""
+
+    def fill(assembly: Assembly, memory: Memory) -> Filled:
+        del memory
+        _store(assembly, image.data, page_of)
+        return Filled(database=database)
+
+    return fill
 
 
 def _store(assembly: Assembly, folder: Path, page_of: Callable[[bytes], int]) -> None:

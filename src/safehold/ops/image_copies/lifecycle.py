@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from safehold.core.clock import Clock
 from safehold.core.errors import ImageError, TargetError
-from safehold.core.events import Reporter
 from safehold.ops.image_copies import engines
 from safehold.ops.image_copies.cloning import cloned
-from safehold.ops.image_copies.images import DATA, STATE, Image, Registry, State
+from safehold.ops.image_copies.images import DATA, STATE, Given, Image, Registry, State
 
 
 class Running(Protocol):
@@ -28,9 +26,7 @@ class Running(Protocol):
         """Variables by which the engine's own programs find it."""
 
 
-def create(
-    registry: Registry, name: str, source: str, folder: Path, facts: dict[str, str], clock: Clock, report: Reporter
-) -> State:
+def create(registry: Registry, name: str, source: str, folder: Path, facts: dict[str, str], given: Given) -> State:
     """Make an image copy in a folder that is empty, or where the making of one was interrupted."""
     engine = engines.of_source(source)
     image = Image(folder.absolute())
@@ -40,18 +36,20 @@ def create(
         raise TargetError(f"{folder} cannot be made: {error.strerror}.", "Choose another folder.") from error
     with image.held():
         _clear(image)
-        state = State(name=name, engine=engine, source=engines.module(engine).public(source), made_ns=clock.now_ns(), facts=facts)
+        state = State(
+            name=name, engine=engine, source=engines.module(engine).public(source), made_ns=given.clock.now_ns(), facts=facts
+        )
         image.save(state)
         registry.add(name, image.folder)
-        made: State = engines.module(engine).create(image, state, source, clock, report)
+        made: State = engines.module(engine).create(image, state, source, given)
         return made
 
 
-def update(image: Image, source: str, clock: Clock, report: Reporter) -> State:
+def update(image: Image, source: str, given: Given) -> State:
     """Roll an image copy forward to now."""
     with image.held():
         state = _whole(image)
-        rolled: State = engines.module(state.engine).update(image, state, source or state.source, clock, report)
+        rolled: State = engines.module(state.engine).update(image, state, source or state.source, given)
         return rolled
 
 

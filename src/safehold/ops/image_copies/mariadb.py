@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -15,15 +15,18 @@ assert sys.platform != "win32"
 
 import msgspec
 
-from safehold.core.clock import Clock
 from safehold.core.errors import DamageError, DatabaseFailed, ImageError, UsageError
-from safehold.core.events import Note, Reporter
+from safehold.core.events import Note
+from safehold.ops.backup.memory import Memory
+from safehold.ops.databases.assembly import Assembly
 from safehold.ops.databases.mariadb import state as states
 from safehold.ops.databases.mariadb import storing
 from safehold.ops.databases.mariadb.backup import facts_of
 from safehold.ops.databases.mariadb.restore import hand_over
+from safehold.ops.databases.recording import Filled
 from safehold.ops.image_copies.cloning import cloned
-from safehold.ops.image_copies.images import DATA, Image, State, write_durably
+from safehold.ops.image_copies.images import DATA, Given, Image, State, write_durably
+from safehold.ops.image_copies.keeping import by_page
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database
 from safehold.sources import database_url
@@ -46,6 +49,8 @@ BEFORE = "checkpoints"
 """What the copy said of itself before the roll.  A roll that was cut off is done again from there: the engine writes its own note
 before it has put the last files in place, and would refuse."""
 READING = "reading"
+TABLES = "tables"
+"""Which table was in each tablespace when the last roll began: one imported since is in no incremental."""
 PARALLEL = 2
 _MARKED = ("ibdata1", "ib_logfile0", "aria_log_control", CHECKPOINTS)
 _OPENED = ("multi-master.info", "ddl_recovery.log", "ddl_recovery-backup.log", "ibtmp1")
@@ -61,26 +66,28 @@ class Open(msgspec.Struct, frozen=True):
     environment: dict[str, str]
 
 
-def create(image: Image, state: State, source: str, clock: Clock, report: Reporter) -> State:
+def create(image: Image, state: State, source: str, given: Given) -> State:
     """Make the copy.  Raises ``DatabaseUnreachable``, ``DatabaseFailed``, ``TargetError``."""
     where = _address(source)
     with closing(connect(where)) as connection:
         server = servers.ask(connection)
         _require_mariadb(server, where)
         servers.checkpoint(connection)
+        tables = servers.tables(connection)
     image.data.mkdir(mode=0o700, exist_ok=True)
     _give(image, server)
     state.system, state.version = _system(server, where), server.version
     with take(where, server, PARALLEL) as stream:
         unpack(stream, image.data)
         taken = stream.taken
-    state.rolled_ns = clock.now_ns()
-    report(Note(message="Preparing the copy."))
+    state.rolled_ns = given.clock.now_ns()
+    _write_tables(image, tables)
+    given.report(Note(message="Preparing the copy."))
     private.prepare(image.data, ENGINE, server.version, hint="Run it again.")
     return _done(image, state, where, server, taken)
 
 
-def update(image: Image, state: State, source: str, clock: Clock, report: Reporter) -> State:
+def update(image: Image, state: State, source: str, given: Given) -> State:
     """Roll the copy forward to now.  A crash, or a full disk, at any point costs at most what this does."""
     settle(image, state)
     where = _address(source)
@@ -88,6 +95,7 @@ def update(image: Image, state: State, source: str, clock: Clock, report: Report
         server = servers.ask(connection)
         _require_same(connection, server, where, state)
         servers.checkpoint(connection)
+        tables = _require_no_import(image, connection, where)
     delta, since = image.folder / DELTA, _position(image)
     try:
         with delta.open("wb") as file:
@@ -99,16 +107,19 @@ def update(image: Image, state: State, source: str, clock: Clock, report: Report
             os.fsync(file.fileno())
         if taken.checkpoints.get("from_lsn") != str(since):
             raise DatabaseFailed(f"The incremental does not begin at {since}, where the copy ends.", "Run it again.")
-        report(Note(message=f"Rolling {state.name} forward by {delta.stat().st_size:,} bytes."))
+        with closing(connect(where)) as connection:
+            _require_no_import(image, connection, where)
+        given.report(Note(message=f"Rolling {state.name} forward by {delta.stat().st_size:,} bytes."))
         _extract(image)
         write_durably(image.folder / BEFORE, (image.data / CHECKPOINTS).read_bytes())
     except BaseException:
         _clear(image)
         raise
     state.phase = "rolling"
-    state.facts |= facts_of(server, taken) | {"moment": str(clock.now_ns())}
+    state.facts |= facts_of(server, taken) | {"moment": str(given.clock.now_ns())}
     image.save(state)
     _lay_over(image, state)
+    _write_tables(image, tables)
     return state
 
 
@@ -190,15 +201,15 @@ def lineage(state: State) -> str:
     return state.system
 
 
-def page_of(image: Image, state: State, name: bytes) -> int:
-    """The page size by which a file of the image is kept."""
-    del image
-    return storing.page_of(name, int(state.facts.get("innodb_page_size", pages.PAGE)))
+def filling(repository: Repository, image: Image, state: State) -> Callable[[Assembly, Memory], Filled]:
+    """What puts the image together as a base.  Raises ``ImageError``."""
+    settle(image, state)
+    page = int(state.facts.get("innodb_page_size", pages.PAGE))
+    return by_page(image, _described(repository, state), lambda name: storing.page_of(name, page))
 
 
-def described(repository: Repository, image: Image, state: State) -> Database:
+def _described(repository: Repository, state: State) -> Database:
     """What a snapshot says of the image: which binary log leads on from it, too."""
-    del image
     facts = {name: value for name, value in state.facts.items() if name != "programs"} | {"image": "yes"}
     number = servers.number_of(facts["binlog"]) if "binlog" in facts else 0
     start = number << 32
@@ -250,6 +261,26 @@ def _require_same(connection: Connection, server: Server, where: Address, state:
             f"{name} was set back to a time before the last roll of {state.name}: its history is another by now.",
             "Make a new image copy; until then, the old one shows what the original has lost.",
         )
+
+
+def _require_no_import(image: Image, connection: Connection, where: Address) -> dict[int, int]:
+    """The tables that there are.  Raises ``ImageError`` where the file of one was exchanged for another since the last roll.
+
+    ``ALTER TABLE ... IMPORT TABLESPACE`` writes pages whose log position says that they are old: the backup program leaves
+    them out of incrementals without a word.
+    """
+    now = servers.tables(connection)
+    try:
+        before = msgspec.msgpack.decode((image.folder / TABLES).read_bytes(), type=dict[int, int])
+    except FileNotFoundError:
+        return now
+    if any(now.get(space, table) != table for space, table in before.items()):
+        raise ImageError(f"A table of {where.url.public} was imported since the last roll, and incrementals leave it out.", _ANEW)
+    return now
+
+
+def _write_tables(image: Image, tables: dict[int, int]) -> None:
+    write_durably(image.folder / TABLES, msgspec.msgpack.encode(tables))
 
 
 def _is_rewound(connection: Connection, server: Server, state: State) -> bool:

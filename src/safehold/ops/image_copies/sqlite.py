@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -16,11 +16,14 @@ assert sys.platform != "win32"
 import msgspec
 from blake3 import blake3
 
-from safehold.core.clock import Clock
 from safehold.core.errors import DamageError, ImageError, TargetError, UsageError
-from safehold.core.events import Note, Reporter
+from safehold.core.events import Note
+from safehold.ops.backup.memory import Memory
+from safehold.ops.databases.assembly import Assembly
+from safehold.ops.databases.recording import Filled
 from safehold.ops.image_copies import rolls
-from safehold.ops.image_copies.images import Image, State
+from safehold.ops.image_copies.images import Given, Image, State
+from safehold.ops.image_copies.keeping import by_page
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database
 from safehold.sources.open_files import users
@@ -46,14 +49,13 @@ class Open(msgspec.Struct, frozen=True):
     environment: dict[str, str] = {}
 
 
-def create(image: Image, state: State, source: str, clock: Clock, report: Reporter) -> State:
+def create(image: Image, state: State, source: str, given: Given) -> State:
     """Make the copy.  Raises ``SourceMissing``, ``DatabaseFailed``, ``DatabaseUnreachable``, ``TargetError``."""
-    del report
     path = _path(source)
     image.data.mkdir(mode=0o700, exist_ok=True)
     new = image.data / ".new"
     with _moment(image, path) as moment:
-        state.rolled_ns = clock.now_ns()
+        state.rolled_ns = given.clock.now_ns()
         found = moment.stat
         state.system, state.version = _system(path, state), header.library_version(moment.header.library)
         state.facts |= {"file": os.path.basename(path), "mode": f"{found.st_mode & 0o7777:o}"}
@@ -66,7 +68,7 @@ def create(image: Image, state: State, source: str, clock: Clock, report: Report
     return _done(image, state, first)
 
 
-def update(image: Image, state: State, source: str, clock: Clock, report: Reporter) -> State:
+def update(image: Image, state: State, source: str, given: Given) -> State:
     """Roll the copy forward to now.  A crash, or a full disk, at any point costs at most what this does."""
     settle(image, state)
     path, journal = _path(source), image.folder / JOURNAL
@@ -74,7 +76,7 @@ def update(image: Image, state: State, source: str, clock: Clock, report: Report
         raise _another(path, state)
     try:
         with journal.open("w+b") as file, _moment(image, path) as moment:
-            moment_ns = clock.now_ns()
+            moment_ns = given.clock.now_ns()
             first, changed = _compare(file, moment, _file(image, state), state, moment_ns)
         flush_folder(str(image.folder))
     except BaseException:
@@ -85,7 +87,7 @@ def update(image: Image, state: State, source: str, clock: Clock, report: Report
         journal.unlink()
         state.rolled_ns = moment_ns
         return _done(image, state, first)
-    report(Note(message=f"Rolling {state.name} forward by {journal.stat().st_size:,} bytes."))
+    given.report(Note(message=f"Rolling {state.name} forward by {journal.stat().st_size:,} bytes."))
     state.facts["schema"] = str(_schema(first))
     _carry_out(image, state, moment_ns)
     return state
@@ -152,16 +154,21 @@ def lineage(state: State) -> str:
     return _path(state.source)
 
 
-def page_of(image: Image, state: State, name: bytes) -> int:
-    """The page size by which a file of the image is kept."""
-    del name
+def filling(repository: Repository, image: Image, state: State) -> Callable[[Assembly, Memory], Filled]:
+    """What puts the image together as a base.  Raises ``ImageError``."""
+    del repository
+    settle(image, state)
+    return by_page(image, _described(image, state), lambda name: _page(image, state))
+
+
+def _page(image: Image, state: State) -> int:
+    """The page size by which the image's file is kept."""
     with _file(image, state).open("rb") as file:
         return header.parse(file.read(header.SIZE), state.name).page
 
 
-def described(repository: Repository, image: Image, state: State) -> Database:
+def _described(image: Image, state: State) -> Database:
     """What a snapshot says of the image."""
-    del repository
     path = _file(image, state)
     with path.open("rb") as file:
         data = file.read(header.SIZE)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
+import io
 
 import pyotp
+import segno
 from sqlalchemy import Connection, update
 
 from safehold.core.clock import NS
@@ -24,6 +26,13 @@ def new_secret() -> str:
 def address(secret: str, name: str, server: str) -> str:
     """What its QR says."""
     return pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name=f"Safehold {server}".strip())
+
+
+def qr(text: str) -> str:
+    """A QR code as SVG."""
+    out = io.BytesIO()
+    segno.make(text, error="m").save(out, kind="svg", scale=4, border=2, xmldecl=False, svgns=True)
+    return out.getvalue().decode()
 
 
 def matching_step(secret: str, code: str, now_ns: int) -> int:

@@ -268,7 +268,8 @@ async def totp_begin(request: Request) -> Response:
     row = await reading(request, lambda connection: people.by_id(connection, asker.person))
     secret = factors.new_secret()
     host = request.headers.get("host", "")
-    return answer({"secret": secret, "address": factors.address(secret, row.name, host)})
+    address = factors.address(secret, row.name, host)
+    return answer({"secret": secret, "address": address, "qr": factors.qr(address)})
 
 
 class _Totp(msgspec.Struct):

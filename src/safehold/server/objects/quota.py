@@ -15,6 +15,11 @@ WARN_FROM = 0.9
 """Of the quota: from there on answers warn."""
 
 
+def is_limited(connection: Connection, account: str) -> bool:
+    """Whether an account has a quota at all."""
+    return bool(connection.execute(select(accounts.c.quota).where(accounts.c.id == account)).scalar())
+
+
 def reserve(connection: Connection, account: str, size: int, now_ns: int) -> str:
     """Set room aside; its id, empty where there is no quota.  Raises ``Full``.
 

@@ -58,11 +58,16 @@ def begin(service: Service, place: Place, asker: Asker, key: str, length: str, t
     size = int(length)
     if size > MAX_OBJECT:
         raise TooLarge(f"{key} would have {size} bytes; an object has {MAX_OBJECT} at most.")
-    with service.database.write() as connection:
+    with service.database.read() as connection:
         stored = holdings.find(connection, place.id, key)
-        if stored is not None:
-            raise Exists(f"{key} is stored already.", headers={"X-Content-SHA256": stored.sha256})
-        return Promise(key, size, told or promised, quota.reserve(connection, place.account, size, service.clock.now_ns()))
+        has_quota = quota.is_limited(connection, place.account)
+    if stored is not None:
+        raise Exists(f"{key} is stored already.", headers={"X-Content-SHA256": stored.sha256})
+    reservation = ""
+    if has_quota:
+        with service.database.write() as connection:
+            reservation = quota.reserve(connection, place.account, size, service.clock.now_ns())
+    return Promise(key, size, told or promised, reservation)
 
 
 async def receive(service: Service, place: Place, asker: Asker, promise: Promise, body: AsyncIterator[bytes]) -> Received:

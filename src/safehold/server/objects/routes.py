@@ -119,14 +119,32 @@ async def get(request: Request) -> Response:
     with _as_refusal():
         check_key(key)
 
-    def look(_service: Service, connection: Connection, asker: Asker, place: Place) -> tuple[int, str]:
-        row = holdings.require(connection, place, asker, key)
-        return row.size, row.sha256
+    service = service_of(request)
+    who = (request.headers.get("authorization"), request.headers.get("cookie"), asking.address_of(request, service.settings))
+    asked = (*who, request.path_params["account"], request.path_params["name"], key)
+    kept = service.recent.find(asked)
+    if isinstance(kept, _Found):
+        found = kept
+    else:
+        begun = service.recent.begin()
 
-    _, place, (size, sha256) = await located(request, look)
+        def look(_service: Service, connection: Connection, asker: Asker, place: Place) -> _Found:
+            row = holdings.require(connection, place, asker, key)
+            return _Found(place.id, row.size, row.sha256)
+
+        _, _, found = await located(request, look)
+        service.recent.keep(asked, found, begun)
     if request.method == "HEAD":
-        return empty(200, {"Content-Length": str(size), "X-Content-SHA256": sha256, "Accept-Ranges": "bytes"})
-    return await sending.send(service_of(request).store(place.id), key, size, sha256, request.headers.get("range", ""))
+        return empty(200, {"Content-Length": str(found.size), "X-Content-SHA256": found.sha256, "Accept-Ranges": "bytes"})
+    return await sending.send(service.store(found.repository), key, found.size, found.sha256, request.headers.get("range", ""))
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """An object that the asker may read."""
+
+    repository: str
+    size: int
+    sha256: str
 
 
 @described(bytes)

@@ -1,10 +1,13 @@
 /** The language of the pages: texts by key, and dates, numbers and sizes as the language writes them. */
+import accountDe from './i18n/account-de.js';
+import accountEn from './i18n/account-en.js';
+import accountZh from './i18n/account-zh.js';
 import de from './i18n/de.js';
 import en from './i18n/en.js';
 import zh from './i18n/zh.js';
 
 export const LANGUAGES = { en: 'English', de: 'Deutsch', zh: '中文' };
-const TEXTS = { en, de, zh };
+const TEXTS = { en: { ...en, ...accountEn }, de: { ...de, ...accountDe }, zh: { ...zh, ...accountZh } };
 const STORED = 'safehold-language';
 
 function wanted() {

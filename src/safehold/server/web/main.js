@@ -1,4 +1,14 @@
 /** The pages, by address.  A page is loaded when it is first shown. */
 import { start } from './shell.js';
 
-start([['/:account/:name', () => import('./browse/page.js')]]);
+start([
+  ['/', () => import('./account/overview.js')],
+  ['/login', () => import('./account/login.js')],
+  ['/setup', () => import('./account/setup.js')],
+  ['/settings', () => import('./account/settings.js')],
+  ['/tokens', () => import('./account/tokens.js')],
+  ['/enrol', () => import('./account/enrol.js')],
+  ['/:account/:name', () => import('./browse/page.js')],
+  ['/:account/:name/devices', () => import('./account/devices.js')],
+  ['/:account/:name/trash', () => import('./account/trash.js')],
+]);

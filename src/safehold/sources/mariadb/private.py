@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from safehold.core.errors import DatabaseFailed, DatabaseUnreachable
-from safehold.sources.mariadb import programs
+from safehold.sources.mariadb import keys, programs
 from safehold.sources.mariadb.connecting import Connection, probe, quoted, rows
 
 START_SECONDS = 600
@@ -45,6 +45,12 @@ def prepare(
     if engine == "mariadb":
         programs.require_series(program, version, "The base")
     command = [program, "--no-defaults", "--prepare", f"--target-dir={folder}"]
+    conf = settings(folder)
+    if page := conf.get("innodb_page_size"):
+        command.append(f"--innodb-page-size={page}")
+    if found := keys.options(conf, programs.plugin_folders()):
+        command[1:2] = [f"--defaults-file={folder / _CONF}"]
+        command.append(f"--plugin-dir={found['plugin_dir']}")
     command += [f"--incremental-dir={incremental}"] if incremental else []
     done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     lines = done.stderr.decode(errors="replace").splitlines()
@@ -157,13 +163,29 @@ def _command(program: str, folder: Path, scratch: Path, facts: Mapping[str, str]
     }
     conf = settings(folder)
     options |= {name: conf[name] for name in _FROM_CONF if name in conf}
-    command = [program, "--no-defaults", f"--datadir={folder}", f"--socket={scratch}/s", f"--pid-file={scratch}/pid"]
+    found = keys.options(conf, programs.plugin_folders())
+    options.pop("plugin_dir" if found else "", "")
+    command = [
+        program,
+        f"--defaults-file={_told(scratch, found)}",
+        f"--datadir={folder}",
+        f"--socket={scratch}/s",
+        f"--pid-file={scratch}/pid",
+    ]
     command += [f"--tmpdir={scratch}", "--skip-networking", "--skip-grant-tables", "--skip-log-bin", "--skip-slave-start"]
     command += ["--event-scheduler=DISABLED", "--innodb-flush-log-at-trx-commit=0", "--max-allowed-packet=1G"]
     command += ["--innodb-buffer-pool-size=256M", "--performance-schema=OFF", "--skip-name-resolve"]
     command += [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     owner = _owner(folder)
     return [*command, f"--user={owner}"] if owner else command
+
+
+def _told(scratch: Path, options: Mapping[str, str]) -> Path:
+    """An option file of the server's, that nobody else may read: a key may be in it."""
+    path = scratch / "options.cnf"
+    path.touch(mode=0o600)
+    path.write_text("[mysqld]\n" + "".join(f'{name}="{value}"\n' for name, value in options.items()))
+    return path
 
 
 def settings(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ _BINLOG = {"mariadb": ("mariadb-binlog", "mysqlbinlog"), "mysql": ("mysqlbinlog"
 _DUMP = {"mariadb": ("mariadb-dump", "mysqldump"), "mysql": ("mysqldump",)}
 _CLIENT = {"mariadb": ("mariadb", "mysql"), "mysql": ("mysql",)}
 ROLES = {"backup": _BACKUP, "server": _SERVER, "binlog": _BINLOG, "dump": _DUMP, "client": _CLIENT}
+_PLUGINS = ("/usr/lib/mysql/plugin", "/usr/lib64/mysql/plugin", "/usr/lib/mariadb/plugin", "/usr/lib64/mariadb/plugin")
 _FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/libexec"
 
 
@@ -40,6 +42,11 @@ def find(role: str, engine: str) -> str:
             return found
     what = PACKAGES.get(names[0], f"the client programs of {'MariaDB' if engine == 'mariadb' else 'MySQL'}")
     raise DatabaseFailed(f"There is no {names[0]} on this machine.", f"Install {what}.")
+
+
+def plugin_folders() -> list[str]:
+    """Where the server's plugins lie, as distributions have it."""
+    return [folder for folder in _PLUGINS if os.path.isdir(folder)] or list(_PLUGINS[:1])
 
 
 def version(program: str) -> str:

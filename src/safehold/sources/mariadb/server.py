@@ -116,6 +116,55 @@ def checkpoint(connection: Connection) -> str:
     return ""
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """Where InnoDB stands, and in which process."""
+
+    checkpoint: int
+    """A position of its log: all that was changed before it is in its files."""
+    lsn: int
+    """How far its log goes."""
+    process: int
+    """When the server's process was started, in seconds since 1970, as its clock said then."""
+    connection: int
+    """The number of this connection; it grows with each."""
+
+
+_STANDING = (
+    "select connection_id(), unix_timestamp(), max(if(variable_name = 'UPTIME', variable_value, null)),"
+    " max(if(variable_name = 'INNODB_LSN_LAST_CHECKPOINT', variable_value, null)),"
+    " max(if(variable_name = 'INNODB_LSN_CURRENT', variable_value, null)) from information_schema.global_status"
+    " where variable_name in ('UPTIME', 'INNODB_LSN_LAST_CHECKPOINT', 'INNODB_LSN_CURRENT')"
+)
+
+
+def standing(connection: Connection) -> Standing | None:
+    """Where InnoDB stands; None where the server does not say (MySQL, and MariaDB before 10.5)."""
+    import pymysql
+
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(_STANDING)
+            number, now, uptime, checkpoint, lsn = (int(value) for value in cursor.fetchone() or ())
+    except (pymysql.err.MySQLError, TypeError, ValueError):
+        return None
+    return Standing(checkpoint, lsn, now - uptime, number)
+
+
+def tables(connection: Connection) -> dict[int, int]:
+    """The number of the table in each of InnoDB's tablespaces; empty where the server does not say.
+
+    A table whose file was exchanged (``ALTER TABLE ... IMPORT TABLESPACE``) keeps its tablespace, and has another number.
+    """
+    import pymysql
+
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("select space, table_id from information_schema.innodb_sys_tables where space > 0")
+            return {int(space): int(table) for space, table in cursor.fetchall()}
+    except pymysql.err.MySQLError:
+        return {}
+
+
 def require_log(server: Server, public: str) -> None:
     """Raises ``DatabaseUnreachable`` for a server that writes no binary log."""
     if not server.has_log:

@@ -19,9 +19,15 @@ GONE = ("has already been removed", "was invalidated", "cannot be advanced", "no
 """What a server says when log is asked for that it does not have any more, or whose slot it gave up."""
 
 
-def take_base(programs: Path, url: str, target: Path, tablespaces: Mapping[str, Path], account: Account) -> None:
-    """Copy a cluster into a folder, without log; ``tablespaces``: where each goes, by its folder.  Raises ``DatabaseFailed``."""
-    command = [programs / "pg_basebackup", "-D", target, "-X", "none", "-c", "fast", "--no-password"]
+def take_base(
+    programs: Path, url: str, target: Path, tablespaces: Mapping[str, Path], account: Account, *, with_log: bool
+) -> None:
+    """Copy a cluster into a folder; ``tablespaces``: where each goes, by its folder; ``with_log``: what the copy needs of it.
+
+    Raises ``DatabaseFailed``.
+    """
+    log = "stream" if with_log else "none"
+    command = [programs / "pg_basebackup", "-D", target, "-X", log, "-c", "fast", "--no-password"]
     command += [f"--tablespace-mapping={_escaped(old)}={_escaped(str(new))}" for old, new in tablespaces.items()]
     _run(command, url, account, "No copy of the database could be made")
 
@@ -34,7 +40,8 @@ def receive(programs: Path, url: str, slot: str, folder: Path, end: int, segment
     for partial in folder.glob("*.partial"):
         if partial.stat().st_size not in (0, segment):
             partial.unlink()  # the disk was full when it was made; the program would stop at it for ever
-    command = [programs / "pg_receivewal", "-D", folder, f"--slot={slot}", "--no-loop", "--no-password", "--synchronous"]
+    # Without --synchronous: each segment is synced when it ends, and the slot goes on no further than that.
+    command = [programs / "pg_receivewal", "-D", folder, f"--slot={slot}", "--no-loop", "--no-password"]
     _run([*command, f"--endpos={format_lsn(end - 1)}"], url, account, "The original's log could not be received")
 
 

@@ -68,7 +68,9 @@ def parameters(url: str, **more: str) -> str:
 
     try:
         known = conninfo.conninfo_to_dict(url)
-        settings = {"application_name": PROGRAM, "connect_timeout": str(TIMEOUT_SECONDS), **known, **more}
+        # An encoding, since from a database of SQL_ASCII without one text comes as bytes.
+        ours = {"application_name": PROGRAM, "connect_timeout": str(TIMEOUT_SECONDS), "client_encoding": "UTF8"}
+        settings = {**ours, **known, **more}
         return conninfo.make_conninfo("", **settings)
     except psycopg.Error as error:
         raise UsageError(
@@ -91,17 +93,17 @@ def unreachable(url: str, error: Exception) -> DatabaseUnreachable:
     """The error for a server that cannot be connected to."""
     return DatabaseUnreachable(
         f"The PostgreSQL server {public_name(url)} cannot be reached: {first_line(error)}.",
-        "Check the URL, that the server runs, and that pg_hba.conf lets this user in; "
+        "Check the URL with its sslmode, that the server runs, and that pg_hba.conf lets this user in; "
         "passwords come from PGPASSWORD or ~/.pgpass.",
     )
 
 
 def first_line(error: Exception) -> str:
     """An error of the server's, without its final full stop, for a sentence."""
-    text = str(error).strip()
+    text = str(error).strip().removeprefix("connection failed: ").removeprefix("connection is bad: ")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     wanted = next((line for line in lines if "FATAL" in line or "ERROR" in line), lines[0] if lines else type(error).__name__)
-    return wanted.rstrip(".")
+    return " ".join(wanted.rstrip(".").split())
 
 
 def inquire(session: Session) -> Server:

@@ -24,6 +24,15 @@ class ControlData(msgspec.Struct, frozen=True, kw_only=True):
     """The name of the segment of the log that it is in."""
     segment: int
     """Bytes of a segment of the log."""
+    page: int
+    """Bytes of a page."""
+    relation_pages: int
+    """Pages of a file, before a relation goes on in the next one."""
+    checkpoint: int
+    """Where the last checkpoint's record begins."""
+    reached: int
+    """Of a recovery: where the files are consistent from on (``minRecoveryPoint``); 0 where there was none."""
+    reached_timeline: int
     checksums: bool
     settings: dict[str, str]
     """What a hot standby must have at least as large as the original."""
@@ -59,6 +68,11 @@ def parse(text: str) -> ControlData:
             redo=parse_lsn(values["Latest checkpoint's REDO location"]),
             redo_segment=values["Latest checkpoint's REDO WAL file"],
             segment=int(values["Bytes per WAL segment"]),
+            page=int(values["Database block size"]),
+            relation_pages=int(values["Blocks per segment of large relation"]),
+            checkpoint=parse_lsn(values["Latest checkpoint location"]),
+            reached=parse_lsn(values["Minimum recovery ending location"]),
+            reached_timeline=int(values["Min recovery ending loc's timeline"]),
             checksums=values["Data page checksum version"] != "0",
             settings={_NAMES.get(name, name): values[f"{name} setting"] for name in _SETTINGS},
             mark="; ".join(values[name] for name in ("Database cluster state", "pg_control last modified", *_POINTS)),

@@ -104,10 +104,13 @@ def read_control(folder: Path, system: str = "") -> bytes:
     raise AssertionError("there is at least one try")
 
 
-def walk(folder: Path, major: int) -> Iterator[Spot]:
-    """Everything that a base holds, folders before what lies in them, but the control file and the log."""
+def walk(folder: Path, major: int, catalog: int) -> Iterator[Spot]:
+    """Everything that a base holds, folders before what lies in them, but the control file and the log.
+
+    ``catalog``: the version of the catalogs, which is in the names of tablespaces' folders.
+    """
     top = os.fsencode(folder)
-    version = b"PG_%d_%d" % (major, control.parse(read_control(folder)).catalog_version)
+    version = b"PG_%d_%d" % (major, catalog)
     stack = [Spot(b"", top, os.stat(top))]
     while stack:
         at = stack.pop()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 import msgspec
 
 from safehold.core.errors import DatabaseFailed
-from safehold.sources.postgresql.positions import parse_lsn
+from safehold.sources.postgresql.controldata import ControlData
+from safehold.sources.postgresql.positions import format_lsn, parse_lsn
 
 _START = re.compile(r"^START WAL LOCATION: (\S+) \(file ([0-9A-F]{24})\)$", re.MULTILINE)
 _TIMELINE = re.compile(r"^START TIMELINE: (\d+)$", re.MULTILINE)
@@ -34,3 +36,20 @@ def parse(data: bytes) -> Label:
 def without_incremental(data: bytes) -> bytes:
     """The label of a base that was merged from an incremental one: nothing it depends upon is left."""
     return _INCREMENTAL.sub(b"", data)
+
+
+def of_standby(control: ControlData, moment: datetime) -> bytes:
+    """The label of a data directory that was shut down in the middle of a recovery: as that of a base taken from a standby.
+
+    It has no end of a backup to look for: the control file says from where on the files are consistent.
+    """
+    lines = (
+        f"START WAL LOCATION: {format_lsn(control.redo)} (file {control.redo_segment})",
+        f"CHECKPOINT LOCATION: {format_lsn(control.checkpoint)}",
+        "BACKUP METHOD: streamed",
+        "BACKUP FROM: standby",
+        f"START TIME: {moment:%Y-%m-%d %H:%M:%S} UTC",
+        "LABEL: safehold image-copy",
+        f"START TIMELINE: {control.timeline}",
+    )
+    return "".join(f"{line}\n" for line in lines).encode()

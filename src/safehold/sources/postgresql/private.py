@@ -21,6 +21,7 @@ from urllib.parse import quote
 assert sys.platform != "win32"
 
 from safehold.core.errors import DatabaseFailed
+from safehold.sources.postgresql import controldata
 from safehold.sources.postgresql.programs import Account, tied
 
 PATIENCE_SECONDS = 3600.0
@@ -45,7 +46,6 @@ ALONE = {
     "ssl": "off",
     "hot_standby": "on",
     "autovacuum": "off",
-    "max_wal_size": "256MB",
     "shared_buffers": "128MB",
     "huge_pages": "off",
     "external_pid_file": "",
@@ -137,7 +137,10 @@ class PrivateServer:
 def running(
     programs: Path, data: Path, account: Account, settings: Mapping[str, str], log: Path, *, owner: str
 ) -> Iterator[PrivateServer]:
-    """Start a server on a data folder; it is stopped at the end.  ``settings`` come after those that keep it to itself."""
+    """Start a server on a data folder; it is stopped at the end.  ``settings`` come after those that keep it to itself.
+
+    Raises ``DamageError`` for a folder without a sound control file.
+    """
     end_stale(data)
     run = Path(tempfile.mkdtemp(prefix="safehold-pg-"))
     try:
@@ -152,7 +155,7 @@ def running(
             "ident_file": str(run / "ident.conf"),
             "unix_socket_directories": str(run),
         }
-        every = {**ALONE, **own, **settings}
+        every = {**ALONE, **_log_sizes(controldata.read(programs, data).segment), **own, **settings}
         command = [
             str(programs / "postgres"),
             "-D",
@@ -180,6 +183,11 @@ def running(
         rmtree(run, ignore_errors=True)
 
 
+def _log_sizes(segment: int) -> dict[str, str]:
+    """Small, but no server starts where they are less than two segments."""
+    return {"min_wal_size": f"{max(80, segment >> 19)}MB", "max_wal_size": f"{max(256, segment >> 19)}MB"}
+
+
 def end_stale(data: Path) -> None:
     """End a server of ours that outlived the process which started it.  Raises ``DatabaseFailed`` if it does not end."""
     pid = live_pid(data)
@@ -195,12 +203,14 @@ def end_stale(data: Path) -> None:
 
 
 def live_pid(data: Path) -> int | None:
-    """The process of the server that runs on a data folder; None if none does."""
+    """The process of the server that runs on a data folder; None if none does.
+
+    Numbers of processes come round again: where the system tells, it must be one that works in that folder, as a server does.
+    """
     try:
         pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
         os.kill(pid, 0)
-        command = Path(f"/proc/{pid}/cmdline")
-        if command.exists() and b"postgres" not in command.read_bytes():
+        if os.path.lexists("/proc/self/cwd") and os.readlink(f"/proc/{pid}/cwd") != os.path.realpath(data):
             return None
     except (OSError, ValueError):
         return None

@@ -6,7 +6,6 @@ Importing ``backports.zstd`` takes 10 to 20 ms (``pkgutil``, ``enum`` and ``re``
 
 from __future__ import annotations
 
-import importlib
 import sys
 from types import ModuleType
 
@@ -17,24 +16,28 @@ LEVEL = 100
 
 def load() -> ModuleType:
     """The compiled module: ``ZstdCompressor``, ``ZstdDecompressor``, ``ZstdError``."""
-    if sys.version_info >= (3, 14):
-        return importlib.import_module("_zstd")
-    name = "backports.zstd._zstd"
-    return sys.modules.get(name) or _directly(name)
+    name = "_zstd" if sys.version_info >= (3, 14) else "backports.zstd._zstd"
+    return sys.modules.get(name) or (_import(name) if sys.version_info >= (3, 14) else _directly(name))
+
+
+def _import(name: str) -> ModuleType:
+    """What ``importlib.import_module`` does; importing that takes a millisecond."""
+    __import__(name)
+    return sys.modules[name]
 
 
 def _directly(name: str) -> ModuleType:
-    from importlib.machinery import PathFinder
+    from _frozen_importlib_external import PathFinder  # importlib.machinery's, without what comes along with that
 
     if any(package in sys.modules for package in ("backports", "backports.zstd")):
-        return importlib.import_module(name)
+        return _import(name)
     spec = PathFinder.find_spec("backports")
     folders = list(spec.submodule_search_locations or []) if spec else []
     for package, paths in (("backports", folders), ("backports.zstd", [f"{folder}/zstd" for folder in folders])):
         made = sys.modules[package] = ModuleType(package)
         made.__path__ = paths
     try:
-        return importlib.import_module(name)
+        return _import(name)
     finally:
         # Empty shells: whoever imports these packages later gets the real ones.
         for package in ("backports.zstd", "backports"):

@@ -2,7 +2,7 @@
 
 Records are followed one by one from the first that begins in the segment; page headers are taken out beforehand, so that
 records may cross pages.  The parts that are looked at (``XLogRecord``, the first field of ``xl_xact_commit``, ``xl_xact_abort``
-and ``xl_restore_point``) are the same in PostgreSQL 13 to 18.
+and ``xl_restore_point``, the place of ``time`` in ``CheckPoint``) are the same in PostgreSQL 13 to 18.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ _XLOG, _XACT = 0, 1
 _ENDS = {0x00, 0x20, 0x30, 0x40}
 """Commit, abort, and both of prepared transactions: ``XLOG_XACT_OPMASK`` is 0x70."""
 _RESTORE_POINT = 0x70
+_CHECKPOINTS = {0x00, 0x10}
+"""At a shutdown, and of a running server."""
+_CHECKPOINT_TIME = 64
+"""Where in a ``CheckPoint`` its ``time`` stands: seconds since 1970."""
 _MOMENT = struct.Struct("<q")
 _PAGE = struct.Struct("<HHIQI")
 
@@ -44,6 +48,10 @@ class Content(NamedTuple):
     points: list[Point]
     end: int
     """Where the last whole record ends: in a partial segment, how far it goes."""
+    last: int
+    """Where that one begins; 0: none is whole."""
+    checkpoint_ns: int = 0
+    """When the last checkpoint that is recorded in it began; 0: none is."""
 
 
 def scan(data: bytes, name: str) -> Content:
@@ -71,18 +79,21 @@ class _Walk:
         self._times: list[int] = []
         self._xids: list[int] = []
         self._points: list[Point] = []
+        self._last = 0
+        self._checkpoint_ns = 0
 
     def content(self) -> Content:
         end = self._follow()
         times, xids = self._times or [0], self._xids or [0]
         position = self._position(end)
-        return Content(self._header, times[0], times[-1], min(xids), max(xids), self._points, position)
+        moments, numbers = (times[0], times[-1]), (min(xids), max(xids))
+        return Content(self._header, *moments, *numbers, self._points, position, self._last, self._checkpoint_ns)
 
     def _follow(self) -> int:
         """Look at every record that begins here; where the last whole one ends, in ``records``."""
         records, size = self._records, len(self._records)
         lengths = memoryview(records)[: size & ~7].cast("I")
-        place = _aligned(self._header.remaining)
+        place, last = _aligned(self._header.remaining), None
         if place >= size:
             return 0
         while place + 24 <= size:
@@ -95,7 +106,8 @@ class _Walk:
             after = (place + length + 7) & ~7
             if after > size:
                 break
-            place = after
+            place, last = after, place
+        self._last = 0 if last is None else self._position(last)
         return place
 
     def _look(self, place: int, length: int, kind: int) -> None:
@@ -104,6 +116,8 @@ class _Walk:
             self._end_of_transaction(place, length)
         elif kind == _XLOG and info & 0xF0 == _RESTORE_POINT:
             self._restore_point(place, length)
+        elif kind == _XLOG and info & 0xF0 in _CHECKPOINTS:
+            self._checkpoint(place, length)
 
     def _end_of_transaction(self, place: int, length: int) -> None:
         main = _main_data(self._records, place, length)
@@ -121,6 +135,11 @@ class _Walk:
         name = self._records[main + 8 : main + 72].split(b"\0", 1)[0].decode("utf-8", "replace")
         end = self._position(_aligned(place + length))
         self._points.append(Point(name, end, _moment(self._records, main)))
+
+    def _checkpoint(self, place: int, length: int) -> None:
+        main = _main_data(self._records, place, length)
+        if main is not None and main + _CHECKPOINT_TIME + 8 <= min(place + length, len(self._records)):
+            self._checkpoint_ns = _MOMENT.unpack_from(self._records, main + _CHECKPOINT_TIME)[0] * 10**9
 
     def _position(self, place: int) -> int:
         """From a place in ``records`` to a position of the log."""

@@ -44,12 +44,15 @@ class RetryStore(PassThrough):
     A listing is read whole before its first line is handed on, so that no line comes twice.
     """
 
-    def __init__(self, store: Store, clock: Clock, random: Random, patience: Patience = Patience()) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, random: Random, patience: Patience = Patience(), first_contact: Patience | None = None
+    ) -> None:
+        """``first_contact``: the patience with a store that has not answered yet."""
         super().__init__(store)
         self._clock = clock
         self._random = random
         self._patience = patience
-        self._answered = False
+        self._now = first_contact or patience
 
     def attempt(self, action: Callable[[bool], _T]) -> _T:
         """Call ``action(again)`` until it succeeds, fails for good, or patience ends (then its last error is raised)."""
@@ -59,12 +62,14 @@ class RetryStore(PassThrough):
                 result = action(failures > 0)
             except SafeholdError as error:
                 failures += 1
-                patience = self._patience if self._answered else min(self._patience, FIRST_CONTACT, key=lambda each: each.tries)
-                if not error.retryable or failures >= patience.tries:
+                if not error.retryable:
+                    self._now = self._patience  # an answer, if not a pleasant one
                     raise
-                self._clock.sleep(patience.wait(failures, self._random))
+                if failures >= self._now.tries:
+                    raise
+                self._clock.sleep(self._now.wait(failures, self._random))
             else:
-                self._answered = True
+                self._now = self._patience
                 return result
 
     def put(self, key: str, data: Buffer) -> None:

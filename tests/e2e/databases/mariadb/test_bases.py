@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,7 +65,7 @@ def test_a_base_under_load_is_of_one_moment(safehold: Program, server: Server, o
     thread = threading.Thread(target=load)
     thread.start()
     try:
-        time.sleep(0.3)
+        _wait_for_rows(server, "shop.pairs")
         safehold.do("backup", server.url)
     finally:
         stop.set()
@@ -165,9 +167,10 @@ def test_passwords_come_from_files_and_the_environment_and_stand_nowhere(
 def test_a_server_that_dies_during_the_backup_makes_no_snapshot(safehold: Program, server: Server) -> None:
     server.sql("insert into shop.orders (n, note) select seq, repeat('y', 180) from seq_1_to_80000")
     process = safehold.start("backup", server.url)
-    _wait_for_child(process, "mariadb-backup")
-    time.sleep(0.15)
+    child = _wait_for_child(process, "mariadb-backup")
+    os.kill(child, signal.SIGSTOP)  # it must not have ended before
     server.kill()
+    os.kill(child, signal.SIGCONT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1 and b"database-" not in err and b"mariadb-backup exited with status 1" in err, err
     assert b"Traceback" not in err
@@ -217,12 +220,23 @@ def test_a_full_repository_leaves_the_server_alone(safehold: Program, server: Se
 
 
 def _wait_for_child(process: subprocess.Popen[bytes], name: str) -> int:
-    for _ in range(1000):
+    """The pid of the program that takes the backup: not of one that is only asked for its version."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-            if Path(f"/proc/{child}/comm").read_text().strip() == name:
-                return int(child)
+            with suppress(OSError):  # gone already
+                words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+                if words[0].endswith(name.encode()) and b"--backup" in words:
+                    return int(child)
         time.sleep(0.01)
     raise AssertionError(f"no {name} was started")
+
+
+def _wait_for_rows(server: Server, table: str) -> None:
+    until = time.monotonic() + 60
+    while server.sql(f"select count(*) from {table}") == [(0,)]:
+        assert time.monotonic() < until, f"nothing comes into {table}"
+        time.sleep(0.02)
 
 
 def _wait_gone(pid: int) -> None:

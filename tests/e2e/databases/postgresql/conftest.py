@@ -60,8 +60,8 @@ def errands(pg_folder: Path) -> Iterator[Errands]:
 _COUNT = count(1)
 
 
-def _archiving(folder: Path, program: Program, errands: Errands, major: int) -> Iterator[Archiving]:
-    made = Archiving(folder, program, errands, major, f"w{next(_COUNT)}").begin()
+def _archiving(folder: Path, program: Program, errands: Errands, major: int, segment: int = 1) -> Iterator[Archiving]:
+    made = Archiving(folder, program, errands, major, f"w{next(_COUNT)}").begin(segment)
     try:
         yield made
     finally:
@@ -78,3 +78,9 @@ def archiving(pg_folder: Path, safehold: Program, errands: Errands) -> Iterator[
 def archiving_any(request: pytest.FixtureRequest, pg_folder: Path, safehold: Program, errands: Errands) -> Iterator[Archiving]:
     """A new server of each version in turn."""
     yield from _archiving(pg_folder, safehold, errands, request.param)
+
+
+@pytest.fixture
+def archiving_64(pg_folder: Path, safehold: Program, errands: Errands) -> Iterator[Archiving]:
+    """One of version 15 whose segments have 64 MiB; those of the others have 1."""
+    yield from _archiving(pg_folder, safehold, errands, 15, 64)

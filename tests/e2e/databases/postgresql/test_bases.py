@@ -35,7 +35,7 @@ def test_bases_come_back_whole_and_only_changed_pages_are_stored_again(safehold:
 
 
 def test_files_that_did_not_change_are_not_read(safehold: Program, pg15: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("safehold.ops.databases.postgresql.local.RACY_NS", 0)
+    monkeypatch.setattr("safehold.ops.databases.postgresql.filling.RACY_NS", 0)
     _added(safehold, pg15)
     again = _added(safehold, pg15)
     assert again["files_unchanged"] > 900  # type: ignore[operator]

@@ -155,6 +155,21 @@ def test_a_server_started_on_it_by_mistake_stops_at_once(safehold: Program, serv
     assert _shown(safehold) == _there(server)
 
 
+def test_a_process_that_got_a_dead_server_s_number_is_left_alone(safehold: Program, server: Server, image: Path) -> None:
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        (image / "data/postmaster.pid").write_text(f"{other.pid}\n{image / 'data'}\n")
+        safehold.do("image-copy", "verify", "shop")
+        postmaster = int((server.data / "postmaster.pid").read_text().split()[0])
+        (image / "data/postmaster.pid").write_text(f"{postmaster}\n{image / 'data'}\n")
+        safehold.do("image-copy", "verify", "shop")
+        assert server.sql("select 1") == [(1,)]
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
 def test_one_that_was_opened_for_writing_is_refused(safehold: Program, server: Server, image: Path) -> None:
     (image / "data/global/pg_control.image").rename(image / "data/global/pg_control")
     (image / "data/recovery.signal").unlink()

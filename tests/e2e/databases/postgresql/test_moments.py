@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+import psycopg
+import pytest
 from postgres_archiving import Archiving, numbers
 
 
@@ -181,3 +185,91 @@ def test_an_older_base_for_an_earlier_time(archiving: Archiving) -> None:
         assert numbers(server) == [1, 2]
     refused = a.program("restore", "latest", "--target", a.folder / "x", "--to-time", "2020-01-01 12:00")
     assert refused.status == 1 and "no older base" in refused.err
+
+
+def test_what_the_server_does_when_it_has_arrived(archiving: Archiving) -> None:
+    a = archiving
+    a.add(1)
+    a.base()
+    a.add(2)
+    moment = a.now()
+    a.add(3)
+    a.archived()
+    to = ("--to-time", moment, "--action")
+    with a.restored(*to, "pause", start=False) as server:
+        server.start("-c", f"unix_socket_directories={server.sockets}")
+        for _ in range(200):
+            if server.sql("SELECT pg_get_wal_replay_pause_state()") == [("paused",)]:
+                break
+            time.sleep(0.05)
+        assert numbers(server) == [1, 2]
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            server.sql("INSERT INTO t (n) VALUES (9)")
+        assert (server.data / "safehold_wal").exists()
+        server.sql("SELECT pg_wal_replay_resume()")
+        a.wait_promoted(server)
+        server.sql("INSERT INTO t (n) VALUES (9)")
+        assert numbers(server) == [1, 2, 9] and not (server.data / "safehold_wal").exists()
+    with a.restored(*to, "shutdown", start=False) as server:
+        for _ in range(2):  # until its target or its action is another one
+            server.start("-c", f"unix_socket_directories={server.sockets}", wait=False)
+            assert server.wait_ended() == 0
+            assert "shut down in recovery" in server.run("pg_controldata", "-D", server.data).stdout
+        a.start(server, "-c", "recovery_target_action=promote")
+        assert numbers(server) == [1, 2]
+        assert server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[0][0][:8] == "00000002"
+
+
+def test_segments_of_64_mib(archiving_64: Archiving) -> None:
+    a = archiving_64
+    a.add(1)
+    a.base()
+    a.add(2)
+    moment = a.now()
+    a.server.sql("SELECT pg_switch_wal()")
+    a.add(3)
+    position = a.one("SELECT pg_current_wal_insert_lsn()")
+    a.add(4)
+    a.archived()
+    for words, expected in {("--to-time", moment): [1, 2], ("--to-lsn", position): [1, 2, 3], (): [1, 2, 3, 4]}.items():
+        with a.restored(*words) as server:
+            assert numbers(server) == expected, words
+            assert server.sql("SHOW wal_segment_size") == [("64MB",)]
+    image = a.folder / "large"
+    a.program.set(SAFEHOLD_STATE_DIR=str(a.program.folder / "state"))
+    a.program.do("image-copy", "create", "large", a.server.url, "--target", image)
+    a.add(5)
+    kept = str(a.program.do("image-copy", "update", "large", "--backup", "--json").value["snapshot"])
+    a.add(6)
+    a.archived()
+    with a.restored(snap=kept) as server:
+        assert numbers(server) == [1, 2, 3, 4, 5, 6]
+    a.program.do("image-copy", "remove", "large")
+
+
+def test_a_time_when_an_idle_server_had_done_its_last_transaction(archiving_any: Archiving) -> None:
+    a = archiving_any
+    a.add(1)
+    a.base()
+    a.add(2)
+    early = a.now()
+    time.sleep(1.1)  # a checkpoint's time is in whole seconds
+    a.server.sql("CHECKPOINT")
+    late = a.now()
+    a.archived()
+    out = a.folder / "x"
+    plan = a.program.do("restore", "latest", "--target", out, "--to-time", early, "--plan")
+    assert "all of the log is recovered" in plan.out
+    for words in (["--action", "pause"], ["--action", "shutdown"], ["--wal", "fetch"]):
+        refused = a.program("restore", "latest", "--target", out, "--to-time", early, *words)
+        assert refused.status == 2 and f"Leave out {' '.join(words)}." in refused.err
+    with a.restored("--to-time", early) as server:
+        assert numbers(server) == [1, 2]
+        assert server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[0][0][:8] == "00000002"
+    refused = a.program("restore", "latest", "--target", out, "--to-time", late)
+    assert refused.status == 1 and "CHECKPOINT" in refused.err
+    assert not out.exists()
+    a.add(3)
+    a.archived()
+    with a.restored("--to-time", late, "--action", "promote") as server:
+        assert numbers(server) == [1, 2]

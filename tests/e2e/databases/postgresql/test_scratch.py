@@ -122,3 +122,30 @@ def test_a_drill_of_files(safehold: Program, tmp_path: Path) -> None:
     safehold.do("backup", tmp_path / "source")
     assert safehold.do("drill", "--json").value["bytes"] == 7
     assert subprocess.run(["ls", tmp_path / "source/sub"], capture_output=True, check=True).stdout == b"file\n"
+
+
+def test_a_tablespace_made_since_the_base_is_not_written_to(archiving: Archiving) -> None:
+    """A private server that replayed its making would write into the original's folder."""
+    a = archiving
+    a.add(1)
+    a.base()
+    a.add(2)
+    before = a.now()
+    a.add(3)
+    a.server.sql("SELECT pg_switch_wal()")
+    space = a.folder / "made_since"
+    subprocess.run(["install", "-d", "-o", "postgres", "-m", "700", space], check=True)
+    a.server.sql(f"CREATE TABLESPACE since LOCATION '{space}'")
+    a.server.sql("CREATE TABLE spaced TABLESPACE since AS SELECT generate_series(1, 1000) n; CHECKPOINT")
+    a.archived()
+    files = {path: path.read_bytes() for path in space.rglob("*") if path.is_file()}
+    a.server.sql("UPDATE spaced SET n = 0; CHECKPOINT")
+    changed = {path: path.read_bytes() for path in files}
+    refused = a.program("drill", "latest")
+    assert refused.status == 1 and str(space) in refused.err
+    out = a.folder / "spaced.sql"
+    refused = a.program("restore", "latest", "--target", out, "--extract", "postgres.spaced")
+    assert refused.status == 1 and not out.exists()
+    assert {path: path.read_bytes() for path in files} == changed
+    a.program.do("restore", "latest", "--target", out, "--extract", "postgres.t", "--to-time", before)
+    assert "\n2\t" in out.read_text()

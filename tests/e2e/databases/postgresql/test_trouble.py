@@ -72,15 +72,15 @@ def test_a_server_that_dies_while_it_streams(safehold: Program, own: Server) -> 
 
 
 def test_a_server_that_dies_while_its_folder_is_read(safehold: Program, own: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    from safehold.ops.databases.postgresql import local
+    from safehold.ops.databases.postgresql.filling import Filling
 
-    whole = local._Filling._control
+    whole = Filling._control
 
-    def dying(self: local._Filling) -> None:
+    def dying(self: Filling) -> None:
         whole(self)
         own.kill()
 
-    monkeypatch.setattr(local._Filling, "_control", dying)
+    monkeypatch.setattr(Filling, "_control", dying)
     ran = safehold("backup", own.url, "--method", "local")
     assert ran.status == 1
     assert "no snapshot was made" in ran.err

@@ -6,20 +6,23 @@ import os
 
 import msgspec
 
+from safehold.core.errors import DatabaseFailed
 from safehold.core.events import Note, Warn
 from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.record import Result
 from safehold.ops.databases.assembly import Assembly, Attributes
+from safehold.ops.databases.mariadb import merging
 from safehold.ops.databases.mariadb import state as states
+from safehold.ops.databases.mariadb.merging import NOTE, Merged, Since, Unmergeable
 from safehold.ops.databases.mariadb.state import State
-from safehold.ops.databases.mariadb.storing import Files
+from safehold.ops.databases.mariadb.storing import Files, Spaces
 from safehold.ops.databases.recording import Filled, RecordOptions, record_database
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database
 from safehold.sources.mariadb import binlog
 from safehold.sources.mariadb import server as servers
-from safehold.sources.mariadb.connecting import Address, connect
-from safehold.sources.mariadb.server import Server
+from safehold.sources.mariadb.connecting import Address, Connection, connect
+from safehold.sources.mariadb.server import Server, Standing
 from safehold.sources.mariadb.taking import Taken, take
 
 
@@ -30,6 +33,8 @@ class BaseOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Threads of the backup program that read the database's files."""
     checkpoint: bool = True
     """Have the server write its changed pages first, so that little redo log comes along."""
+    delta: bool = True
+    """Have only changed pages streamed, where what they are laid over is known."""
     system: str = ""
     """Stands for the server's own identity; empty: as the server has it."""
 
@@ -41,6 +46,7 @@ def back_up(repository: Repository, where: Address, base: BaseOptions, options: 
         server = servers.ask(connection)
         if base.checkpoint and server.engine == "mariadb":
             _checkpoint(repository, servers.checkpoint(connection))
+        ground = _Ground.of(connection) if server.engine == "mariadb" else None
     finally:
         connection.close()
     if not server.has_log:
@@ -51,23 +57,100 @@ def back_up(repository: Repository, where: Address, base: BaseOptions, options: 
                 hint="Set log_bin in its configuration and restart it.",
             )
         )
-    system = server.system(base.system)
-
-    def fill(assembly: Assembly, memory: Memory) -> Filled:
-        del memory
-        files = Files(assembly, server.page_size, attributes(server))
-        with take(where, server, base.parallel) as taking:
-            for chunk in taking:
-                files.put(chunk)
-            files.finish()
-            taken = taking.taken
-        return Filled(database=_database(repository, where, server, system, taken))
-
-    result = record_database(repository, server.engine, system, options, fill)
+    result = _Base(repository, where, server, ground, base).record(options)
     database = result.snapshot.source.database
     if database is not None and database.facts.get("binlog") and not options.dry_run:
-        _begin_following(repository, system, database)
+        _begin_following(repository, database.system, database)
     return result
+
+
+class _Ground(msgspec.Struct, frozen=True):
+    """What tells whether the changed pages of a server are all that is new since an earlier base."""
+
+    standing: Standing
+    tables: dict[int, int]
+
+    @classmethod
+    def of(cls, connection: Connection) -> _Ground | None:
+        standing, tables = servers.standing(connection), servers.tables(connection)
+        return cls(standing, tables) if standing and tables else None
+
+    def goes_on_from(self, since: Since) -> bool:
+        """Whether the process that wrote the base before still runs: nobody has put another database in its place."""
+        now = self.standing
+        return now.process == since.process and now.connection > since.connection and now.lsn >= since.last_lsn
+
+    def exchanged(self, since: Since) -> list[int]:
+        """Tablespaces that were imported since that base began: their pages do not say that they are new."""
+        return [space for space, table in since.tables.items() if self.tables.get(space, table) != table]
+
+
+class _Base:
+    """A base under way: from what changed, and if that cannot be, from all files."""
+
+    def __init__(self, repository: Repository, where: Address, server: Server, ground: _Ground | None, base: BaseOptions) -> None:
+        self._repository = repository
+        self._where = where
+        self._server = server
+        self._ground = ground
+        self._base = base
+        self._system = server.system(base.system)
+        self._merges = base.delta and ground is not None
+        self._merging = False
+
+    def record(self, options: RecordOptions) -> Result:
+        try:
+            return record_database(self._repository, self._server.engine, self._system, options, self._fill)
+        except (Unmergeable, DatabaseFailed) as error:
+            if not self._merging:
+                raise
+            why = str(error).rstrip(".")
+        self._repository.report(Note(message=f"All files are read, because changed pages alone do not do: {why}."))
+        self._merges = False
+        return record_database(self._repository, self._server.engine, self._system, options, self._fill)
+
+    def _fill(self, assembly: Assembly, memory: Memory) -> Filled:
+        since = self._since(assembly, memory)
+        self._merging = since is not None
+        files = Files(assembly, self._server.page_size, attributes(self._server))
+        into = Merged(assembly, files, since.spaces, attributes(self._server)) if since else files
+        with take(self._where, self._server, self._base.parallel, since=since.lsn if since else -1) as taking:
+            for chunk in taking:
+                into.put(chunk)
+            into.finish()
+            taken = taking.taken
+        if since:
+            self._prove(since, taken)
+        memory.put_note(NOTE, merging.encode(None if files.is_odd else self._next(taken, into.spaces)))
+        database = _database(self._repository, self._where, self._server, self._system, taken)
+        if since:
+            database.facts["since_lsn"] = str(since.lsn)
+        return Filled(database=database)
+
+    def _since(self, assembly: Assembly, memory: Memory) -> Since | None:
+        """Where changed pages begin; None: every file has to be read."""
+        since, now = merging.decode(memory.note(NOTE)), self._ground
+        if not self._merges or since is None or now is None or now.exchanged(since) or not now.goes_on_from(since):
+            return None
+        return since if all(assembly.previous(path) for path in since.spaces) else None
+
+    def _prove(self, since: Since, taken: Taken) -> None:
+        """Raises ``Unmergeable`` unless what came is all that is new, also at the end."""
+        if taken.checkpoints.get("from_lsn") != str(since.lsn):
+            raise Unmergeable(f"{since.lsn} was asked for, and {taken.checkpoints.get('from_lsn')} came")
+        connection = connect(self._where)
+        try:
+            now = _Ground.of(connection)
+        finally:
+            connection.close()
+        if now is None or now.exchanged(since) or not now.goes_on_from(since):
+            raise Unmergeable("tables were imported meanwhile, or the server was restarted")
+
+    def _next(self, taken: Taken, spaces: Spaces) -> Since | None:
+        if self._ground is None:
+            return None
+        now, last = self._ground.standing, int(taken.checkpoints.get("last_lsn") or 0)
+        return Since(now.checkpoint, last, now.process, now.connection, spaces, self._ground.tables)
 
 
 def _begin_following(repository: Repository, system: str, database: Database) -> None:

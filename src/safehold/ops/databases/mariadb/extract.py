@@ -16,6 +16,7 @@ import msgspec
 from safehold.core.errors import DatabaseFailed, PathMissing, TargetError
 from safehold.ops.databases.mariadb.planning import Plan
 from safehold.ops.databases.mariadb.restore import SPARE, bring_forward, place_files, require_programs
+from safehold.ops.databases.mariadb.room import watched
 from safehold.repo.repository import Repository
 from safehold.sources.mariadb import private
 from safehold.sources.mariadb.connecting import Address, connect, option_file, quoted, rows
@@ -55,10 +56,11 @@ def opened(repository: Repository, plan: Plan, beside: Path | None = None) -> It
         scratch.chmod(0o711)  # the server's user passes through
         folder = scratch / "data"
         folder.mkdir(mode=0o700)
-        place_files(repository, plan, folder, delete=False)
-        bring_forward(repository, plan, folder)
-        with private.running(folder, plan.base.engine, plan.base.version, plan.base.facts) as server:
-            yield server
+        with watched(scratch):
+            place_files(repository, plan, folder, delete=False)
+            bring_forward(repository, plan, folder)
+            with private.running(folder, plan.base.engine, plan.base.version, plan.base.facts) as server:
+                yield server
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

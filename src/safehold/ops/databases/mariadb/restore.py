@@ -18,6 +18,7 @@ import msgspec
 from safehold.core.errors import DamageError, TargetError, WrongDatabase
 from safehold.core.events import Note, Warn
 from safehold.ops.databases.mariadb.planning import Plan
+from safehold.ops.databases.mariadb.room import watched
 from safehold.ops.restore import restore as restore_files
 from safehold.repo.repository import Repository
 from safehold.sources.files.placing.terms import Counts, Options
@@ -161,8 +162,9 @@ def _place(target: Path, plan: Plan) -> Iterator[Path]:
     else:
         part.mkdir(mode=0o700, parents=True)
     try:
-        yield part
-        _take_place(part, target, attributes)
+        with watched(part):
+            yield part
+            _take_place(part, target, attributes)
     except BaseException:
         _clear(part)
         raise

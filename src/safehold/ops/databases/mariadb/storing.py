@@ -13,6 +13,7 @@ import msgspec
 from safehold.core.errors import DatabaseFailed
 from safehold.ops.databases.assembly import Assembly, Attributes, Growing
 from safehold.repo.paged import BLOCK
+from safehold.sources.mariadb import delta
 from safehold.sources.mariadb.xbstream import Chunk
 
 SMALL = 64 * 1024
@@ -22,7 +23,13 @@ MYISAM_PAGE = 4096
 LOG_PAGE = BLOCK
 """Of files that are written from front to back: no part of them stays while others change."""
 _INNODB = re.compile(rb"(\.ibd|\.ibu|(^|/)(ibdata\d+|undo_?\d+))$", re.IGNORECASE)
+_TABLE = re.compile(rb"\.ibd$", re.IGNORECASE)
+_MEANWHILE = re.compile(rb"\.(new|ren|del)$")
+"""Files by which mariadb-backup says that a table was made, renamed or dropped while it ran."""
 _PAGES = ((re.compile(rb"\.(MAD|MAI)$"), ARIA_PAGE), (re.compile(rb"\.(MYD|MYI)$"), MYISAM_PAGE))
+
+Spaces = dict[bytes, int]
+"""The numbers of InnoDB's tablespaces, by the paths of their files."""
 
 
 class Files:
@@ -35,6 +42,10 @@ class Files:
         self._attributes = attributes
         self._folder = msgspec.structs.replace(attributes, mode=0o700)
         self._open: dict[bytes, _File] = {}
+        self.spaces: Spaces = {}
+        """Of InnoDB's files that have come."""
+        self.is_odd = False
+        """Tables were made, renamed or dropped meanwhile."""
 
     def put(self, chunk: Chunk) -> None:
         """The next chunk.  Raises ``DatabaseFailed`` for what no file can be."""
@@ -44,6 +55,8 @@ class Files:
         if chunk.ends:
             del self._open[chunk.path]
             file.close()
+            if file.space >= 0:
+                self.spaces[chunk.path] = file.space
         else:
             file.add(chunk.offset, filled(chunk))
 
@@ -55,10 +68,15 @@ class Files:
     def _begin(self, path: bytes) -> _File:
         if not path or path.startswith(b"/") or any(part in (b"", b".", b"..") for part in path.split(b"/")) or b"\0" in path:
             raise DatabaseFailed(f"The stream holds a file of the name {path!r}.", "No snapshot was made.")
+        self.is_odd = self.is_odd or bool(_MEANWHILE.search(path))
+        self.make_room(path)
+        return _File(self._assembly, path, page_of(path, self._page), self._attributes)
+
+    def make_room(self, path: bytes) -> None:
+        """The folder of a file."""
         above = path.rpartition(b"/")[0]
         if above:
             self._assembly.folder(above, self._folder)
-        return _File(self._assembly, path, page_of(path, self._page), self._attributes)
 
 
 class _File:
@@ -72,13 +90,23 @@ class _File:
         self._size = 0
         self._rest = b""
         self._growing: Growing | None = None
+        self.space = -1
+        """The number of InnoDB's tablespace that begins with this file."""
 
     def add(self, offset: int, data: bytes) -> None:
+        if self._size == 0 == offset and _INNODB.search(self._path):
+            self._look(data)
         if offset < self._size:
             raise DatabaseFailed(f"The stream goes back in {self._path.decode(errors='replace')}.", "No snapshot was made.")
         while self._size < offset:  # a hole
             self._append(bytes(min(offset - self._size, BLOCK)))
         self._append(data)
+
+    def _look(self, first: bytes) -> None:
+        """Only tables have pages of their own size; of the system's tablespace, only one file says what it is."""
+        self.space = delta.space_of(first)
+        if _TABLE.search(self._path):
+            self._page = delta.physical(first, self._page)
 
     def close(self) -> None:
         if self._growing is None:
@@ -92,13 +120,16 @@ class _File:
         self._size += len(data)
         if self._growing is None and self._size >= SMALL:
             self._growing = self._assembly.growing(self._path, self._page, self._attributes)
-        data = self._rest + data if self._rest else data
-        at = 0
+        at = min(BLOCK - len(self._rest), len(data)) if self._rest else 0
+        rest = self._rest + data[:at]
         if self._growing is not None:
-            while at + BLOCK <= len(data):
+            if len(rest) == BLOCK:
+                self._growing.add(rest)
+                rest = b""
+            while not rest and at + BLOCK <= len(data):
                 self._growing.add(data[at : at + BLOCK])
                 at += BLOCK
-        self._rest = data[at:]
+        self._rest = rest + data[at:]
 
 
 def page_of(path: bytes, innodb: int) -> int:

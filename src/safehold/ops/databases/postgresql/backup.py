@@ -64,7 +64,7 @@ def _way(repository: Repository, options: BaseOptions, server: Server, session: 
     from safehold.ops.databases.postgresql import local
 
     at = local.Place(session, server, place)
-    return lambda assembly, last: local.take(repository, at, assembly, _rows(last))
+    return lambda assembly, last: local.take(repository, at, assembly, rows(last))
 
 
 def _streamed(repository: Repository, options: BaseOptions, server: Server) -> Fill:
@@ -79,13 +79,21 @@ def _may_begin(session: Session, server: Server) -> bool:
 
 
 def _record(repository: Repository, options: BaseOptions, server: Server, names: dict[str, str], way: Fill) -> Result:
+    return record_database(repository, ENGINE, server.system, options.record, filling(repository, options, server, names, way))
+
+
+def filling(
+    repository: Repository, options: BaseOptions, server: Server, names: dict[str, str], way: Fill
+) -> Callable[[Assembly, Memory], Filled]:
+    """What puts a base together in one of its ways.  ``names``: of tablespaces, by number."""
+
     def fill(assembly: Assembly, memory: Memory) -> Filled:
         taken, made = way(assembly, _last_manifest(repository, assembly, memory))
         assembly.data(manifest.NAME, made, Attributes(mtime_ns=taken.stop_ns))
         memory.put_note(MANIFEST_NOTE, b"" if taken.errors else made)  # damage is looked for again, not built upon
         return Filled(database=describe(options, server, taken, names), errors=taken.errors)
 
-    return record_database(repository, ENGINE, server.system, options.record, fill)
+    return fill
 
 
 def _last_manifest(repository: Repository, assembly: Assembly, memory: Memory) -> bytes | None:
@@ -102,7 +110,8 @@ def _last_manifest(repository: Repository, assembly: Assembly, memory: Memory) -
     return None
 
 
-def _rows(last: bytes | None) -> dict[bytes, manifest.File]:
+def rows(last: bytes | None) -> dict[bytes, manifest.File]:
+    """The rows of the last base's manifest."""
     try:
         return manifest.parse(last).by_path() if last else {}
     except DatabaseFailed:

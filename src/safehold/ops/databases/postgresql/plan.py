@@ -8,7 +8,7 @@ import msgspec
 
 from safehold.core.errors import LogGap, SafeholdError, UsageError
 from safehold.ops.databases.postgresql.archive import Archive, Base, Piece, Reach
-from safehold.ops.databases.postgresql.segments import points, reach, xids
+from safehold.ops.databases.postgresql.segments import checkpoint_ns, points, reach, xids
 from safehold.sources.postgresql.positions import format_lsn
 
 KINDS = ("latest", "immediate", "time", "lsn", "xid", "name")
@@ -53,6 +53,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Whether later ones are."""
     notes: list[str]
     """What the user should know, in sentences."""
+    to_end: bool = False
+    """The target, a time, is after the last transaction of the log, and the log is known to be whole up to then.  The server is
+    told no target: it would not find it, and fail."""
 
     @property
     def size(self) -> int:
@@ -110,8 +113,11 @@ def _with_note(plan: Plan, newest: Base) -> Plan:
 def _from(base: Base, archive: Archive, target: Target) -> Plan:
     timeline = _timeline(base, archive, target)
     found = archive.reach(base, timeline)
-    count = _needed(base, found, target)
+    to_end = target.kind == "time" and _ends_before(base, found, target.value)
+    count = len(found.pieces) if to_end else _needed(base, found, target)
     notes = []
+    if to_end:
+        notes.append("No transaction ended between the end of the log and the target: all of the log is recovered.")
     if target.kind == "latest" and found.gap:
         notes.append(f"The log has a gap: {found.missing} is missing. What came after it cannot be recovered from this base.")
     return Plan(
@@ -127,7 +133,15 @@ def _from(base: Base, archive: Archive, target: Target) -> Plan:
         missing=found.missing,
         gap=found.gap,
         notes=notes,
+        to_end=to_end,
     )
+
+
+def _ends_before(base: Base, found: Reach, value: int) -> bool:
+    """Whether all transactions of the log ended by then, and a checkpoint that began later proves that there were no others."""
+    if base.stop_ns > value or found.last_ns > value:
+        return False
+    return any(checkpoint_ns(piece.log) > value for piece in found.pieces if piece.log.end > base.stop)
 
 
 def _timeline(base: Base, archive: Archive, target: Target) -> int:
@@ -205,5 +219,6 @@ def _short(found: Reach, target: Target) -> SafeholdError:
         )
     return LogGap(
         f"{target.text} is not in the archive: it ends at {format_lsn(found.end)}, and {found.missing} would be next.",
-        "If the server still runs, let it archive (SELECT pg_switch_wal()); without a target, the latest state is restored.",
+        "If the server still runs, let it archive (CHECKPOINT; SELECT pg_switch_wal()); "
+        "without a target, the latest state is restored.",
     )

@@ -74,7 +74,7 @@ def settings(plan: Plan, options: RecoveryOptions) -> dict[str, str]:
     }
     if target.kind == "immediate":
         chosen["recovery_target"] = "immediate"
-    elif target.kind != "latest":
+    elif target.kind != "latest" and not plan.to_end:
         chosen[f"recovery_target_{target.kind}"] = _value(plan)
         if target.kind != "name" and not target.inclusive:
             chosen["recovery_target_inclusive"] = "off"

@@ -25,11 +25,14 @@ from safehold.ops.databases.postgresql import recovery
 from safehold.ops.databases.postgresql.plan import Plan
 from safehold.ops.databases.postgresql.reading import Cluster
 from safehold.ops.databases.postgresql.restore import RestoreOptions, finish, place
+from safehold.ops.databases.postgresql.segments import reach
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database, Stored
 from safehold.sources.postgresql import private, programs
 from safehold.sources.postgresql.private import PrivateServer
 from safehold.sources.postgresql.programs import Account
+from safehold.sources.postgresql.wal import parse_name
+from safehold.sources.postgresql.waldump import tablespaces_made
 
 SUPERUSER = "postgres"
 """Where the base does not say which superuser its cluster was made with."""
@@ -123,10 +126,29 @@ def opened(repository: Repository, moment: Moment, scratch: Path, chosen: str = 
     found = programs.find(int(moment.database.facts["major"]), chosen)
     repository.report(Note(message=f"Restoring {moment.base.id[:8]} to a scratch folder: {moment.plan.target.text}"))
     data, account = place_in(repository, moment, scratch)
+    _require_no_tablespace(moment, data, found, account)
     owner = moment.database.facts.get("superuser", SUPERUSER)
     with private.running(found, data, account, {}, scratch / "log", owner=owner) as server:
         server.wait_promoted()
         yield Scratch(server, data, found, account)
+
+
+def _require_no_tablespace(moment: Moment, data: Path, found: Path, account: Account) -> None:
+    """No tablespace is made on the way: the server would make it in the folder that it has on the original, and write there.
+
+    Raises ``DatabaseFailed``.
+    """
+    segment = moment.cluster.archive.segment
+    logs = [path for folder in ("pg_wal", recovery.FOLDER) for path in sorted((data / folder).glob("*"))]
+    names = [(parse_name(path.name), path) for path in logs]
+    files = {name.start(segment): path for name, path in names if name is not None and name.kind == "segment"}
+    base, pieces = moment.plan.base, moment.plan.pieces
+    end = max([base.stop, *(min(reach(piece.log), moment.plan.latest) for piece in pieces)])
+    for number, where in tablespaces_made(found, files, segment, base.start, end, account):
+        raise DatabaseFailed(
+            f"After base {base.id[:8]}, tablespace {number} was made in {where}: a private server here would write there.",
+            "Choose a moment in an earlier segment of the log, or a base from after it; or restore it on another machine.",
+        )
 
 
 def extract(scratch: Scratch, names: list[str], target: str) -> int:

@@ -59,6 +59,14 @@ def xids(log: Log) -> tuple[int, int] | None:
     return (int(lowest), int(highest)) if highest else None
 
 
+def checkpoint_ns(log: Log) -> int:
+    """When the last checkpoint that is recorded in a segment began; 0: none is, or it is not known.
+
+    Whatever was committed before that time stands before the record: a checkpoint waits for those that are about to commit.
+    """
+    return int(log.facts.get("checkpoint", "0")) * 10**9
+
+
 def reach(log: Log) -> int:
     """How far a WAL file goes; of a partial one that is where its last whole record ends."""
     return int(log.facts.get("end", log.end))
@@ -68,6 +76,8 @@ def _facts(found: records.Content) -> dict[str, str]:
     facts = {"end": str(found.end)}
     if found.highest:
         facts["xids"] = f"{found.lowest}-{found.highest}"
+    if found.checkpoint_ns:
+        facts["checkpoint"] = str(found.checkpoint_ns // 10**9)
     if found.points:
         facts["points"] = msgspec.json.encode([list(point) for point in found.points]).decode()
     return facts

@@ -59,6 +59,7 @@ def examine(folder: Path, database: Database, moved: list[str]) -> Target:
         _require_same(folder, database)
         _require_stopped(folder)
     spaces = _moved(database, moved)
+    _require_apart(folder, spaces)
     for space in spaces:
         _require_free(folder, space)
     owner = None
@@ -117,10 +118,23 @@ def _moved(database: Database, moved: list[str]) -> list[Tablespace]:
             known = ", ".join(f"{s.oid} ({s.name or s.path})" for s in spaces) or "none"
             raise UsageError(f"The base has no tablespace {old}.", f"It has: {known}.")
         spaces[at] = msgspec.structs.replace(spaces[at], target=Path(new))
-    places = [space.target for space in spaces if space.target is not None]
-    if len(set(places)) != len(places):
-        raise UsageError("Two tablespaces would go into one folder.", "Give each its own.")
     return spaces
+
+
+def _require_apart(folder: Path, spaces: list[Tablespace]) -> None:
+    """No tablespace in the data directory, around it, or in another: a server would take the files of one for another's."""
+    places = [("the data directory", folder.resolve())]
+    for space in spaces:
+        if space.target is None:
+            continue
+        what, place = f"tablespace {space.name or space.oid}", space.target.resolve()
+        for other, taken in places:
+            if place.is_relative_to(taken) or taken.is_relative_to(place):
+                raise TargetError(
+                    f"The folder {space.target} of {what} and {other} ({taken}) lie one in the other.",
+                    f"Put it elsewhere with --tablespace {space.oid}=FOLDER; nothing was written.",
+                )
+        places.append((what, place))
 
 
 def _is_empty(folder: Path) -> bool:

@@ -77,11 +77,14 @@ def until_of(stored: StoredLog) -> int:
     return max(stored.log.last_ns, int(fact) if fact.isdecimal() else 0)
 
 
-def reaches(repository: Repository, like: Stored) -> list[Reach]:
-    """Every base of the same path on the same host, oldest first, each with what follows it."""
+def reaches(repository: Repository, like: Stored, snapshots: list[Stored] | None = None) -> list[Reach]:
+    """Every base of the same path on the same host, oldest first, each with what follows it.
+
+    ``snapshots``: where these are known, all of the repository's visible ones.
+    """
     of = like.snapshot.source.database
     assert of is not None
-    everything = repository.visible_snapshots()
+    everything = repository.visible_snapshots() if snapshots is None else snapshots
     found: list[Reach] = []
     catalogues: dict[str, Catalogue] = {}
     for stored in everything:

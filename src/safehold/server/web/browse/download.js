@@ -21,7 +21,10 @@ async function confirmed(name, size) {
   if (!answer) throw new DOMException('nobody wanted it', 'AbortError');
 }
 
-/** A job of the list, with a stop button; the session does not fall idle meanwhile. */
+/**
+ * A job of the list, with a stop button; the session does not fall idle meanwhile.
+ * @returns {Promise<Error|boolean>} what went wrong; else whether it was finished
+ */
 async function run(session, name, size, work) {
   const stopper = new AbortController();
   const line = job(name, () => stopper.abort());
@@ -94,7 +97,12 @@ async function plan(session, top, entry, signal, says) {
 async function* parts(session, members) {
   for (const member of members) {
     yield { begin: member };
-    if (member.entry.kind === FILE) yield* session.repository.pieces(member.entry);
+    if (member.entry.kind !== FILE) continue;
+    try {
+      yield* session.repository.pieces(member.entry);
+    } catch (error) {
+      throw Object.assign(error, { member });
+    }
   }
   yield { begin: null };
 }
@@ -114,7 +122,7 @@ async function writeArchive(session, members, { sink, signal, progress }) {
     await write(zip.foot(current.member, current.crc));
     directory.push(zip.line(current.member, current.crc, current.start));
   };
-  for await (const { item, bytes: data } of session.repository.readAhead(parts(session, members), signal)) {
+  const take = async (item, data) => {
     if ('begin' in item) {
       await finish();
       current = item.begin && { member: item.begin, start: at, crc: 0, length: 0 };
@@ -124,6 +132,12 @@ async function writeArchive(session, members, { sink, signal, progress }) {
       current.length += data.length;
       await write(data);
     }
+  };
+  try {
+    for await (const { item, bytes: data } of session.repository.readAhead(parts(session, members), signal)) await take(item, data);
+  } catch (error) {
+    // What is read ahead has said itself which file it belongs to.
+    throw Object.assign(error, { member: error.member ?? current?.member });
   }
   const start = at;
   for (const line of directory) await write(line);
@@ -150,5 +164,15 @@ export async function downloadFolder(session, { snapshot, path, entry }) {
     const answer = await ask({ title: t('download.others-title'), text: t('download.others', { n: others }), choices });
     if (!answer) return;
   }
-  await run(session, `${top}.zip`, zip.sizeOf(members), (context) => writeArchive(session, members, context));
+  await archive(session, `${top}.zip`, members);
+}
+
+/** An archive holds whole files only: where one is damaged, it is begun anew without it, if that is wanted. */
+async function archive(session, name, members) {
+  const outcome = await run(session, name, zip.sizeOf(members), (context) => writeArchive(session, members, context));
+  const { code, member } = outcome;
+  if (code !== 'damaged' || !member) return;
+  const choices = [{ value: '', label: t('shell.cancel') }, { value: 'yes', label: t('download.without'), primary: true }];
+  const answer = await ask({ title: t('download.damaged-title'), text: t('download.damaged', { name: member.name }), choices });
+  if (answer) await archive(session, name, members.filter((each) => each !== member));
 }

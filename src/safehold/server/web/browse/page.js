@@ -22,7 +22,7 @@ let opened = null;
 let relock = () => {};
 
 function lockButton() {
-  return h('button', { class: 'button compact', type: 'button', onclick: () => opened.session.lock() }, icon('lock'), t('browse.lock'));
+  return h('button', { class: 'button compact', type: 'button', onclick: () => opened.session.lock() }, icon('lock'), h('span', { class: 'label' }, t('browse.lock')));
 }
 
 /** Shown until a view has something of its own. */
@@ -76,7 +76,8 @@ export default async function page({ main, params, signal }) {
   window.addEventListener('hashchange', () => {
     if (!opened) return;
     window.scrollTo(0, 0);
-    void draw();
+    // What had the focus is gone; a screen reader goes on at the new view.
+    void draw().then(() => document.activeElement === document.body && main.focus({ preventScroll: true }));
   }, { signal });
   signal.addEventListener('abort', () => {
     leave?.abort();

@@ -25,9 +25,13 @@ export default async function show({ main, session, parts, query, signal }) {
 
   const found = [];
   let looked = 0;
+  let table = null;
   const draw = (done) => {
     state.textContent = t(done ? 'search.found' : 'search.looking', { n: found.length, looked });
-    if (found.length) fill(results, entryTable(found, { label: t('search.crumb'), signal, sorted: false, withNote: true }));
+    table?.abort();
+    table = new AbortController();
+    const options = { label: t('search.crumb'), signal: AbortSignal.any([table.signal, signal]), sorted: false, withNote: true };
+    if (found.length) fill(results, entryTable(found, options));
     else if (done) fill(results, h('p', { class: 'empty card soft' }, t('search.nothing')));
   };
   const line = (below, each) => ({

@@ -5,6 +5,7 @@
 import { HttpStore } from '../format/http-store.js';
 import { WorkerPool } from '../format/pool.js';
 import { Repository } from '../format/repository.js';
+import { tidy } from './sinks.js';
 
 /** After so long without a key, a click or a download the repository is locked. */
 export const IDLE = 10 * 60 * 1000;
@@ -42,6 +43,7 @@ export class Session {
    * @param {() => void} onLock @returns {Promise<Session>} Throws ReadError.
    */
   static async open(place, credential, says, onLock) {
+    void tidy();
     const store = new HttpStore(`/api/v1/repositories/${place}`);
     const pool = new WorkerPool();
     const warnings = [];

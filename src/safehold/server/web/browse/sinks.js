@@ -14,6 +14,8 @@ import { ReadError } from '../format/errors.js';
 const IN_MEMORY = 32 * 1024 * 1024;
 /** Handed to the person, and not yet removed: the browser may still be copying it. */
 const LINGER = 10 * 60 * 1000;
+/** A file of another visit that is older than this is removed, unless it is still being written. */
+const OLD = 60 * 60 * 1000;
 const FOLDER = 'downloads';
 /** Small writes are put together: each costs a trip to another process. */
 const BLOCK = 4 * 1024 * 1024;
@@ -91,10 +93,14 @@ function counted(found, wanted) {
   if (found !== wanted) throw new ReadError('storage', `${found} bytes were written, and ${wanted} should have been`);
 }
 
-/** Remove what earlier downloads left in the browser's private files. */
+/** Remove what earlier visits left in the browser's private files; what other tabs may still need stays. */
 export async function tidy() {
   const root = await navigator.storage?.getDirectory?.().catch(() => null);
-  await root?.removeEntry(FOLDER, { recursive: true }).catch(() => {});
+  const folder = await root?.getDirectoryHandle(FOLDER).catch(() => null);
+  if (!folder) return;
+  for await (const name of folder.keys()) {
+    if (Date.now() - Number(name.split(' ')[0]) > OLD) await folder.removeEntry(name).catch(() => {});
+  }
 }
 
 async function privateSink(name, size) {
@@ -103,7 +109,7 @@ async function privateSink(name, size) {
   if (size > quota - usage) throw new ReadError('storage', `${size} bytes are needed, and the browser gives ${quota - usage}`);
   const root = await navigator.storage.getDirectory();
   const folder = await root.getDirectoryHandle(FOLDER, { create: true });
-  const own = crypto.randomUUID();
+  const own = `${Date.now()} ${crypto.randomUUID()}`;
   const handle = await folder.getFileHandle(own, { create: true });
   const remove = () => folder.removeEntry(own).catch(() => {});
   const finish = async (file) => {

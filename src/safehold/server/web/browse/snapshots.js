@@ -5,6 +5,8 @@ import { announce, setTitle } from '../shell.js';
 import { calendar, dayOf } from './calendar.js';
 import { address } from './paths.js';
 
+const SLASH = 47;
+
 /** @returns {string} what was backed up, for people */
 export function sourceOf({ source }) {
   if (source.kind === 'command') return source.command || source.paths.join(' ');
@@ -13,6 +15,19 @@ export function sourceOf({ source }) {
 
 /** The host as it was named, with the device that signed if that is called otherwise. */
 export const deviceOf = ({ host, device }) => (device && device !== host && device !== 'owner' ? `${host} (${device})` : host);
+
+/** Where to begin in a backup: at its one source, if there is one, and not at the folders that lead to it. */
+function start({ source }) {
+  const [path] = source.rawPaths;
+  if (source.kind !== 'files' || source.rawPaths.length !== 1 || path[0] !== SLASH) return [];
+  const names = [];
+  for (let at = 1; at < path.length; ) {
+    const end = path.indexOf(SLASH, at) < 0 ? path.length : path.indexOf(SLASH, at);
+    if (end > at) names.push(path.subarray(at, end));
+    at = end + 1;
+  }
+  return names;
+}
 
 function badges(snapshot) {
   return [
@@ -28,7 +43,7 @@ function row(snapshot, picked, pick) {
   const name = `${dayText(snapshot.time)}, ${clock(snapshot.time)}`;
   return h('li', { class: 'snapshot' },
     h('input', { type: 'checkbox', id, '.checked': picked.has(snapshot.id), 'aria-label': t('snapshots.pick', { name }), onchange: (event) => pick(snapshot, event.target) }),
-    h('a', { class: 'snapshot-link', href: address('files', [snapshot.id]) },
+    h('a', { class: 'snapshot-link', href: address('files', [snapshot.id], start(snapshot)) },
       h('span', { class: 'time number' }, clock(snapshot.time)),
       h('span', { class: 'what' }, h('span', { class: 'paths' }, sourceOf(snapshot)), h('span', { class: 'from small soft' }, icon('device'), deviceOf(snapshot), badges(snapshot))),
       h('span', { class: 'figures small soft number' }, h('span', {}, bytes(snapshot.totals.bytes)), h('span', {}, t('count.files', { n: snapshot.totals.files })))));

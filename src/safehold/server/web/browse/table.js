@@ -18,12 +18,15 @@ const ORDERS = {
   time: (a, b) => (a.entry.mtime < b.entry.mtime ? -1 : Number(a.entry.mtime > b.entry.mtime)),
 };
 
+const FIELDS = 'input, select, textarea, button, dialog *';
+
 function walkWithKeys(event, body, up) {
+  if (event.target.matches?.(FIELDS)) return;
   const links = [...body.querySelectorAll('a.entry')];
   const at = links.indexOf(document.activeElement);
   const moves = { ArrowDown: at + 1, ArrowUp: Math.max(0, at - 1), Home: 0, End: links.length - 1, PageDown: at + 12, PageUp: Math.max(0, at - 12) };
   if (event.altKey || event.ctrlKey || event.metaKey) return;
-  if (event.key in moves) {
+  if (event.key in moves && (at >= 0 || event.key.startsWith('Arrow'))) {
     links[Math.min(links.length - 1, moves[event.key])]?.focus();
     event.preventDefault();
   } else if (event.key === 'Backspace' && up) {
@@ -77,9 +80,10 @@ export function entryTable(lines, { label, up, signal, sorted = true, withNote =
   };
 
   draw();
-  const table = h('table', { class: 'entries card', 'aria-label': label, onkeydown: (event) => walkWithKeys(event, body, up) }, h('thead', {}, h('tr', {}, head('name'), head('size'), head('time'))), body);
+  const table = h('table', { class: 'entries card', 'aria-label': label }, h('thead', {}, h('tr', {}, head('name'), head('size'), head('time'))), body);
   const watcher = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && more(), { rootMargin: '800px' });
   watcher.observe(end);
+  document.addEventListener('keydown', (event) => walkWithKeys(event, body, up), { signal });
   signal.addEventListener('abort', () => watcher.disconnect());
   return h('div', { class: withNote ? 'table noted' : 'table' }, table, end);
 }

@@ -67,7 +67,9 @@ export function unlock(main, place, { locked, opened, onLock }) {
     try {
       opened(await Session.open(place, await current.read(), says, onLock));
     } catch (error) {
-      if (!isQuiet(error)) fill(outcome, problem(error));
+      // Only the path goes along: what stands in the fragment is not the server's business.
+      const login = error.code === 'login' && h('a', { class: 'button wide', href: `/login?next=${encodeURIComponent(location.pathname)}` }, t('login.title'));
+      if (!isQuiet(error)) fill(outcome, problem(error), login);
       submit.disabled = false;
       holder.querySelector('#secret')?.focus();
     }

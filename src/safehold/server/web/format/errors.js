@@ -6,7 +6,9 @@
  * damaged       bytes are not what they should be          unsupported  a later format, or an unknown feature
  * missing       an object or a path is not there           writer       a key that reads nothing
  * rolled-back   the store shows less than it once did      network      the server could not be reached, or stopped in the middle
- * refused       the server says no                         key-file     what was given is no key file, or a damaged one
+ * refused       the server says no                         login        the server wants to know who asks
+ * locked        the repository was locked                  kdf          a slot asks for a forbidden derivation
+ * key-file          what was given is no key file, or a damaged one
  * words         what was given are no recovery words       storage      the browser has no room
  */
 export class ReadError extends Error {

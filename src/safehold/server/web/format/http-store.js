@@ -73,6 +73,7 @@ export class HttpStore {
 async function refusal(response) {
   if (response.status === 404) return new ReadError('missing', 'there is no such object');
   if (response.status === 416) return new ReadError('damaged', 'an object ends before the range does');
+  if (response.status === 401) return new ReadError('login', 'the server wants to know who asks');
   const said = await response.json().catch(() => ({}));
   return new ReadError('refused', said.message ?? `the server answered ${response.status}`, { status: response.status });
 }

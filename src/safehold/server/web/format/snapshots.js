@@ -7,7 +7,7 @@ import * as objects from './objects.js';
 /**
  * @typedef {object} Snapshot
  * @property {string} id @property {bigint} time nanoseconds since 1970 @property {string} host @property {string} user
- * @property {{kind: string, paths: string[], command: string}} source @property {Uint8Array} tree
+ * @property {{kind: string, rawPaths: Uint8Array[], paths: string[], command: string}} source @property {Uint8Array} tree
  * @property {{files: number, folders: number, others: number, bytes: number}} totals @property {string[]} tags
  * @property {boolean} incomplete @property {string} device label of who signed it @property {number} lost
  */
@@ -21,7 +21,7 @@ function snapshotOf(id, fields, device) {
   const [files = 0, folders = 0, others = 0, bytes = 0] = totals.map(Number);
   return {
     id, tree, time: BigInt(fields.get('time_ns')), host: String(fields.get('host')), user: fields.get('user') ?? '',
-    source: { kind: source.get('kind') ?? 'files', paths: (source.get('paths') ?? []).map(textOf), command: source.get('command') ?? '' },
+    source: { kind: source.get('kind') ?? 'files', rawPaths: source.get('paths') ?? [], paths: (source.get('paths') ?? []).map(textOf), command: source.get('command') ?? '' },
     totals: { files, folders, others, bytes }, tags: fields.get('tags') ?? [], incomplete: fields.get('incomplete') ?? false,
     lost: (fields.get('lost') ?? []).length, device: device.label,
   };

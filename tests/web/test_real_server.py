@@ -1,0 +1,73 @@
+"""The pages as the real server gives them, with its policy, its session and its objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from online_servers import Person, ServerInThread, text
+from web_browser import NAMES, Browser, running, sha256
+from web_repository import PASSPHRASE, Made, make
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make(tmp_path_factory.mktemp("web"))
+
+
+@pytest.fixture(scope="module")
+def anna(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """The owner of a server, with the repository as ``anna/home``."""
+    server = ServerInThread(tmp_path_factory.mktemp("server"))
+    person = server.owner()
+    base = person.repository()
+    order = ["config", "config-copy", "keys", "packs", "index", "snapshots"]
+    for top in order:
+        paths = (
+            [made.folder / top]
+            if top.startswith("config")
+            else sorted(path for path in (made.folder / top).rglob("*") if path.is_file())
+        )
+        for path in paths:
+            answer = person("PUT", f"{base}/objects/{path.relative_to(made.folder).as_posix()}", data=path.read_bytes())
+            assert answer.status == 201, answer.data
+    yield person
+    person.close()
+    server.stop()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def browser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with running(request.param, tmp_path_factory.mktemp(request.param)) as started:
+        yield started
+
+
+def unlock(browser: Browser) -> None:
+    browser.tell("type", selector="#secret", text=PASSPHRASE)
+    browser.tell("click", selector=".unlock-form .primary")
+
+
+def test_a_session_opens_what_is_there(browser: Browser, anna: Person, made: Made, tmp_path: Path) -> None:
+    browser.tell("open", url=f"{anna.url}/anna/home")
+    unlock(browser)
+    browser.tell("waitText", selector=".message.problem", text="not logged in")
+    order = {"name": "anna", "login": text(anna.login), "code": anna.recovery.pop()}  # type: ignore[attr-defined]
+    headers = {"X-Safehold": "1", "Content-Type": "application/json"}
+    options = {"method": "POST", "headers": headers, "body": json.dumps(order)}
+    assert browser.tell("run", script=f"fetch('/api/v1/login', {json.dumps(options)}).then((answer) => answer.status)") == 200
+    unlock(browser)
+    browser.tell("wait", selector=".snapshot")
+    assert len(browser.texts(".snapshot")) == 6
+    browser.tell("click", selector=".snapshot a")
+    browser.tell("clickText", selector=".entry", text="Documents")
+    browser.tell("waitText", selector="h1", text="Documents")
+    browser.tell("clickText", selector=".entry", text="Contract.pdf")
+    browser.tell("wait", selector="iframe.preview-pdf")
+    browser.tell("clickText", selector="main .button", text="Download")
+    browser.tell("waitText", selector=".job.done", text="Done and verified")
+    assert sha256(browser.landed("Contract.pdf").read_bytes()) == sha256((made.source / "Documents/Contract.pdf").read_bytes())
+    heard = browser.tell("heard")
+    assert heard["foreign"] == []
+    assert [error for error in heard["errors"] if "401" not in error] == []  # the refusal before the login, as a console says it
