@@ -88,6 +88,11 @@ async def register_begin(request: Request) -> Response:
     return answer(msgspec.Raw((await writing(request, ask)).encode()))
 
 
+async def _asked(request: Request, holder: str, purpose: str) -> tuple[bytes, str]:
+    """What was asked, and of whom: used up by any answer, also a wrong one."""
+    return await writing(request, lambda connection, now: challenges.take(connection, holder, purpose, now))
+
+
 def _require_factor(connection: Connection, asker: Asker, row: Row[Any], now: int) -> None:
     """Who has a second factor gives it before another is added."""
     if row.totp_secret or has_passkeys(connection, row.id):
@@ -99,11 +104,11 @@ async def register(request: Request) -> Response:
     """Keep a new passkey; with the first second factor, recovery codes are handed out."""
     wanted = await body_of(request, _Credential)
     asker = await in_browser(request)
+    challenge, person = await _asked(request, asker.session, "register")
 
     def keep(connection: Connection, now: int) -> list[str]:
         row = people.by_id(connection, asker.person)
         _require_factor(connection, asker, row, now)
-        challenge, person = challenges.take(connection, asker.session, "register", now)
         count = connection.execute(select(func.count()).select_from(passkeys).where(passkeys.c.person == row.id)).scalar_one()
         if person != row.id or count >= MOST:
             raise NotAllowed(f"Up to {MOST} passkeys are kept.", "Remove one that you use no more.")
@@ -176,10 +181,10 @@ async def log_in(request: Request) -> Response:
     service = service_of(request)
     asking.require_same_site(request, service.settings)
     holder = request.cookies.get(COOKIE if service.settings.tls else COOKIE_PLAIN, "")
+    challenge, _ = await _asked(request, holder, "login")
     cookie = new_secret()
 
     def check(connection: Connection, now: int) -> str:
-        challenge, _ = challenges.take(connection, holder, "login", now)
         row = _proven(connection, request, wanted.credential, challenge)
         person = people.by_id(connection, row.person)
         if person.disabled:
@@ -233,9 +238,9 @@ async def step_up(request: Request) -> Response:
     """A passkey as the second factor, for the next quarter of an hour."""
     wanted = await body_of(request, _Credential)
     asker = await in_browser(request)
+    challenge, person = await _asked(request, asker.session, "step-up")
 
     def check(connection: Connection, now: int) -> None:
-        challenge, person = challenges.take(connection, asker.session, "step-up", now)
         if _proven(connection, request, wanted.credential, challenge).person != person or person != asker.person:
             raise NotAllowed("That is somebody else's passkey.", "Use one of yours.")
         note_second_factor(connection, asker, now)
