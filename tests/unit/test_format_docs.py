@@ -40,6 +40,9 @@ NOT_STORED = {
     "repo.snapshots": {"Stored"},
     "repo.sessions": {"RENEW_SECONDS", "EXPIRY_SECONDS", "OVERLAPPING", "SeenMark"},
     "repo.condemned": {"TRASH_NS", "Stored"},
+    "repo.shares.keys": {"ShareKey"},
+    "repo.shares.manifest": {"FIRST"},
+    "repo.shares.records": {"GRACE_NS", "Stored"},
     "sources.sqlite.steps": {"Head", "Step"},
 }
 """What format modules hold that never reaches a store, or that a writer may choose freely."""

@@ -28,6 +28,7 @@ IMAGES = "Image copies of databases"
 KEYS = "Keys"
 STORES = "Stores"
 DATABASES = "Databases"
+SHARES = "Share"
 ONLINE = "Online"
 
 COMMANDS = (
@@ -57,6 +58,14 @@ COMMANDS = (
     Command("image-copy open", IMAGES, "Open an image copy for reading, or a clone of it for writing"),
     Command("image-copy verify", IMAGES, "Check an image copy's pages, or everything in it"),
     Command("image-copy remove", IMAGES, "Give up an image copy"),
+    Command("share create", SHARES, "Share a file, a folder or a snapshot, by a link or as a file"),
+    Command("share list", SHARES, "List what is shared, and how often it was opened"),
+    Command("share revoke", SHARES, "Take a share back"),
+    Command("share refresh", SHARES, "Bring shares of the latest backup up to date"),
+    Command("share request", SHARES, "Ask somebody for files, by a link"),
+    Command("share receive", SHARES, "Fetch the files that were sent in"),
+    Command("send", SHARES, "Send files to somebody who asked for them"),
+    Command("open", SHARES, "Open what somebody shared: a link or a share file"),
     Command("key list", KEYS, "List who can open the repository"),
     Command("key add", KEYS, "Add a passphrase or key file"),
     Command("key remove", KEYS, "Remove a key"),

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 SECRET_SIZE = 32
 WORDS = 24
 _COLUMNS = 6
-_ROWS = WORDS // _COLUMNS
 _PREFIX = 4
 """Every word of the list is told from all others by its first four letters (or is shorter)."""
 
@@ -53,7 +52,7 @@ class RecoveryKey:
         typed = re.findall(r"[^\W\d_]+", text.casefold())
         bits = 0
         for place, word in enumerate(typed, 1):
-            bits = bits << 11 | _index(word, place)
+            bits = bits << 11 | word_number(word, place)
         if len(typed) != WORDS:
             message = f"A recovery key has {WORDS} words, and these are {len(typed)}."
             raise WrongKey(message, "Type all of them, in order.")
@@ -83,7 +82,8 @@ def _by_prefix() -> dict[str, int]:
     return {word[:_PREFIX]: number for number, word in enumerate(word_list())}
 
 
-def _index(typed: str, place: int) -> int:
+def word_number(typed: str, place: int) -> int:
+    """The number of a typed word, the ``place``-th.  Raises ``WrongKey`` that names it."""
     number = _by_prefix().get(typed[:_PREFIX])
     if number is not None and word_list()[number].startswith(typed):
         return number
@@ -98,10 +98,11 @@ def _suggestion(typed: str, number: int | None) -> str:
 
 
 def words_table(words: Sequence[str]) -> str:
-    """The words in 6 columns of 4, numbered down each column, for a terminal of 80 characters or for paper."""
+    """24 words in 6 columns of 4 (12 in 6 of 2), numbered down each column, for a terminal of 80 characters or for paper."""
     lines = []
-    for row in range(_ROWS):
-        numbers = range(row, WORDS, _ROWS)
+    rows = len(words) // _COLUMNS
+    for row in range(rows):
+        numbers = range(row, len(words), rows)
         lines.append("  ".join(f"{number + 1:2} {words[number]:<8}" for number in numbers).rstrip())
     return "\n".join(lines) + "\n"
 

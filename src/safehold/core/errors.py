@@ -175,6 +175,12 @@ class WrongKey(SafeholdError):
     status = 12
 
 
+class ShareGone(SafeholdError):
+    """A share was taken back, has expired, or was opened as often as it may be."""
+
+    code = "share-gone"
+
+
 class NotPermitted(SafeholdError):
     """The key is right, and may not do that (a writer reading, a reader pruning)."""
 

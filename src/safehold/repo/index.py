@@ -81,6 +81,10 @@ class Index:
         for shard in self._filtered().listing(name):
             yield from _places(shard, name)
 
+    def vouches(self, name: bytes, place: ChunkPlace) -> bool:
+        """Whether a trusted device says that the chunk lies at that very place."""
+        return any(shard.trusted and place in _places(shard, name) for shard in self._filtered().listing(name))
+
     def has(self, name: bytes) -> bool:
         """Whether a new snapshot may refer to that chunk: it is stored, vouched for, and not condemned."""
         for shard in self._filtered().listing(name):

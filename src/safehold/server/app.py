@@ -34,6 +34,8 @@ from safehold.server.objects.routes import ROUTES as OBJECTS
 from safehold.server.openapi import document
 from safehold.server.pages import ROUTES as PAGES
 from safehold.server.service import Service
+from safehold.server.shares.inbox import ROUTES as REQUESTS
+from safehold.server.shares.routes import ROUTES as SHARES
 from safehold.server.watching import ROUTES as WATCHING
 
 SECURITY = {
@@ -128,9 +130,11 @@ async def health(request: Request) -> Response:
     return answer({"status": "ok"})
 
 
-HEALTH = Route("/api/v1/health", health, methods=["GET"])
-API: list[BaseRoute] = [HEALTH, *ACCOUNTS, *LOGIN, *SESSIONS, *PASSKEYS, *OPENID, *OPERATING, *ORGANISATIONS]
-ROUTES: list[BaseRoute] = [*API, *OBJECTS, *DEVICES, *FLEET, *WATCHING, *PAGES]
+_HEALTH = Route("/api/v1/health", health, methods=["GET"])
+_PEOPLE: list[BaseRoute] = [*ACCOUNTS, *LOGIN, *SESSIONS, *PASSKEYS, *OPENID, *OPERATING, *ORGANISATIONS]
+_REPOSITORIES: list[BaseRoute] = [*OBJECTS, *DEVICES, *FLEET, *SHARES, *REQUESTS]
+API: list[BaseRoute] = [_HEALTH, *_PEOPLE, *_REPOSITORIES, *WATCHING]
+ROUTES: list[BaseRoute] = [*API, *PAGES]
 
 
 def build(service: Service, secret: bytes, setup: Setup | None = None) -> Starlette:
@@ -161,7 +165,7 @@ def build(service: Service, secret: bytes, setup: Setup | None = None) -> Starle
     app.add_middleware(_Headers, tls=service.settings.tls)
     app.state.requests = Requests()
     app.add_middleware(Counting, requests=app.state.requests, clock=service.clock)
-    app.state.openapi = document(ROUTES)
+    app.state.openapi = document(API)
     app.state.service = service
     app.state.secret = secret
     app.state.setup = setup or Setup()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, case, delete, update
+from sqlalchemy import Connection, case, delete, select, update
 
 from safehold.core.clock import NS
 from safehold.server.database import insert_new
@@ -22,9 +22,20 @@ def count(connection: Connection, bucket: str, now_ns: int, *, most: int, second
     counted = update(attempts).where(attempts.c.bucket == bucket).values(**values)
     row = connection.execute(counted.returning(attempts.c.window_ns, attempts.c.tries)).first()
     if row is not None and row.tries > most:
-        left = (row.window_ns + seconds * NS - now_ns) // NS + 1
-        minutes = f"{-(-left // 60)} minutes" if left > 90 else f"{left} seconds"
-        raise TooMany(f"That was tried too often; try again in {minutes}.", headers={"Retry-After": str(left)})
+        raise _too_many(row.window_ns + seconds * NS - now_ns)
+
+
+def require(connection: Connection, bucket: str, now_ns: int, *, most: int, seconds: int) -> None:
+    """Raises ``TooMany`` as ``count`` would, and counts nothing: for what only counts if it goes wrong."""
+    row = connection.execute(select(attempts).where(attempts.c.bucket == bucket)).first()
+    if row is not None and row.tries >= most and now_ns - row.window_ns < seconds * NS:
+        raise _too_many(row.window_ns + seconds * NS - now_ns)
+
+
+def _too_many(left_ns: int) -> TooMany:
+    left = left_ns // NS + 1
+    when = f"{-(-left // 60)} minutes" if left > 90 else f"{left} seconds"
+    return TooMany(f"That was tried too often; try again in {when}.", headers={"Retry-After": str(left)})
 
 
 def clear(connection: Connection, bucket: str) -> None:

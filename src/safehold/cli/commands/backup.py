@@ -59,6 +59,7 @@ def arguments(parser: Parser) -> None:
 def run(call: Call) -> int:
     """Back up, and say how it went."""
     from safehold.cli.reporting import report_done, report_failed
+    from safehold.cli.sharing import refresh_after_backup
     from safehold.cli.sources import back_up
 
     try:
@@ -68,6 +69,7 @@ def run(call: Call) -> int:
         raise
     _show(call, result)
     report_done(call, result)
+    refresh_after_backup(call)
     snapshot = result.snapshot
     if snapshot.incomplete:
         count = snapshot.statistics.errors

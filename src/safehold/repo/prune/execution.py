@@ -18,6 +18,7 @@ from safehold.repo.prune.planning import Analysis
 from safehold.repo.prune.repacking import Moved, Repacker
 from safehold.repo.repository import Repository
 from safehold.repo.sessions import Session
+from safehold.repo.shares import records as shares
 
 STRIDE = 100
 """Deletions between two looks whether this session is still taken for alive."""
@@ -86,7 +87,7 @@ class _Prune:
         if not wanted:
             return [], []
         live = usage.live_names(analysis.survey.columns, analysis.live, {pack.id for pack in wanted})
-        repacker = Repacker(self._repository)
+        repacker = Repacker(self._repository, analysis.survey.shared)
         try:
             for pack in self._counted(wanted):
                 self._move(repacker, pack, live.pop(pack.id))
@@ -145,6 +146,13 @@ class _Prune:
         acts = {item.key for item in marks}
         orphans = [item.key for item in marks if item.condemned.act and item.condemned.act not in acts]
         self._delete([*over, *records, *orphans, *self._barrier.keys], "condemned")
+        self._delete(self._ended_shares(), "shares")
+
+    def _ended_shares(self) -> list[str]:
+        """What is stored of shares that are over, and of earlier states of living ones."""
+        repository = self._repository
+        known = shares.load_all(repository.seals, repository.store, repository.report)
+        return shares.leftovers(repository.store, known, repository.clock.now_ns())
 
     def _delete(self, keys: Iterable[str], phase: str) -> None:
         for number, key in enumerate(keys):

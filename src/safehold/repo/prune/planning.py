@@ -125,6 +125,7 @@ def _analyse(repository: Repository, options: Options, found: Survey, live: list
     seals = repository.seals
     unproven = [usage.voucher_of(seals, part.shard) != b"" for part in found.columns]
     usage.drop_copies(found.columns, live, condemned.packs(found.condemned), unproven)
+    usage.keep_segments(found.columns, live, found.shared)
     uses = usage.measure(seals, found.columns, live)
     unindexed = [PackUse(id, size, 0, 0, size, False) for id, size in sorted(found.packs.items()) if id not in uses]
     delete = [use for use in uses.values() if not use.live]

@@ -6,6 +6,8 @@ proven by their names, are sealed again in new segments.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 from blake3 import blake3
 
@@ -37,7 +39,9 @@ class _Rest(msgspec.Struct):
 class Repacker:
     """Writes new packs from parts of old ones.  Belongs to one thread."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, shared: Collection[bytes] = ()) -> None:
+        """``shared``: ids of segments that are moved as they are, whatever is in use of them."""
+        self._shared = shared
         self.moved: list[Moved] = []
         """The new packs that are stored."""
         self._repository = repository
@@ -54,7 +58,8 @@ class Repacker:
         for segment in tail.footer.segments:
             table = self._repository.store.get_range(key, segment.table_offset, segment.table_length)
             chunks = open_table(self._seals, tail.kind, segment.id, table)
-            wanted = left.intersection(name for name, _ in chunks)
+            names = {name for name, _ in chunks}
+            wanted = names if segment.id in self._shared else left & names
             left -= wanted
             if wanted:
                 self._move_segment(key, tail, segment, table, chunks, wanted, use.voucher)

@@ -10,6 +10,7 @@ from safehold.repo.packs import id_of
 from safehold.repo.prune.columns import Columns
 from safehold.repo.prune.model import Options
 from safehold.repo.repository import Repository
+from safehold.repo.shares import records
 
 PACKS = "packs/"
 
@@ -24,6 +25,8 @@ class Survey(msgspec.Struct, frozen=True):
     columns: list[Columns]
     superseded: frozenset[str]
     """Index shards that are stored, and replaced by others."""
+    shared: frozenset[bytes] = frozenset()
+    """Ids of the segments that living shares open."""
 
 
 def take(repository: Repository, options: Options) -> Survey:
@@ -36,7 +39,10 @@ def take(repository: Repository, options: Options) -> Survey:
     marks = repository.condemned()
     packs = _list_packs(repository)
     columns = _load_index(repository)
-    survey = Survey(marks, stored, packs, columns, repository.index.superseded)
+    shared = records.live_segments(
+        records.load_all(repository.seals, repository.store, repository.report).values(), repository.clock.now_ns()
+    )
+    survey = Survey(marks, stored, packs, columns, repository.index.superseded, shared)
     _check_packs(repository, survey)
     if not options.confirm_large:
         _check_snapshots(repository, survey)

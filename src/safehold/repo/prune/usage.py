@@ -39,6 +39,14 @@ def drop_copies(columns: Sequence[Columns], live: Sequence[Flags], last: Collect
         flags[chosen[lost & (shards == number)]] = False
 
 
+def keep_segments(columns: Sequence[Columns], live: Sequence[Flags], kept: Collection[bytes]) -> None:
+    """Mark everything in some segments as live: what a living share opens is neither dropped nor sealed anew."""
+    for part, flags in zip(columns, live, strict=True) if kept else ():
+        wanted = np.array([row.tobytes() in kept for row in part.segments["id"]], np.bool_)
+        if wanted.any():
+            flags |= wanted[part.places[:, 0]]
+
+
 def _equal_neighbours(prefixes: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> Numbers:
     """Positions of the values that occur more than once."""
     order = np.argsort(prefixes, kind="stable")

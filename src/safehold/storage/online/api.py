@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import ssl
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -71,7 +72,13 @@ class Api:
         self._pool.clear()
 
     def send(
-        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None, *, what: str = ""
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        *,
+        what: str = "",
     ) -> urllib3.BaseHTTPResponse:
         """One request; its answer, read whole.  ``what`` names an object in errors.
 
