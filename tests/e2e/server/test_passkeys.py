@@ -152,9 +152,9 @@ def test_answers_that_are_wrong(server: ServerInThread, anna: Person) -> None:
         assert log_in(server, phone).status == 401, change
         for name, value in kept.items():
             setattr(phone, name, value)
-    phone.count -= 3
+    phone.count = 0
     assert log_in(server, phone).status == 401, "a copy of the passkey is about"
-    phone.count += 10
+    phone.count = 50
     assert log_in(server, phone).status == 200
 
 

@@ -163,8 +163,8 @@ def test_a_server_is_set_up_without_a_browser(
     program.set(SAFEHOLD_ACCOUNT_PASSWORD="correct horse", SAFEHOLD_SERVER_DATA=str(tmp_path / "srv"))
     assert "runs the server" in program.do("server", "add-user", "anna").out
     assert "runs" not in program.do("server", "add-user", "bob").out
-    assert program("server", "add-user", "bob").status == 1
-    assert program("server", "add-user", "Bad Name").status == 1
+    assert program("server", "add-user", "bob").status == 2
+    assert program("server", "add-user", "Bad Name").status == 2
     server = ServerInThread(tmp_path / "srv")
     try:
         anna = Person(server.url, "anna")

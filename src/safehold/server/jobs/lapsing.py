@@ -8,8 +8,18 @@ from safehold.core.clock import NS
 from safehold.server import limits
 from safehold.server.asking import IDLE_NS, LONGEST_NS
 from safehold.server.objects import quota
-from safehold.server.schema import browser_sessions, challenges, enrolments, invitations, notices, reports
+from safehold.server.schema import (
+    browser_sessions,
+    challenges,
+    enrolments,
+    invitations,
+    notices,
+    reports,
+    share_log,
+    share_sessions,
+)
 from safehold.server.service import Service
+from safehold.server.shares.ledger import SESSION_NS
 
 DAY_NS = 86400 * NS
 ENROLMENT_NS = DAY_NS
@@ -33,6 +43,8 @@ def forget(service: Service) -> str:
             browser_sessions.c.used_ns < now - IDLE_NS,
             browser_sessions.c.created_ns < now - LONGEST_NS,
             challenges.c.expires_ns < now,
+            share_sessions.c.created_ns < now - SESSION_NS,
+            share_log.c.time_ns < now - REPORT_NS,
             invitations.c.expires_ns < now - INVITATION_NS,
             notices.c.made_ns < now - NOTICE_NS,
             reports.c.received_ns < now - REPORT_NS,
