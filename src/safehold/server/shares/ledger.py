@@ -56,7 +56,7 @@ def create(connection: Connection, place: Place, asker: Asker, wanted: Wanted, n
     sizes = len(wanted.salt) == 16 and len(wanted.auth_hash) == 32
     if not ID.fullmatch(wanted.id) or not sizes or wanted.opens < 0 or wanted.expires_ns < 0:
         raise Refusal("This is no share that anybody could open.")
-    row = _find(connection, wanted.id)
+    row = _find(connection, wanted.id, to_change=True)
     if row is not None:
         if row.repository == place.id and bytes(row.auth_hash) == wanted.auth_hash:
             return
