@@ -18,7 +18,9 @@ from starlette.routing import Route
 
 from safehold.server.answers import description_of
 from safehold.server.app import ROUTES
+from safehold.server.jobs.schedule import JOBS
 from safehold.server.schema import audit
+from safehold.server.settings import Settings
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -31,7 +33,7 @@ def server(tmp_path: Path) -> Iterator[ServerInThread]:
 
 
 def handlers() -> list[Route]:
-    return [route for route in ROUTES if isinstance(route, Route)]
+    return [route for route in ROUTES if isinstance(route, Route) and route.path.startswith("/api/")]
 
 
 @pytest.mark.parametrize("route", handlers(), ids=lambda route: f"{sorted(route.methods)[0]} {route.path}")
@@ -140,9 +142,17 @@ def test_everybody_reads_the_log_of_their_own(tmp_path: Path) -> None:
 
 
 def test_the_api_is_documented() -> None:
-    text = (DOCS / "server.md").read_text()
+    text = (DOCS / "server-api.md").read_text()
     for route in handlers():
         path = re.sub(r":\w+}", "}", route.path).replace("/api/v1/repositories/{account}/{name}", "BASE").removeprefix("/api/v1")
         path = re.sub(r"{(\w+)}", lambda match: match[1].upper(), path)
         for method in (route.methods or set()) - {"HEAD"}:
             assert f"`{method} {path}" in text, f"{method} {path}"
+
+
+def test_the_settings_are_documented() -> None:
+    text = (DOCS / "server.md").read_text().partition("## Settings")[2]
+    for name in Settings.__struct_fields__:
+        assert f"`{name}`" in text, name
+    for name in JOBS:
+        assert f"| `{name}` |" in (DOCS / "server.md").read_text(), name

@@ -52,9 +52,10 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     made.close()
 
 
-@pytest.fixture
-def pair(url: str, tmp_path: Path) -> Iterator[tuple[ServerInThread, ServerInThread]]:
+@pytest.fixture(params=["postgresql", "sqlite"])
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[ServerInThread, ServerInThread]]:
     """Two servers on one database and one folder of objects."""
+    url = request.getfixturevalue("url") if request.param == "postgresql" else f"sqlite:///{tmp_path}/shared.sqlite"
     made = [ServerInThread(tmp_path / name, database_url=url, store=str(tmp_path / "objects")) for name in "ab"]
     yield made[0], made[1]
     for each in made:
@@ -313,6 +314,7 @@ def test_the_same_with_a_bucket(url: str, tmp_path: Path, bucket: str) -> None:
     _killed(tmp_path, url, bucket, {})
 
 
+@pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
 def test_the_queue_runs_every_job_on_one_of_two_and_begins_again_what_died(
     pair: tuple[ServerInThread, ServerInThread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
