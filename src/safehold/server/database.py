@@ -110,7 +110,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _use_wal(cursor: sqlite3.Cursor) -> None:
-    """Have the database keep a write-ahead log.  Of several that say so of a new one at once, SQLite lets some fail, and not wait."""
+    """Have the database keep a write-ahead log.  Of several that say so of a new one at once, SQLite lets some fail."""
     for left in reversed(range(_WAL_TRIES)):
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
