@@ -16,6 +16,7 @@ import urllib3
 from online_servers import Answer, Client, Person, ServerInThread, ServerProcess, device, snapshot_key
 from postgres_servers import Server as Postgres
 from postgres_servers import folder_for_servers
+from request_fuzzing import fuzzed
 from sqlalchemy import func, select, text, update
 
 from safehold.server import audit, limits, running
@@ -368,3 +369,14 @@ def test_devices_of_two_servers(pair: tuple[ServerInThread, ServerInThread]) -> 
     assert laptop("POST", "/api/v1/repositories/anna/home/reports", {"status": "done"}).status == 201
     (told,) = anna("GET", "/api/v1/repositories/anna/home/devices").json["devices"]
     assert told["sources"][0]["status"] == "done"
+
+
+def test_no_request_makes_a_server_on_postgresql_fail(url: str, tmp_path: Path) -> None:
+    """PostgreSQL refuses what SQLite takes: zero characters, numbers that are too large, locks where nothing is to be written."""
+    server = ServerInThread(tmp_path / "srv", database_url=url)
+    try:
+        anna = server.owner()
+        anna.repository()
+        fuzzed(server, anna)
+    finally:
+        server.stop()
