@@ -19,6 +19,8 @@ const LIMIT = 16 * 1024 * 1024;
 /** Bytes that are asked for first: the root of a small share is among them. */
 const FIRST = 64 * 1024;
 const SLICE = 3;
+const NONE = new Uint8Array(0);
+const LATEST = (1n << 63n) - 1n;
 
 /** @param {number} number @returns {Uint8Array} four bytes, little-endian */
 export function le32(number) {
@@ -94,6 +96,7 @@ export class ShareKey {
 
 const isBytes = (value, length) => value instanceof Uint8Array && value.length === length;
 const isSize = (value) => Number.isSafeInteger(value) && value >= 0;
+const isTime = (value) => (Number.isInteger(value) || typeof value === 'bigint') && BigInt(value) >= -LATEST && BigInt(value) <= LATEST;
 const isPlace = (value) => Array.isArray(value) && value.length === 2 && value.every(isSize);
 
 /** Whether a place lies further on: so nothing leads in circles. */
@@ -101,8 +104,8 @@ export const isAfter = ([part, number], [earlierPart, earlierNumber]) => part > 
 
 function segmentOf(fields) {
   require(Array.isArray(fields) && fields.length >= 4, 'a segment has another form');
-  const [id, key, raw, length, object = 0, offset = 0] = fields;
-  const sound = isBytes(id, 16) && isBytes(key, 32) && isSize(object) && isSize(offset);
+  const [id, key, raw, length, object = 0, offset = 0, pack = NONE] = fields;
+  const sound = isBytes(id, 16) && isBytes(key, 32) && isSize(object) && isSize(offset) && (isBytes(pack, 0) || isBytes(pack, 32));
   require(sound && isSize(raw) && raw > 0 && raw <= SEGMENT_LIMIT && isSize(length) && length > 0 && length <= SEGMENT_LIMIT + 1024, 'there is a segment that cannot be');
   return { id: id.slice(), key: key.slice(), raw, length, object, offset };
 }
@@ -132,9 +135,9 @@ function checkHoles(holes, size) {
 
 function entryOf(fields, segments) {
   require(Array.isArray(fields) && fields.length >= 4, 'an entry has another form');
-  const [name, kind, mode, mtime, size = 0, slices = [], target = new Uint8Array(0), holes = [], below = null, rest = []] = fields;
+  const [name, kind, mode, mtime, size = 0, slices = [], target = NONE, holes = [], below = null, rest = []] = fields;
   require(name instanceof Uint8Array && target instanceof Uint8Array, 'an entry has another form');
-  const known = [FILE, FOLDER, SYMLINK].includes(kind) && isSize(mode) && mode <= 0o777 && (Number.isInteger(mtime) || typeof mtime === 'bigint');
+  const known = [FILE, FOLDER, SYMLINK].includes(kind) && isSize(mode) && mode <= 0o777 && isTime(mtime);
   require(known && isSize(size) && Array.isArray(rest) && rest.every(isSize), 'there is an entry that cannot be');
   require(kind === FOLDER ? isPlace(below) : below === null, 'a folder leads nowhere');
   const length = lengthOf(slices, segments);
@@ -163,7 +166,7 @@ function partOf(fields) {
 function rootOf(fields, share) {
   require(Array.isArray(fields) && fields.length >= 9, 'the root has another form');
   const [id, repository, name, taken, made, generation, entries, size, part, parts = [], objects = []] = fields;
-  const times = [taken, made].every((time) => Number.isInteger(time) || typeof time === 'bigint');
+  const times = isTime(taken) && isTime(made);
   require(isBytes(id, 16) && equal(id, share) && isBytes(repository, 16) && typeof name === 'string' && times, 'the root is of another share');
   require(isSize(generation) && isSize(entries) && isSize(size) && Array.isArray(parts) && parts.every(isPlace) && Array.isArray(objects), 'the root has another form');
   return { repository: repository.slice(), name, taken: BigInt(taken), generation, entries, size, part: partOf(part), parts };
@@ -199,6 +202,7 @@ export class Manifest {
       const manifest = new Manifest(key, begin.slice(24, 40), fetch, HEADER + length);
       const top = begin.subarray(HEADER, HEADER + length);
       const rest = top.length < length ? await fetch(HEADER + top.length, length - top.length) : new Uint8Array(0);
+      require(top.length + rest.length === length, 'the listing is cut off');
       manifest.root = rootOf(await manifest.#opened(0, concat(top, rest)), key.share);
       return manifest;
     });
