@@ -60,7 +60,7 @@ async function answer(order) {
   if (order.send) return sent(order.send);
   const key = await keyOf(order);
   const found = { k: text(key.key), auth: text(await key.auth()), commitment: text(await key.commitment()) };
-  if (!order.manifest) return found;
+  if (order.manifest === undefined) return found;
   const files = await SharedFiles.open(key, sourceOf(order), pool);
   const { root } = files;
   const partKey = text(await key.partKey(files.manifest.id, 0));
