@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from safehold.server import asking, audit
 from safehold.server.answers import NO_STORE, answer, body_of, described, empty, service_of, threaded
 from safehold.server.asking import Asker, Place
-from safehold.server.errors import Gone, NotAuthenticated, NotFound
+from safehold.server.errors import NotAuthenticated, NotFound, UsedUp
 from safehold.server.objects import sending
 from safehold.server.objects.routes import BASE, located
 from safehold.server.service import Service
@@ -129,7 +129,7 @@ async def open_share(request: Request) -> Response:
         if opened is None:
             raise NotAuthenticated("That is not the key of this share.", "Look at the link and the password again.")
         if not opened.session:
-            raise Gone("This share was opened as often as it may be.", "Ask whoever sent you the link for a new one.")
+            raise UsedUp("This share was opened as often as it may be.", "Ask whoever sent you the link for a new one.")
         return opened
 
     return answer(await threaded(work), 201)
