@@ -35,7 +35,7 @@ class Call:
         self.environ = environ
         self.clock = SystemClock()
         self.out = output.choose(as_json=values.json, quiet=values.quiet, monotonic=self.clock.monotonic)
-        self._opened: list[Store] = []
+        self._opened: list[Store | Api] = []
         self._repository: Repository | None = None
         self.online_store: OnlineStore | None = None
         """The store on a server of ours, if one was opened."""
@@ -152,7 +152,9 @@ class Call:
         if not self.place.location.startswith(("https://", "http://")):
             raise UsageError(f"{self.place.location} is not on an online server.", "This is for https://HOST/ACCOUNT/REPOSITORY.")
         address = parse(self.place.location, repository=True)
-        return address, connect(address, Logins(self.state, self.environ).find(address))
+        api = connect(address, Logins(self.state, self.environ).find(address))
+        self._opened.append(api)
+        return address, api
 
     def credential(self, place: Named | None = None, *, new: bool = False) -> Credential:
         """What opens the repository.  Raises ``UsageError``, ``WrongKey``."""

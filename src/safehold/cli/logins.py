@@ -129,25 +129,35 @@ def open_online(location: str, logins: Logins, clock: Clock, warn: Callable[[str
     ``RepositoryMissing``, ``RolledBack``.
     """
     from safehold.storage.online.store import OnlineStore
-    from safehold.storage.wrappers.retry import Patience, RetryStore
 
     address = parse(location, repository=True)
     api = connect(address, logins.find(address))
     store = OnlineStore(address, api)
-    patient = RetryStore(store, clock, SystemRandom(), Patience(tries=_FIRST_TRIES))
     try:
-        told = patient.attempt(lambda _: store.about())
-    except ObjectMissing as error:
-        if not create:
-            raise RepositoryMissing(
-                f"There is no repository at {location}, or it is not yours.", "`safehold init` makes one."
-            ) from error
-        api.tell("POST", "/api/v1/repositories", {"name": address.name, "account": address.account})
-        told = store.about()
-    follow(store, logins, told)
+        told = _about(store, api, address, clock, create=create)
+        follow(store, logins, told)
+    except BaseException:
+        store.close()
+        raise
     for warning in told.warnings:
         warn(warning)
     return store
+
+
+def _about(store: OnlineStore, api: Api, address: Address, clock: Clock, *, create: bool) -> About:
+    """What the server says of the repository, which is made there if it may be."""
+    from safehold.storage.wrappers.retry import Patience, RetryStore
+
+    patient = RetryStore(store, clock, SystemRandom(), Patience(tries=_FIRST_TRIES))
+    try:
+        return patient.attempt(lambda _: store.about())
+    except ObjectMissing as error:
+        if not create:
+            raise RepositoryMissing(
+                f"There is no repository at {store.location}, or it is not yours.", "`safehold init` makes one."
+            ) from error
+    api.tell("POST", "/api/v1/repositories", {"name": address.name, "account": address.account})
+    return store.about()
 
 
 def follow(store: OnlineStore, logins: Logins, told: About) -> None:
