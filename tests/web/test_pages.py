@@ -32,7 +32,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     """Language -> key -> text, or texts by plural."""
     found: dict[str, dict[str, Any]] = {}
     for language in ["en", *LANGUAGES]:
-        files = sorted(path for path in (WEB / "i18n").iterdir() if path.stem.split("-")[-1] == language)
+        own = [path for path in (WEB / "i18n").iterdir() if path.stem.split("-")[-1] == language]
+        files = sorted(own, key=lambda path: path.stem.rpartition("-")[0])
         imports = "".join(f"import t{number} from '{path}';" for number, path in enumerate(files))
         script = f"{imports} console.log(JSON.stringify([{', '.join(f't{number}' for number in range(len(files)))}]));"
         parts = json.loads(evaluate(script, tmp_path_factory.mktemp("texts")))

@@ -57,6 +57,24 @@ class Gone(Refusal):
     status, code = 410, "gone"
 
 
+class Withdrawn(Gone):
+    """Its owner took it back."""
+
+    code = "withdrawn"
+
+
+class Expired(Gone):
+    """Its time is over."""
+
+    code = "expired"
+
+
+class UsedUp(Gone):
+    """It was used as often as it may be."""
+
+    code = "used-up"
+
+
 class TooLarge(Refusal):
     """A body above the limit."""
 

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, Row, insert, select, update
 
 from safehold.server import limits
-from safehold.server.errors import Gone, NotAllowed, NotAuthenticated, NotFound
+from safehold.server.errors import Expired, NotAllowed, NotAuthenticated, NotFound, Withdrawn
 from safehold.server.ids import fingerprint, new_secret
 from safehold.server.objects import holdings
 from safehold.server.schema import segments, share_objects, share_segments, share_sessions, shares
@@ -140,7 +140,7 @@ def _living(connection: Connection, share: str, now_ns: int) -> Row[Any]:
     if row is None or (row.generation < 0 and not row.revoked_ns):
         raise NotFound("There is no such share.", "Copy the whole link.")
     if row.revoked_ns:
-        raise Gone("This share was taken back.", "Ask whoever sent you the link.")
+        raise Withdrawn("This share was taken back.", "Ask whoever sent you the link.")
     if row.expires_ns and now_ns >= row.expires_ns:
-        raise Gone("This share has expired.", "Ask whoever sent you the link for a new one.")
+        raise Expired("This share has expired.", "Ask whoever sent you the link for a new one.")
     return row

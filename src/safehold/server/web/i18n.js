@@ -4,10 +4,13 @@ import accountEn from './i18n/account-en.js';
 import accountZh from './i18n/account-zh.js';
 import de from './i18n/de.js';
 import en from './i18n/en.js';
+import shareDe from './i18n/share-de.js';
+import shareEn from './i18n/share-en.js';
+import shareZh from './i18n/share-zh.js';
 import zh from './i18n/zh.js';
 
 export const LANGUAGES = { en: 'English', de: 'Deutsch', zh: '中文' };
-const TEXTS = { en: { ...en, ...accountEn }, de: { ...de, ...accountDe }, zh: { ...zh, ...accountZh } };
+const TEXTS = { en: { ...en, ...accountEn, ...shareEn }, de: { ...de, ...accountDe, ...shareDe }, zh: { ...zh, ...accountZh, ...shareZh } };
 const STORED = 'safehold-language';
 
 function wanted() {

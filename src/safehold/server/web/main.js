@@ -8,7 +8,10 @@ start([
   ['/settings', () => import('./account/settings.js')],
   ['/tokens', () => import('./account/tokens.js')],
   ['/enrol', () => import('./account/enrol.js')],
+  ['/s/:share', () => import('./share/page.js')],
+  ['/r/:request', () => import('./share/send.js')],
   ['/:account/:name', () => import('./browse/page.js')],
   ['/:account/:name/devices', () => import('./account/devices.js')],
   ['/:account/:name/trash', () => import('./account/trash.js')],
+  ['/:account/:name/shares', () => import('./account/shares.js')],
 ]);

@@ -39,6 +39,7 @@ async function repositoryCard(place) {
       h('div', { class: 'actions' },
         h('a', { class: 'button compact primary', href: `/${place.path}` }, t('overview.browse')),
         h('a', { class: 'button compact', href: `/${place.path}/devices` }, t('overview.devices')),
+        h('a', { class: 'button compact', href: `/${place.path}/shares` }, t('shares.link')),
         h('a', { class: 'button compact', href: `/${place.path}/trash` }, t('overview.trash')))),
     state,
     about.warnings.map((text) => h('p', { class: 'message warning' }, icon('warning'), h('span', {}, text))),

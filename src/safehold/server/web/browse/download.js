@@ -146,7 +146,8 @@ async function writeArchive(session, members, { sink, signal, progress }) {
 
 /** @param {object} session @param {{snapshot: object, path: Uint8Array[], entry: object}} place */
 export async function downloadFolder(session, { snapshot, path, entry }) {
-  const top = path.length ? fileName(entry.name) : `${fileName(snapshot.host)}-${snapshot.id.slice(0, 8)}`;
+  const whole = snapshot.shared ? snapshot.name || t('share.everything') : `${snapshot.host}-${snapshot.id.slice(0, 8)}`;
+  const top = fileName(path.length ? entry.name : whole);
   const stopper = new AbortController();
   const line = job(t('download.planning', { name: top }), () => stopper.abort());
   let planned;

@@ -31,7 +31,7 @@ export default async function show({ main, session, parts, signal }) {
     [t('file.kind'), t(`kind.${entry.kind}`)],
     entry.kind === FILE && [t('files.size'), bytes(entry.size)],
     [t('files.time'), dateTime(entry.mtime)],
-    [t('file.owner'), await owner(session, snapshot, path, entry)],
+    !snapshot.shared && [t('file.owner'), await owner(session, snapshot, path, entry)],
     [t('file.mode'), h('code', {}, permissions(entry.mode))],
     entry.kind === SYMLINK && [t('file.target'), h('code', {}, visible(textOf(entry.more.get('t') ?? new Uint8Array())))],
   ].filter(Boolean);
@@ -41,7 +41,7 @@ export default async function show({ main, session, parts, signal }) {
     h('div', { class: 'page-head' },
       h('div', { class: 'titles' }, h('h1', { class: 'file-name' }, name)),
       h('div', { class: 'actions' },
-        h('a', { class: 'button compact', href: address('history', [snapshot.id], path) }, icon('clock'), t('history.title')),
+        !snapshot.shared && h('a', { class: 'button compact', href: address('history', [snapshot.id], path) }, icon('clock'), t('history.title')),
         entry.kind === FILE && h('button', { class: 'button primary compact', type: 'button', onclick: () => downloadFile(session, entry) }, icon('download'), t('file.download')))),
     h('div', { class: 'with-side file-view' }, stage, h('dl', { class: 'facts card' }, facts.map(([key, value]) => h('div', {}, h('dt', {}, key), h('dd', {}, value))))));
   if (entry.kind !== FILE) return void fill(stage, h('p', { class: 'preview-none soft' }, t('file.nothing-inside')));

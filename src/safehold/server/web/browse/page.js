@@ -1,10 +1,10 @@
 /** The page of one repository: unlocked once, then one view or another, as the fragment of the address says. */
-import { fill, h, icon } from '../dom.js';
+import { h, icon } from '../dom.js';
 import { t } from '../i18n.js';
 import { setHeader, toast } from '../shell.js';
-import { address, parse } from './paths.js';
-import { isQuiet, problem } from './problems.js';
+import { address } from './paths.js';
 import { unlock } from './unlock.js';
+import { views } from './views.js';
 
 const VIEWS = {
   snapshots: () => import('./snapshots.js'),
@@ -25,37 +25,14 @@ function lockButton() {
   return h('button', { class: 'button compact', type: 'button', onclick: () => opened.session.lock() }, icon('lock'), h('span', { class: 'label' }, t('browse.lock')));
 }
 
-/** Shown until a view has something of its own. */
-const waiting = () => h('p', { class: 'working', role: 'status' }, h('span', { class: 'spinner' }), t('browse.reading'));
-
 export default async function page({ main, params, signal }) {
   const place = `${params.account}/${params.name}`;
   if (opened && opened.place !== place) opened.session.lock();
-  let leave;
-
-  const draw = async () => {
-    leave?.abort();
-    leave = new AbortController();
-    const own = AbortSignal.any([leave.signal, signal]);
-    const { view, parts, query } = parse(location.hash);
-    if (!(view in VIEWS)) return void location.replace(address('snapshots'));
-    const late = setTimeout(() => fill(main, waiting()), 150);
-    try {
-      const { default: show } = await VIEWS[view]();
-      // A view reads what it needs first, and then draws.
-      await show({ main: { fill: (...children) => !own.aborted && (clearTimeout(late), fill(main, ...children)) }, session: opened.session, parts, query, signal: own });
-    } catch (error) {
-      if (own.aborted || isQuiet(error)) return;
-      clearTimeout(late);
-      fill(main, problem(error), h('p', {}, h('a', { href: address('snapshots') }, t('browse.to-snapshots'))));
-    } finally {
-      clearTimeout(late);
-    }
-  };
+  const shown = views(main, VIEWS, { session: () => opened?.session, home: () => address('snapshots'), back: 'browse.to-snapshots', signal });
 
   const enter = () => {
     setHeader({ place, tools: [lockButton] });
-    return draw();
+    return shown.draw();
   };
 
   const close = (locked) => {
@@ -70,17 +47,10 @@ export default async function page({ main, params, signal }) {
 
   relock = () => {
     opened = null;
-    leave?.abort();
+    shown.leave();
     close(true);
   };
-  window.addEventListener('hashchange', () => {
-    if (!opened) return;
-    window.scrollTo(0, 0);
-    // What had the focus is gone; a screen reader goes on at the new view.
-    void draw().then(() => document.activeElement === document.body && main.focus({ preventScroll: true }));
-  }, { signal });
   signal.addEventListener('abort', () => {
-    leave?.abort();
     relock = () => (opened = null);
   });
 

@@ -20,11 +20,13 @@ export async function locate(session, [id = '', ...rest]) {
   return { snapshot, path, entry };
 }
 
-/** The way from the list of snapshots to here. */
+/** The way from the list of snapshots, or from the folder that was shared, to here. */
 export function breadcrumb(snapshot, path, tail = null) {
+  if (snapshot.single) return null;
+  const name = snapshot.shared ? visible(snapshot.name) || t('share.everything') : `${deviceOf(snapshot)}, ${dateTime(snapshot.time)}`;
   const steps = [
-    h('li', {}, h('a', { href: address('snapshots') }, t('snapshots.title'))),
-    h('li', {}, h('a', { href: address('files', [snapshot.id]), 'aria-current': path.length || tail ? null : 'page' }, `${deviceOf(snapshot)}, ${dateTime(snapshot.time)}`)),
+    !snapshot.shared && h('li', {}, h('a', { href: address('snapshots') }, t('snapshots.title'))),
+    h('li', {}, h('a', { href: address('files', [snapshot.id]), 'aria-current': path.length || tail ? null : 'page' }, name)),
     ...path.map((name, at) => h('li', {}, h('a', { href: address('files', [snapshot.id], path.slice(0, at + 1)), 'aria-current': at === path.length - 1 && !tail ? 'page' : null }, visible(textOf(name))))),
     tail && h('li', {}, h('span', { 'aria-current': 'page' }, tail)),
   ];

@@ -29,9 +29,38 @@ function remember(id, what) {
   }
 }
 
-export class Session {
+/** What is open in a page, and the addresses of bytes that were made of it. */
+export class Opened {
+  constructor(repository) {
+    Object.assign(this, { repository, busy: 0, urls: new Set() });
+  }
+
+  /** Something is being done with it. */
+  touch() {}
+
+  /** An address for bytes, which ends with the signal or the session. */
+  url(blob, signal) {
+    const url = URL.createObjectURL(blob);
+    this.urls.add(url);
+    signal?.addEventListener('abort', () => {
+      URL.revokeObjectURL(url);
+      this.urls.delete(url);
+    });
+    return url;
+  }
+
+  /** Forget keys, bytes and addresses. */
+  close() {
+    for (const url of this.urls) URL.revokeObjectURL(url);
+    this.repository.close();
+    this.locked = true;
+  }
+}
+
+export class Session extends Opened {
   constructor(repository, onLock) {
-    Object.assign(this, { repository, onLock, busy: 0, warnings: [], urls: new Set() });
+    super(repository);
+    Object.assign(this, { onLock, warnings: [] });
     this.touch = this.touch.bind(this);
     for (const event of ['pointerdown', 'keydown', 'wheel']) window.addEventListener(event, this.touch, { passive: true });
     this.touch();
@@ -71,23 +100,11 @@ export class Session {
     this.timer = setTimeout(() => (this.busy ? this.touch() : this.lock()), IDLE);
   }
 
-  /** An address for bytes, which ends with the signal or the session. */
-  url(blob, signal) {
-    const url = URL.createObjectURL(blob);
-    this.urls.add(url);
-    signal?.addEventListener('abort', () => {
-      URL.revokeObjectURL(url);
-      this.urls.delete(url);
-    });
-    return url;
-  }
-
   lock() {
     clearTimeout(this.timer);
     for (const event of ['pointerdown', 'keydown', 'wheel']) window.removeEventListener(event, this.touch);
-    for (const url of this.urls) URL.revokeObjectURL(url);
-    this.repository.close();
-    Object.assign(this, { snapshots: [], locked: true });
+    this.close();
+    this.snapshots = [];
     this.onLock();
   }
 }

@@ -103,7 +103,8 @@ export async function tidy() {
   }
 }
 
-async function privateSink(name, size) {
+/** A file among the browser's private ones, under a name of its own. */
+async function privateFile(size, finish) {
   if (!navigator.storage?.getDirectory) throw new ReadError('storage', 'this browser has no private files');
   const { quota = Infinity, usage = 0 } = await navigator.storage.estimate();
   if (size > quota - usage) throw new ReadError('storage', `${size} bytes are needed, and the browser gives ${quota - usage}`);
@@ -112,11 +113,34 @@ async function privateSink(name, size) {
   const own = `${Date.now()} ${crypto.randomUUID()}`;
   const handle = await folder.getFileHandle(own, { create: true });
   const remove = () => folder.removeEntry(own).catch(() => {});
-  const finish = async (file) => {
+  return new FileSink(handle, (file) => finish(file, remove), remove).open();
+}
+
+function privateSink(name, size) {
+  return privateFile(size, async (file, remove) => {
     give(file, name);
     setTimeout(remove, LINGER);
-  };
-  return new FileSink(handle, finish, remove).open();
+  });
+}
+
+/**
+ * Put bytes aside until they are used: small ones in memory, the rest in the browser's private files.
+ * @param {AsyncIterable<Uint8Array>} source @param {number} size @returns {Promise<{blob: Blob, remove: () => void}>} Throws ReadError `storage`.
+ */
+export async function aside(source, size) {
+  let kept = null;
+  const sink = size <= IN_MEMORY ? null : await privateFile(size, async (blob, remove) => (kept = { blob, remove }));
+  const parts = [];
+  try {
+    for await (const bytes of source) await (sink ? sink.write(bytes) : parts.push(bytes));
+    await sink?.close(size);
+  } catch (error) {
+    await sink?.abort();
+    throw error;
+  }
+  kept ??= { blob: new Blob(parts), remove() {} };
+  counted(kept.blob.size, size);
+  return kept;
 }
 
 async function chosenSink(name, confirm) {

@@ -48,7 +48,7 @@ function filled(entry) {
 }
 
 /** Zeros, in pieces that are not large. */
-function* zeros(length) {
+export function* zeros(length) {
   for (let left = length; left > 0; left -= BLOCK) {
     const size = Math.min(left, BLOCK);
     yield { length: size, read: async () => new Uint8Array(size) };
@@ -171,12 +171,27 @@ export async function* readAhead(chunks, source, signal) {
   }
 }
 
-/** @returns {AsyncGenerator<Uint8Array>} a file's content, piece after piece, verified */
-export async function* content(chunks, entry, signal) {
+/**
+ * @param {object} chunks @param {{size: number}} entry @param {AsyncIterable<Piece>} made what it is made of
+ * @returns {AsyncGenerator<Uint8Array>} a file's content, piece after piece, verified
+ */
+export async function* content(chunks, entry, made, signal) {
   let length = 0;
-  for await (const { bytes } of readAhead(chunks, pieces(chunks, entry), signal)) {
+  for await (const { bytes } of readAhead(chunks, made, signal)) {
     length += bytes.length;
     yield bytes;
   }
   require(length === entry.size, 'a file has another length than its entry says');
+}
+
+/** @param {AsyncIterable<Uint8Array>} source a file's content @param {number} wanted bytes @returns {Promise<Uint8Array>} so many of its beginning */
+export async function beginning(source, wanted) {
+  const out = new Uint8Array(wanted);
+  let at = 0;
+  for await (const bytes of source) {
+    out.set(bytes.subarray(0, out.length - at), at);
+    at += Math.min(bytes.length, out.length - at);
+    if (at === out.length) break;
+  }
+  return out;
 }

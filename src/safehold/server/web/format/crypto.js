@@ -13,6 +13,9 @@ async function hmacKey(key) {
   return subtle.importKey('raw', key, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
 }
 
+/** HKDF-Extract with SHA-256 (RFC 5869, 2.2). */
+export const extracted = async (salt, material) => mac(await hmacKey(salt), material);
+
 const mac = async (key, message) => new Uint8Array(await subtle.sign('HMAC', key, message));
 
 /**
@@ -40,6 +43,12 @@ export async function unseal(key, sealed, bound) {
   } catch {
     throw new ReadError('damaged', 'a seal does not open: its bytes were changed, or it belongs elsewhere');
   }
+}
+
+/** Undone by `unseal`.  `key` must never have sealed anything else. */
+export async function seal(key, bytes, bound) {
+  const imported = await subtle.importKey('raw', key, 'AES-GCM', false, ['encrypt']);
+  return new Uint8Array(await subtle.encrypt({ name: 'AES-GCM', iv: NONCE, additionalData: bound }, imported, bytes));
 }
 
 /** What stands before everything that is signed, wrapped, or bound below keys/. */
@@ -78,30 +87,42 @@ async function extract(suite, salt, label, secret) {
 const expand = (suite, key, label, info, length) =>
   derive(key, concat(be32(length).subarray(2), VERSION, suite, utf8(label), info), length);
 
+/** Key and nonce of HPKE's only message. @param {Uint8Array} agreed by X25519 @param {Uint8Array} context both public keys */
+async function schedule(agreed, context, info) {
+  const none = new Uint8Array(0);
+  const shared = await expand(KEM, await extract(KEM, none, 'eae_prk', agreed), 'shared_secret', context, 32);
+  const bound = concat(Uint8Array.of(0), await extract(SUITE, none, 'psk_id_hash', none), await extract(SUITE, none, 'info_hash', info));
+  const secret = await extract(SUITE, shared, 'secret', none);
+  return { key: await expand(SUITE, secret, 'key', bound, 32), iv: await expand(SUITE, secret, 'base_nonce', bound, 12) };
+}
+
 /**
  * Open what was wrapped: HPKE (RFC 9180), base mode, single shot, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
  * @param {Uint8Array} privateKey 32 bytes @param {Uint8Array} wrapped encapsulated key (32), ciphertext and tag
  * @param {Uint8Array} info domain and context @returns {Promise<Uint8Array>} Throws ReadError `damaged`.
  */
 export async function unwrap(privateKey, wrapped, info) {
-  const none = new Uint8Array(0);
   const encapsulated = wrapped.subarray(0, 32);
-  let shared;
+  let made;
   try {
     const agreed = await x25519(privateKey, encapsulated);
-    const context = concat(encapsulated, await x25519(privateKey, BASE_POINT));
-    shared = await expand(KEM, await extract(KEM, none, 'eae_prk', agreed), 'shared_secret', context, 32);
+    made = await schedule(agreed, concat(encapsulated, await x25519(privateKey, BASE_POINT)), info);
   } catch {
     throw new ReadError('damaged', 'a wrapped key is none');
   }
-  const bound = concat(Uint8Array.of(0), await extract(SUITE, none, 'psk_id_hash', none), await extract(SUITE, none, 'info_hash', info));
-  const secret = await extract(SUITE, shared, 'secret', none);
-  const key = await expand(SUITE, secret, 'key', bound, 32);
-  const iv = await expand(SUITE, secret, 'base_nonce', bound, 12);
   try {
-    const imported = await subtle.importKey('raw', key, 'AES-GCM', false, ['decrypt']);
-    return new Uint8Array(await subtle.decrypt({ name: 'AES-GCM', iv }, imported, wrapped.subarray(32)));
+    const imported = await subtle.importKey('raw', made.key, 'AES-GCM', false, ['decrypt']);
+    return new Uint8Array(await subtle.decrypt({ name: 'AES-GCM', iv: made.iv }, imported, wrapped.subarray(32)));
   } catch {
     throw new ReadError('damaged', 'a wrapped key does not open');
   }
+}
+
+/** Undone by `unwrap`; different at every call. @param {Uint8Array} publicKey 32 bytes @param {Uint8Array} secret @param {Uint8Array} info */
+export async function wrap(publicKey, secret, info) {
+  const own = crypto.getRandomValues(new Uint8Array(32));
+  const encapsulated = await x25519(own, BASE_POINT);
+  const { key, iv } = await schedule(await x25519(own, publicKey), concat(encapsulated, publicKey), info);
+  const imported = await subtle.importKey('raw', key, 'AES-GCM', false, ['encrypt']);
+  return concat(encapsulated, new Uint8Array(await subtle.encrypt({ name: 'AES-GCM', iv }, imported, secret)));
 }

@@ -55,6 +55,12 @@ export async function nameOf(bytes, namingKey) {
 /** Forget the naming keys. */
 export const forget = () => hashers.clear();
 
+/** What a segment holds. @param {{sealed: Uint8Array, key: Uint8Array, id: Uint8Array, kind: number, repository: Uint8Array}} task `key` is its own */
+export async function rawSegment({ sealed, key, id, kind, repository }) {
+  const bound = concat(utf8('safehold/1 segment\0'), repository, Uint8Array.of(kind), id);
+  return unpack(await unseal(key, sealed, bound), SEGMENT_LIMIT);
+}
+
 /**
  * A segment's raw bytes.  `wanted` are chunks whose names are compared here already.
  * @param {{sealed: Uint8Array, key: Uint8Array, id: Uint8Array, kind: number, repository: Uint8Array, namingKey: Uint8Array,
@@ -62,8 +68,7 @@ export const forget = () => hashers.clear();
  */
 export async function openSegment({ sealed, key, id, kind, repository, namingKey, wanted }) {
   const segmentKey = await derive(key, concat(utf8('safehold/1 segment '), id));
-  const bound = concat(utf8('safehold/1 segment\0'), repository, Uint8Array.of(kind), id);
-  const raw = await unpack(await unseal(segmentKey, sealed, bound), SEGMENT_LIMIT);
+  const raw = await rawSegment({ sealed, key: segmentKey, id, kind, repository });
   for (const chunk of wanted) await cut(raw, chunk, namingKey);
   return raw;
 }
@@ -81,5 +86,5 @@ export async function openObject({ sealed, key, bound }) {
 }
 
 /** What a worker may be asked to do. */
-export const TASKS = { stretch, openSegment, openObject };
+export const TASKS = { stretch, openSegment, rawSegment, openObject };
 

@@ -15,10 +15,7 @@ export class HttpStore {
   }
 
   async get(key) {
-    return this.#bytes(key, {}, (response, body) => {
-      const length = response.headers.get('Content-Length');
-      return response.headers.has('Content-Encoding') || length === null || Number(length) === body.length;
-    });
+    return this.#bytes(key, {}, isComplete);
   }
 
   async getRange(key, start, length) {
@@ -34,7 +31,7 @@ export class HttpStore {
     let after = '';
     do {
       const query = new URLSearchParams({ prefix, after, limit: 10000 });
-      const page = JSON.parse(new TextDecoder().decode(await this.#fetch(`${this.base}/objects?${query}`, {}, () => true)));
+      const page = JSON.parse(new TextDecoder().decode(await fetchWhole(`${this.base}/objects?${query}`, {}, { wait: this.wait })));
       for (const [key, size] of page.objects) found.push({ key, size });
       // A server that repeats itself would keep us here for ever.
       if (page.next !== null && page.next <= after) throw new ReadError('network', 'the server lists in circles');
@@ -44,33 +41,44 @@ export class HttpStore {
   }
 
   #bytes(key, headers, isWhole) {
-    return this.#fetch(`${this.base}/objects/${encoded(key)}`, headers, isWhole);
-  }
-
-  /** Tries again where the connection broke or the server is busy; a body that is cut short counts as broken. */
-  async #fetch(url, headers, isWhole) {
-    let problem;
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      if (attempt) await pause(this.wait * 2 ** (attempt - 1));
-      try {
-        const response = await fetch(url, { headers, cache: 'no-store', credentials: 'same-origin', redirect: 'error' });
-        if (response.status < 500 && response.status !== 429) {
-          if (!response.ok) throw await refusal(response);
-          if (headers.Range && response.status !== 206) throw new ReadError('damaged', 'the server ignores ranges');
-          const body = new Uint8Array(await response.arrayBuffer());
-          if (isWhole(response, body)) return body;
-        }
-        problem = new ReadError('network', `the server answered ${response.status}`);
-      } catch (error) {
-        if (error instanceof ReadError) throw error;
-        problem = new ReadError('network', String(error.message));
-      }
-    }
-    throw problem;
+    return fetchWhole(`${this.base}/objects/${encoded(key)}`, headers, { wait: this.wait, isWhole });
   }
 }
 
-async function refusal(response) {
+/** Whether a body has the length that was announced. */
+export function isComplete(response, body) {
+  const length = response.headers.get('Content-Length');
+  return response.headers.has('Content-Encoding') || length === null || Number(length) === body.length;
+}
+
+/**
+ * Fetch bytes; again where the connection broke or the server is busy.  A body that is cut short counts as broken.
+ * @param {string} url @param {object} headers @param {object} options `wait`: first pause, ms; `credentials`; `isWhole(response, body)`;
+ *   `refusal(response)`: what an answer that is no success means
+ * @returns {Promise<Uint8Array>} Throws ReadError.
+ */
+export async function fetchWhole(url, headers, { wait = FIRST_WAIT, credentials = 'same-origin', isWhole = () => true, refusal = refused }) {
+  let problem;
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    if (attempt) await pause(wait * 2 ** (attempt - 1));
+    try {
+      const response = await fetch(url, { headers, cache: 'no-store', credentials, redirect: 'error' });
+      if (response.status < 500 && response.status !== 429) {
+        if (!response.ok) throw await refusal(response);
+        if (headers.Range && response.status !== 206) throw new ReadError('damaged', 'the server ignores ranges');
+        const body = new Uint8Array(await response.arrayBuffer());
+        if (isWhole(response, body)) return body;
+      }
+      problem = new ReadError('network', `the server answered ${response.status}`);
+    } catch (error) {
+      if (error instanceof ReadError) throw error;
+      problem = new ReadError('network', String(error.message));
+    }
+  }
+  throw problem;
+}
+
+async function refused(response) {
   if (response.status === 404) return new ReadError('missing', 'there is no such object');
   if (response.status === 416) return new ReadError('damaged', 'an object ends before the range does');
   if (response.status === 401) return new ReadError('login', 'the server wants to know who asks');

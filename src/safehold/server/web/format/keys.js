@@ -12,6 +12,15 @@ import { decode } from './msgpack.js';
 const MOST = 1024 * 1024;
 /** The floor keeps a store from talking us into a cheap derivation, the ceiling from exhausting our memory. */
 const ARGON = { memory: [64 * 1024, 1024 * 1024], passes: [3, 16], lanes: [1, 16] };
+
+/** Throw `kdf` for costs of Argon2id that nobody of good will asks for. @param {{memory: number, passes: number, lanes: number}} costs */
+export function requireCost(costs) {
+  for (const [name, [least, most]] of Object.entries(ARGON)) {
+    const fits = Number.isInteger(costs[name]) && costs[name] >= least && costs[name] <= most;
+    if (!fits) throw new ReadError('kdf', `Argon2id is asked for with ${name} ${costs[name]}, which is not allowed`);
+  }
+}
+
 const ROLES = new Set(['owner', 'reader', 'writer']);
 
 const isBytes = (value, length) => value instanceof Uint8Array && (length === undefined || value.length === length);
@@ -87,10 +96,7 @@ class Masters {
     const [, salt, memory, passes, lanes] = method;
     const costs = { memory, passes, lanes };
     require(method.length === 5 && isBytes(salt, 16), 'a slot has an unknown method');
-    for (const [name, [least, most]] of Object.entries(ARGON)) {
-      const fits = Number.isInteger(costs[name]) && costs[name] >= least && costs[name] <= most;
-      if (!fits) throw new ReadError('kdf', `a slot asks for Argon2id with ${name} ${costs[name]}, which is not allowed`);
-    }
+    requireCost(costs);
     const id = `${hex(salt)} ${memory} ${passes} ${lanes}`;
     if (!this.known.has(id)) this.known.set(id, await this.pool.run('stretch', { passphrase: this.credential.text, salt, ...costs }));
     return this.known.get(id);

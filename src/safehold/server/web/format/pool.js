@@ -26,7 +26,7 @@ export class WorkerPool {
   }
 
   /**
-   * @param {'stretch'|'openSegment'|'openObject'} task @param {object} values its arguments @param {Uint8Array} [moved] bytes
+   * @param {'stretch'|'openSegment'|'rawSegment'|'openObject'} task @param {object} values its arguments @param {Uint8Array} [moved] bytes
    *   among them that are handed over and not copied: the caller can't use them afterwards
    * @returns {Promise<Uint8Array>}
    */

@@ -1,7 +1,7 @@
 /** A repository of format 1, opened (docs/format/README.md): what the pages and the tests read with. */
 import { Chunks } from './chunks.js';
 import * as config from './config.js';
-import { content, pieces, readAhead } from './contents.js';
+import { beginning, content, pieces, readAhead } from './contents.js';
 import { verify } from './crypto.js';
 import { ReadError } from './errors.js';
 import { hex } from './bytes.js';
@@ -73,7 +73,7 @@ export class Repository {
 
   /** @param {object} entry a file @param {AbortSignal} [signal] @returns {AsyncGenerator<Uint8Array>} its content, verified */
   content(entry, signal) {
-    return content(this.chunks, entry, signal);
+    return content(this.chunks, entry, this.pieces(entry), signal);
   }
 
   /** What a file is made of (contents.js), not read yet. */
@@ -87,15 +87,8 @@ export class Repository {
   }
 
   /** @param {object} entry a file @param {number} most bytes @returns {Promise<Uint8Array>} the beginning of its content */
-  async beginning(entry, most, signal) {
-    const out = new Uint8Array(Math.min(most, entry.size));
-    let at = 0;
-    for await (const bytes of this.content(entry, signal)) {
-      out.set(bytes.subarray(0, out.length - at), at);
-      at += Math.min(bytes.length, out.length - at);
-      if (at === out.length) break;
-    }
-    return out;
+  beginning(entry, most, signal) {
+    return beginning(this.content(entry, signal), Math.min(most, entry.size));
   }
 
   /** Forget keys and everything that was opened. */

@@ -38,7 +38,8 @@ function isForbidden(name) {
   return name.every((byte) => byte === 46) && name.length <= 2;
 }
 
-function checkNames(entries) {
+/** Throw `damaged` for a name that leads elsewhere, comes twice, or is out of order. @param {Entry[]} entries */
+export function checkNames(entries) {
   let before = new Uint8Array(0);
   for (const { rawName } of entries) {
     require(!isForbidden(rawName) && compare(before, rawName) < 0, 'a folder holds a name that is not allowed there');
