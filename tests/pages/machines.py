@@ -15,7 +15,7 @@ from pathlib import Path
 
 from shells import Shell
 
-PACKAGES = "ca-certificates,python3,python3-venv,make,git"
+PACKAGES = "ca-certificates"
 NETWORK = ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
 LENT = (f"PIP_CERT={NETWORK[-1]}", "DEBIAN_FRONTEND=noninteractive")
 # Where Debian's clock is not this machine's, and what was downloaded once is not downloaded again.

@@ -69,7 +69,7 @@ def test_every_result_is_in_the_page_on_json() -> None:
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
 def test_commands_that_pages_name_exist(page: Path) -> None:
     known = {words.split()[0] for words in BY_WORDS}
-    for line in re.findall(r"(?:^    |`)safehold ([a-z-]+(?: [a-z][a-z-]*)?)", page.read_text(), re.MULTILINE):
+    for line in re.findall(r"(?:^(?:    )?|`)safehold ([a-z-]+(?: [a-z][a-z-]*)?)", page.read_text(), re.MULTILINE):
         first, _, second = line.partition(" ")
         if first.startswith("-"):
             continue

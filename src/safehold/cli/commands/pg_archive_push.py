@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 USAGE = "PATH [options]"
 EXAMPLES = (
     "safehold pg archive-push pg_wal/0000000100000000000000A1 --spool /var/lib/safehold/main",
-    "archive_command = 'safehold pg archive-push %p'",
-    "archive_command = 'safehold pg archive-push %p --spool /var/lib/safehold/main'",
+    "archive_command = '/usr/local/bin/safehold pg archive-push %p'",
+    "archive_command = '/usr/local/bin/safehold pg archive-push %p --spool /var/lib/safehold/main'",
 )
 STATUSES = (15,)
 

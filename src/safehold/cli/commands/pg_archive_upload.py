@@ -52,7 +52,7 @@ def run(call: Call) -> int:
     if values.max_age < 0 or values.until_idle < 0:
         raise UsageError("--max-age and --until-idle are numbers of seconds.", "Write, for instance, --max-age 30.")
     spool = spool_of(call)
-    if not values.watch and (brought := _by_the_other(call, spool)):
+    if not values.watch and (brought := _by_the_other(call, spool)) is not None:
         return _say(call, spool, brought)
     with only_uploader(spool):
         made = uploader(
@@ -74,20 +74,20 @@ def run(call: Call) -> int:
     return _say(call, spool, count)
 
 
-def _by_the_other(call: Call, spool: Spool) -> int:
-    """Have the uploader that is at work bring everything in; how many files.  0 if there is none.  Raises ``SafeholdError``."""
+def _by_the_other(call: Call, spool: Spool) -> int | None:
+    """Have the uploader that is at work bring everything in; how many files.  None if none is.  Raises ``SafeholdError``."""
     from safehold.cli.archive_push import is_held
     from safehold.ops.databases.postgresql.uploading import HURRY, load_state
     from safehold.sources.postgresql.spool import LOCK
 
     names = set(spool.names())
     end = call.clock.monotonic() + PATIENCE_SECONDS
-    while is_held(spool.path(LOCK)) and names & set(spool.names()):
+    while (held := is_held(spool.path(LOCK))) and names & set(spool.names()):
         spool.note(HURRY, b"")
         if call.clock.monotonic() > end and (error := load_state(spool).error):
             raise SafeholdError(f"The uploader that is at work fails: {error}", "It tries again by itself.")
         call.clock.sleep(LOOK_SECONDS)
-    return len(names - set(spool.names()))
+    return len(names - set(spool.names())) if held else None
 
 
 def _say(call: Call, spool: Spool, count: int) -> int:

@@ -172,6 +172,7 @@ def test_an_uploader_that_waits_is_told_not_to(archiving: Archiving) -> None:
         told = a.program.do(*words).out
         assert told.startswith("Committed ") and told.rstrip().endswith("; 0 wait.")
         assert not list((a.spool / "segments").iterdir())
+        assert "Nothing waits" in a.program.do(*words).out
         until(lambda: not (a.spool / "hurry").exists(), "the next ones may wait again")
     finally:
         process.send_signal(signal.SIGTERM)
