@@ -10,6 +10,9 @@ DEBIAN := acl attr libcap2-bin rsync e2fsprogs xfsprogs btrfs-progs fuse3 libfus
 # Database servers, started by the tests alone: no cluster is made at installation.
 DATABASES := postgresql-15 mariadb-server-core mariadb-client-core mariadb-client mariadb-backup sqlite3 redis-tools
 
+# Where `make install` puts the program: a folder of its own, and a link where the shell finds it.
+PREFIX ?= /usr/local
+
 # A real SSH server and a real S3 server (Ceph's gateway), started by the tests on loopback.
 SERVERS := openssh-server openssh-sftp-server ceph-mon ceph-mgr ceph-osd ceph-common radosgw
 
@@ -17,16 +20,28 @@ SERVERS := openssh-server openssh-sftp-server ceph-mon ceph-mgr ceph-osd ceph-co
 BROWSERS := chromium firefox-esr
 PACKAGES := $(DEBIAN) $(DATABASES) $(SERVERS) $(BROWSERS)
 
-.PHONY: help quickstart test lint types clean packages lock
+.PHONY: help quickstart install test lint types clean packages lock docs-tried
 
 help:
 	@echo "make quickstart [FOLDER=...]  install Safehold into $(VENV), then back up, change and restore a folder"
+	@echo "make install [PREFIX=...]     install Safehold for everybody on this machine: $(PREFIX)/bin/safehold"
 	@echo "make test                     install what the tests need, then run every check"
 	@echo "make lint types               the quick checks alone"
+	@echo "make docs-tried [PAGES=...]   try the pages' commands on a fresh Debian 12 (root, mmdebstrap)"
 	@echo "make lock                     pin the newest versions of the libraries"
 
 quickstart: $(VENV)/.installed
 	@$(BIN)/python tools/quickstart.py "$(FOLDER)"
+
+install:
+	$(PYTHON) -m venv $(PREFIX)/lib/safehold
+	$(PREFIX)/lib/safehold/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(PREFIX)/lib/safehold/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+	mkdir -p $(PREFIX)/bin && ln -sf ../lib/safehold/bin/safehold $(PREFIX)/bin/safehold
+	@$(PREFIX)/bin/safehold --version
+
+docs-tried: $(VENV)/.dev
+	$(BIN)/python tests/pages/tried.py $(PAGES)
 
 test: $(VENV)/.dev packages $(VENV)/.web $(VENV)/.plugins
 	$(BIN)/ruff check

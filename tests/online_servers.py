@@ -181,6 +181,17 @@ class ServerInThread:
         self._thread.join(10)
         self._socket.close()
 
+    def fresh_token(self) -> str:
+        """An administrator's, of the only person: sessions end when a test lets days pass."""
+        from sqlalchemy import select
+
+        from safehold.server.accounts import tokens
+        from safehold.server.schema import people
+
+        with self.service.database.write() as connection:
+            person = connection.execute(select(people.c.id)).scalar_one()
+            return tokens.make(connection, person, "admin", "test", self.clock.now_ns())[1]
+
     def owner(self, name: str = "anna") -> Person:
         """The first person, with a second factor."""
         person = Person(self.url, name)

@@ -188,3 +188,15 @@ def _check_complete(policy: Policy, decisions: list[Decision]) -> None:
     if policy.within is None:
         with_others = {d.snapshot.id for d in decisions if d.keep}
         assert {d.snapshot.id for d in plain if d.keep} <= with_others
+
+
+def test_times_of_the_store_count_where_they_are_given() -> None:
+    """A hijacked device dates new snapshots so that they would take the places of its real ones."""
+    real = daily(7)
+    forged = [snap(NOON - n * timedelta(days=1) + timedelta(hours=1), id=f"forged {n}") for n in range(7)]
+    every = real + forged
+    fooled = [d.snapshot.id for d in apply(Policy(daily=7), every, NOW_NS, UTC) if d.keep]
+    assert [name for name in fooled if not name.startswith("forged")] == []
+    received = {s.id: s.snapshot.time_ns for s in real} | {s.id: NOW_NS + 10**9 for s in forged}
+    found = [d.snapshot.id for d in apply(Policy(daily=7), every, NOW_NS, UTC, received) if d.keep]
+    assert [name for name in found if not name.startswith("forged")] == ["1", "2", "3", "4", "5", "6"]

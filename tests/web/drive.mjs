@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 import { launch, listen } from './browsers.mjs';
 
 const [name, folder] = process.argv.slice(2);
-const { browser } = await launch(name, folder);
+let { browser } = await launch(name, folder);
 let page;
 let heard;
 
@@ -22,7 +22,8 @@ async function until(test, ...values) {
 
 const COMMANDS = {
   async open({ url, width = 1280, height = 860, before = '' }) {
-    await page?.close();
+    await page?.close().catch(() => {});
+    if (!browser.connected) ({ browser } = await launch(name, folder)); // it has crashed, which is not what is tested here
     page = await browser.newPage();
     heard = listen(page, new URL(url).origin);
     await page.setViewport({ width, height });

@@ -136,8 +136,10 @@ try {
   say({ done: 'login' });
 
   await page.setViewport({ width: 380, height: 800, deviceScaleFactor: 1 });
-  await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'dark' }]);
-  await page.evaluate(() => localStorage.setItem('safehold-language', 'de'));
+  await page.evaluate(() => {
+    localStorage.setItem('safehold-theme', 'dark');
+    localStorage.setItem('safehold-language', 'de');
+  });
   await go('/');
   await sees('Sicherungen von anna');
   await shot('phone-dark-de');

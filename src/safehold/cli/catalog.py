@@ -85,6 +85,7 @@ COMMANDS = (
     Command("device approve", ONLINE, "Admit a device by the six words that it shows"),
     Command("device revoke", ONLINE, "Shut a device out"),
     Command("server run", ONLINE, "Run an online server"),
+    Command("server add-user", ONLINE, "Make an account on a server of this machine"),
     Command("store validate", STORES, "Check that a place keeps what it is given, as a repository needs"),
 )
 BY_WORDS = {command.words: command for command in COMMANDS}

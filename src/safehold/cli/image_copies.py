@@ -60,8 +60,10 @@ def keep_open(call: Call, url: str, environment: dict[str, str], command: str) -
     """Run a command with a database at hand, or wait until this is interrupted; the exit status."""
     if not command:
         call.out.result(f"Open at {url} - Ctrl-C closes it.", {"event": "image-copy-open", "url": url})
+        import sys
         import time
 
+        sys.stdout.flush()  # into a file or pipe, too, the address is wanted now
         try:
             while True:
                 time.sleep(3600)

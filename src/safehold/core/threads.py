@@ -2,7 +2,7 @@
 
 A fork copies only the thread that calls it; a lock that another thread held then stays locked in the child for ever.  A thread
 that is registered here can be made to hold none: while its ``busy`` lock is free it only waits for the system.  ``os.fork``
-takes these locks first.
+takes these locks first.  A child has none of these threads, and forks in its turn without a thought of them.
 """
 
 from __future__ import annotations
@@ -44,4 +44,4 @@ def _go_on() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_pause, after_in_parent=_go_on)
+    os.register_at_fork(before=_pause, after_in_parent=_go_on, after_in_child=_pausable.clear)

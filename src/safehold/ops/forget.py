@@ -48,7 +48,21 @@ def decide(repository: Repository, policy: Policy, zone: tzinfo) -> list[Decisio
     loaded = repository.load_snapshots(names)
     if len(loaded) != len(names):
         raise DamageError("Not all snapshots can be read, so none is forgotten by a policy.", "Run `safehold check`.")
-    return retention.apply(policy, loaded, repository.clock.now_ns(), zone)
+    return retention.apply(policy, loaded, repository.clock.now_ns(), zone, _received(repository, loaded))
+
+
+def _received(repository: Repository, loaded: Collection[snapshots.Stored]) -> dict[str, int]:
+    """When the store received what writers made, if it stamps that itself.
+
+    A writer may be hijacked, and date its snapshots so that they take the places of its earlier ones.  What owners and readers
+    made, and copies of older snapshots, keep the times that they have.
+    """
+    if not repository.store.capabilities.stamps:
+        return {}
+    devices = repository.keyring.devices
+    doubted = {s.id for s in loaded if s.signer in devices and devices[s.signer].role == "writer"}
+    listed = repository.store.list(snapshots.PREFIX)
+    return {name: info.modified_ns for info in listed if (name := info.key.removeprefix(snapshots.PREFIX)) in doubted}
 
 
 def forget_by_policy(repository: Repository, policy: Policy, zone: tzinfo) -> list[Decision]:

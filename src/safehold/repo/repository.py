@@ -68,7 +68,11 @@ class Repository:
     def require_reader(self) -> None:
         """Raise ``NotPermitted`` unless the key may read."""
         if not self.seals.can_read:
-            raise NotPermitted("This key may add backups but not read them.", "Use a reader's or the owner's key.")
+            raise NotPermitted(
+                "This key may add backups but not read them.",
+                "Use a reader's or the owner's key. Where the configuration names this one, name the repository by its place "
+                "(-r FOLDER): then the passphrase is asked for.",
+            )
 
     def require_owner(self, what: str) -> None:
         """Raise ``NotPermitted`` unless the key may administer; ``what`` completes "Only the owner may ..."."""

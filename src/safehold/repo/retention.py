@@ -1,14 +1,15 @@
 """Retention: which snapshots a policy keeps, and why.  A pure function; ``docs/prune.md``, "What is kept".
 
 Snapshots compete only with those of the same device, host and source.  So a hijacked machine that dates its own snapshots
-back or forward cannot push out the real ones of others (restic #22057).
+back or forward cannot push out the real ones of others (restic #22057); where the store's own times can be trusted, not even
+its own earlier ones.
 """
 
 from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import groupby
 
@@ -99,8 +100,12 @@ def parse_duration(text: str) -> Duration:
     return Duration(*(int(number or 0) for number in match.groups()))
 
 
-def apply(policy: Policy, snapshots: Iterable[Stored], now_ns: int, zone: tzinfo) -> list[Decision]:
+def apply(
+    policy: Policy, snapshots: Iterable[Stored], now_ns: int, zone: tzinfo, received: Mapping[str, int] | None = None
+) -> list[Decision]:
     """A decision for each snapshot, newest first within each group.  ``zone``: where days begin at midnight.
+
+    ``received`` holds, by id, times (ns) that count instead of what snapshots say of themselves.
 
     An incomplete snapshot counts only where there is no complete one, and never uses up the place of one.  The newest
     complete snapshot of each group is always kept.  So are a database's logs: which of them are needed follows from the bases
@@ -110,7 +115,7 @@ def apply(policy: Policy, snapshots: Iterable[Stored], now_ns: int, zone: tzinfo
     every = list(snapshots)
     ordered = sorted((stored for stored in every if not stored.snapshot.is_logs), key=_group_key)
     for _, members in groupby(ordered, key=_group_key):
-        decisions += _decide(policy, list(members), now_ns, zone)
+        decisions += _decide(policy, list(members), now_ns, zone, received or {})
     return decisions + [Decision(stored, ("logs",)) for stored in every if stored.snapshot.is_logs]
 
 
@@ -119,9 +124,10 @@ def _group_key(stored: Stored) -> tuple[object, ...]:
     return (stored.signer, snapshot.host, snapshot.source.kind, snapshot.source.paths)
 
 
-def _decide(policy: Policy, members: Sequence[Stored], now_ns: int, zone: tzinfo) -> list[Decision]:
-    ordered = sorted(members, key=lambda s: (s.snapshot.time_ns, s.id), reverse=True)
-    group = _Group(ordered, [_local(s.snapshot.time_ns, zone) for s in ordered], [[] for _ in ordered])
+def _decide(policy: Policy, members: Sequence[Stored], now_ns: int, zone: tzinfo, received: Mapping[str, int]) -> list[Decision]:
+    times = {stored.id: received.get(stored.id, stored.snapshot.time_ns) for stored in members}
+    ordered = sorted(members, key=lambda s: (times[s.id], s.id), reverse=True)
+    group = _Group(ordered, [_local(times[s.id], zone) for s in ordered], [[] for _ in ordered])
     if policy.empty:
         _note(group, range(len(ordered)), "no policy")
     else:

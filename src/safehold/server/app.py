@@ -17,7 +17,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from safehold.core.errors import SafeholdError
+from safehold.server.accounts.logging_in import ROUTES as LOGIN
+from safehold.server.accounts.openid import ROUTES as OPENID
+from safehold.server.accounts.operating import ROUTES as OPERATING
+from safehold.server.accounts.organisations import ROUTES as ORGANISATIONS
+from safehold.server.accounts.passkeys import ROUTES as PASSKEYS
 from safehold.server.accounts.routes import ROUTES as ACCOUNTS
+from safehold.server.accounts.sessions import ROUTES as SESSIONS
 from safehold.server.answers import answer, empty, refused, threaded
 from safehold.server.devices.fleet import ROUTES as FLEET
 from safehold.server.devices.routes import ROUTES as DEVICES
@@ -125,7 +131,9 @@ async def health(request: Request) -> Response:
 
 
 _HEALTH = Route("/api/v1/health", health, methods=["GET"])
-API: list[BaseRoute] = [_HEALTH, *ACCOUNTS, *OBJECTS, *DEVICES, *FLEET, *WATCHING, *SHARES, *REQUESTS]
+_PEOPLE: list[BaseRoute] = [*ACCOUNTS, *LOGIN, *SESSIONS, *PASSKEYS, *OPENID, *OPERATING, *ORGANISATIONS]
+_REPOSITORIES: list[BaseRoute] = [*OBJECTS, *DEVICES, *FLEET, *SHARES, *REQUESTS]
+API: list[BaseRoute] = [_HEALTH, *_PEOPLE, *_REPOSITORIES, *WATCHING]
 ROUTES: list[BaseRoute] = [*API, *PAGES]
 
 

@@ -90,7 +90,7 @@ def identify(connection: Connection, request: Request, settings: Settings, now_n
         return _by_token(connection, given.strip(), address, now_ns)
     cookie = request.cookies.get(COOKIE if settings.tls else COOKIE_PLAIN, "")
     if cookie:
-        _require_same_site(request, settings)
+        require_same_site(request, settings)
         return _by_cookie(connection, cookie, address, now_ns)
     raise NotAuthenticated(
         "Who asks is not known.", "Log in: `safehold login URL`, or in the browser.", {"WWW-Authenticate": "Bearer"}
@@ -165,7 +165,7 @@ def note_use(connection: Connection, asker: Asker, now_ns: int) -> None:
         connection.execute(update(devices).where(devices.c.id == asker.device).values(seen_ns=now_ns))
 
 
-def _require_same_site(request: Request, settings: Settings) -> None:
+def require_same_site(request: Request, settings: Settings) -> None:
     """A cookie comes along with whatever page sent the request: let only our own pages change something."""
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return

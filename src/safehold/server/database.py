@@ -9,6 +9,7 @@ transactions wait for each other: the repository's row, the account's row, anyth
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -24,10 +25,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
+from safehold.core.clock import SystemClock
 from safehold.core.errors import SafeholdError
 
 _WRITES: dict[str, Any] = {"safehold_write": True}
 _ONE_MOMENT: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+_WAL_TRIES, _WAL_PAUSE = 200, 0.05
 _WAIT_SECONDS = 30
 """For SQLite's one writer: longer than any transaction here takes by far."""
 
@@ -100,9 +103,22 @@ class Database:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where they are said to
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_WAIT_SECONDS * 1000}"):
+    for pragma in (f"busy_timeout={_WAIT_SECONDS * 1000}", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
+    _use_wal(cursor)
     cursor.close()
+
+
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """Have the database keep a write-ahead log.  Of several that say so of a new one at once, SQLite lets some fail."""
+    for left in reversed(range(_WAL_TRIES)):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if not left:
+                raise
+            SystemClock().sleep(_WAL_PAUSE)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -23,7 +23,7 @@ _REFUSAL = {
 
 def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     """OpenAPI 3.1 of these routes."""
-    listed = [route for route in routes if isinstance(route, Route)]
+    listed = [route for route in routes if isinstance(route, Route) and route.path.startswith("/api/")]
     bodies = {described.body for route in listed if (described := description_of(route.endpoint)).body not in (None, bytes)}
     kinds = sorted((body for body in bodies if body is not msgspec.Raw), key=lambda kind: f"{kind.__module__}.{kind.__name__}")
     schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")

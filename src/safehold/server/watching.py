@@ -13,7 +13,6 @@ from starlette.routing import BaseRoute, Route
 
 from safehold.server import asking, audit, metrics
 from safehold.server.accounts import people
-from safehold.server.accounts.routes import known, reading
 from safehold.server.answers import NO_STORE, answer, described, service_of
 from safehold.server.asking import Asker
 from safehold.server.errors import NotAllowed
@@ -21,6 +20,7 @@ from safehold.server.jobs import schedule
 from safehold.server.objects.rules import Right
 from safehold.server.schema import audit as log
 from safehold.server.schema import memberships, notices
+from safehold.server.working import known, reading
 
 API = "/api/v1"
 PAGE = 1000

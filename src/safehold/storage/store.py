@@ -40,6 +40,8 @@ class Capabilities:
     exclusive: bool = True
     """Of those who create one key at the same instant exactly one wins.  False: the store replaces an object when it is told
     to, so it is not append-only; names that are hashes of the content keep a repository right even there."""
+    stamps: bool = False
+    """``ObjectInfo.modified_ns`` is when the object came, and no client and no copying of the store can make it another time."""
     uploads: int = 1
     """So many commits under way at once are worth while; 1 where a commit takes no round trip."""
 

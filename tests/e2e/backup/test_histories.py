@@ -8,6 +8,7 @@ import random
 import shutil
 import stat
 import tempfile
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,17 @@ Copy = dict[str, tuple[Any, ...]]
 
 
 def _copied(top: Path) -> Copy:
-    """Everything below a folder, as plain data."""
+    """Everything below a folder, as plain data; of a file also how many names it has there."""
     found: Copy = {}
-    for path in sorted(top.rglob("*")):
+    paths = sorted(top.rglob("*"))
+    names = Counter(path.lstat().st_ino for path in paths)
+    for path in paths:
         at = path.lstat()
         content: Any = None
         if path.is_symlink():
             content = os.readlink(path)
         elif path.is_file():
-            content = (path.read_bytes(), at.st_nlink)
+            content = (path.read_bytes(), names[at.st_ino])
         found[str(path.relative_to(top))] = (stat.S_IFMT(at.st_mode), stat.S_IMODE(at.st_mode), at.st_mtime_ns, content)
     return found
 

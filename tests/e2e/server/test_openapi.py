@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import ast
 import inspect
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from online_servers import Client, Person, ServerInThread, device, snapshot_key
+from request_fuzzing import fuzzed
 from sqlalchemy import update
 from starlette.routing import Route
 
 from safehold.server.answers import description_of
 from safehold.server.app import ROUTES
+from safehold.server.jobs.schedule import JOBS
 from safehold.server.schema import audit
+from safehold.server.settings import Settings
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -31,7 +31,7 @@ def server(tmp_path: Path) -> Iterator[ServerInThread]:
 
 
 def handlers() -> list[Route]:
-    return [route for route in ROUTES if isinstance(route, Route)]
+    return [route for route in ROUTES if isinstance(route, Route) and route.path.startswith("/api/")]
 
 
 @pytest.mark.parametrize("route", handlers(), ids=lambda route: f"{sorted(route.methods)[0]} {route.path}")
@@ -62,27 +62,11 @@ def test_the_document_has_every_request(server: ServerInThread) -> None:
     assert len(set(names)) == len(names)
 
 
-def _fuzzed(server: ServerInThread, *headers: str) -> None:
-    words = ["--checks", "not_a_server_error", "--seed", "1", "--max-examples", "5", "--phases", "fuzzing", "--workers", "2"]
-    words += ["--suppress-health-check", "all", "--request-timeout", "20", "--no-color"]
-    for header in headers:
-        words += ["--header", header]
-    words += ["--exclude-path", "/api/v1/logout"]
-    (server.settings.data / "schemathesis.toml").write_text('[parameters]\n"path.account" = "anna"\n"path.name" = "home"\n')
-    command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.url}/api/v1/openapi.json", *words]
-    environ = {name: text for name, text in os.environ.items() if not name.lower().endswith("_proxy")}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=200, check=False, cwd=server.settings.data, env=environ
-    )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "not_a_server_error" in done.stdout or "passed" in done.stdout
-
-
 def test_no_request_makes_the_server_fail(server: ServerInThread) -> None:
     """As somebody with a session, to whom everything is open."""
     anna = server.owner()
     anna.repository()
-    _fuzzed(server, f"Cookie: {anna.headers['Cookie']}", "X-Safehold: 1")
+    fuzzed(server, anna)
     assert anna("GET", "/api/v1/health").status == 200
 
 
@@ -140,9 +124,17 @@ def test_everybody_reads_the_log_of_their_own(tmp_path: Path) -> None:
 
 
 def test_the_api_is_documented() -> None:
-    text = (DOCS / "server.md").read_text()
+    text = (DOCS / "server-api.md").read_text()
     for route in handlers():
         path = re.sub(r":\w+}", "}", route.path).replace("/api/v1/repositories/{account}/{name}", "BASE").removeprefix("/api/v1")
         path = re.sub(r"{(\w+)}", lambda match: match[1].upper(), path)
         for method in (route.methods or set()) - {"HEAD"}:
             assert f"`{method} {path}" in text, f"{method} {path}"
+
+
+def test_the_settings_are_documented() -> None:
+    text = (DOCS / "server.md").read_text().partition("## Settings")[2]
+    for name in Settings.__struct_fields__:
+        assert f"`{name}`" in text, name
+    for name in JOBS:
+        assert f"| `{name}` |" in (DOCS / "server.md").read_text(), name

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,7 @@ class Story:
 
     def __init__(self, *words: object) -> None:
         command = ["node", str(WEB / "story.mjs"), *map(str, words)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def expect(self, what: str) -> dict[str, Any]:
         """Wait until that was done."""
@@ -39,9 +36,12 @@ class Story:
         self._process.stdin.flush()
 
     def end(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # with its browser
-        self._process.communicate()
+        self._process.terminate()  # puppeteer then ends its browser, which is in a session of its own
+        try:
+            self._process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
 
 
 @pytest.fixture

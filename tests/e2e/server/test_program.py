@@ -183,6 +183,26 @@ def _at_last(program: Program, *words: object) -> Ran:
     raise AssertionError(ran.err)
 
 
+def test_retention_counts_by_the_servers_times_for_writers(program: Program, tmp_path: Path) -> None:
+    """A writer's snapshots all say that they are of today; the server saw them come on three days."""
+    server = ServerInThread(tmp_path / "srv")
+    try:
+        owner = server.owner()
+        owner.repository()
+        program.set(SAFEHOLD_TOKEN=owner.token("admin"), SAFEHOLD_REPO=f"{server.url}/anna/home")
+        program.do("init")
+        program.do("key", "writer", tmp_path / "w.key")
+        tree = _tree(tmp_path / "tree")
+        for _ in range(3):
+            program.do("--key-file", tmp_path / "w.key", "backup", tree)
+            server.clock.pass_days(1)
+            program.set(SAFEHOLD_TOKEN=server.fresh_token())
+        told = program.do("forget", "--keep-daily", "3", "--dry-run", "--json").value
+        assert told["forgotten"] == [] and len(told["kept"]) == 3, told  # type: ignore[arg-type]
+    finally:
+        server.stop()
+
+
 def test_kills_of_the_server_lose_nothing_that_was_acknowledged(
     program: Program, home: str, tmp_path: Path, server: ServerProcess
 ) -> None:

@@ -16,6 +16,7 @@ import urllib3
 from online_servers import Answer, Client, Person, ServerInThread, ServerProcess, device, snapshot_key
 from postgres_servers import Server as Postgres
 from postgres_servers import folder_for_servers
+from request_fuzzing import fuzzed
 from sqlalchemy import func, select, text, update
 
 from safehold.server import audit, limits, running
@@ -52,9 +53,10 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     made.close()
 
 
-@pytest.fixture
-def pair(url: str, tmp_path: Path) -> Iterator[tuple[ServerInThread, ServerInThread]]:
+@pytest.fixture(params=["postgresql", "sqlite"])
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[ServerInThread, ServerInThread]]:
     """Two servers on one database and one folder of objects."""
+    url = request.getfixturevalue("url") if request.param == "postgresql" else f"sqlite:///{tmp_path}/shared.sqlite"
     made = [ServerInThread(tmp_path / name, database_url=url, store=str(tmp_path / "objects")) for name in "ab"]
     yield made[0], made[1]
     for each in made:
@@ -313,6 +315,7 @@ def test_the_same_with_a_bucket(url: str, tmp_path: Path, bucket: str) -> None:
     _killed(tmp_path, url, bucket, {})
 
 
+@pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
 def test_the_queue_runs_every_job_on_one_of_two_and_begins_again_what_died(
     pair: tuple[ServerInThread, ServerInThread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,3 +369,14 @@ def test_devices_of_two_servers(pair: tuple[ServerInThread, ServerInThread]) -> 
     assert laptop("POST", "/api/v1/repositories/anna/home/reports", {"status": "done"}).status == 201
     (told,) = anna("GET", "/api/v1/repositories/anna/home/devices").json["devices"]
     assert told["sources"][0]["status"] == "done"
+
+
+def test_no_request_makes_a_server_on_postgresql_fail(url: str, tmp_path: Path) -> None:
+    """PostgreSQL refuses what SQLite takes: zero characters, numbers that are too large, locks where nothing is to be written."""
+    server = ServerInThread(tmp_path / "srv", database_url=url)
+    try:
+        anna = server.owner()
+        anna.repository()
+        fuzzed(server, anna)
+    finally:
+        server.stop()

@@ -5,6 +5,7 @@ if all is well, and 16 if something needs attention; the warnings say what."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from safehold.core.errors import SafeholdError, Unhealthy
@@ -93,7 +94,7 @@ def _spool_lines(spool: dict[str, object] | None) -> list[str]:
     """What waits on this machine, for people."""
     if spool is None:
         return []
-    since = f", the oldest since {spool['oldest']}" if spool["oldest"] else ""
+    since = f", the oldest since {datetime.fromisoformat(str(spool['oldest'])).astimezone():%F %T}" if spool["oldest"] else ""
     lines = [f"Spool {spool['folder']}: {spool['files']} files, {spool['bytes']:,} bytes wait{since}"]
     lines += [f"  last error: {spool['error']}"] if spool["error"] else []
     return lines + ([f"  gap: {spool['gap']}"] if spool["gap"] else [])

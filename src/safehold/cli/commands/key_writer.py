@@ -30,6 +30,6 @@ def run(call: Call) -> int:
     repository = call.repository()
     label = call.values.label or Path(call.values.file).stem
     slot_id = key_slots.add_key_file(call, repository, "writer", call.values.file, label)
-    text = f"Made {call.values.file}, the writer key {slot_id[:8]} ({label}): bring it to that machine, and delete it here."
+    text = f"Made {call.values.file}, the writer key {slot_id[:8]} ({label}): only the machine that uses it should have it."
     key_slots.tell(call, "key-writer", "writer", slot_id, label, text)
     return 0

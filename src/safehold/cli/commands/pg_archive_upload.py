@@ -1,21 +1,26 @@
 """Bring the WAL files that wait in the spool into the repository.
 
 A key that may only write is enough.  A file leaves the spool when it is safe in the repository, and not before.  Without --watch
-it ends when nothing is left; with it, it goes on for good, and tries again after errors."""
+it ends when nothing is left; with it, it goes on for good, and tries again after errors.  Where an uploader is at work already
+(archive-push starts one), that one is told not to wait any longer, and this command ends when it has brought everything in."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safehold.core.errors import UsageError
+from safehold.core.errors import SafeholdError, UsageError
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.cli.parsing import Parser
+    from safehold.sources.postgresql.spool import Spool
 
 USAGE = "[options]"
 EXAMPLES = ("safehold pg archive-upload", "safehold pg archive-upload --watch --max-age 10")
 STATUSES = (15,)
+LOOK_SECONDS = 0.2
+PATIENCE_SECONDS = 5.0
+"""An uploader that fails for longer is not waited for."""
 
 
 def arguments(parser: Parser) -> None:
@@ -47,6 +52,8 @@ def run(call: Call) -> int:
     if values.max_age < 0 or values.until_idle < 0:
         raise UsageError("--max-age and --until-idle are numbers of seconds.", "Write, for instance, --max-age 30.")
     spool = spool_of(call)
+    if not values.watch and (brought := _by_the_other(call, spool)):
+        return _say(call, spool, brought)
     with only_uploader(spool):
         made = uploader(
             call,
@@ -64,7 +71,29 @@ def run(call: Call) -> int:
         except Exception as error:
             made.failed(error)
             raise
+    return _say(call, spool, count)
+
+
+def _by_the_other(call: Call, spool: Spool) -> int:
+    """Have the uploader that is at work bring everything in; how many files.  0 if there is none.  Raises ``SafeholdError``."""
+    from safehold.cli.archive_push import is_held
+    from safehold.ops.databases.postgresql.uploading import HURRY, load_state
+    from safehold.sources.postgresql.spool import LOCK
+
+    names = set(spool.names())
+    end = call.clock.monotonic() + PATIENCE_SECONDS
+    while is_held(spool.path(LOCK)) and names & set(spool.names()):
+        spool.note(HURRY, b"")
+        if call.clock.monotonic() > end and (error := load_state(spool).error):
+            raise SafeholdError(f"The uploader that is at work fails: {error}", "It tries again by itself.")
+        call.clock.sleep(LOOK_SECONDS)
+    return len(names - set(spool.names()))
+
+
+def _say(call: Call, spool: Spool, count: int) -> int:
+    from safehold.ops.databases.postgresql.uploading import load_state
+
     left = len(spool.names())
-    value = {"event": "archive-upload", "files": count, "waiting": left, "snapshot": made.state.snapshot if count else ""}
+    value = {"event": "archive-upload", "files": count, "waiting": left, "snapshot": load_state(spool).snapshot if count else ""}
     call.out.result(f"Committed {count:,} WAL files; {left:,} wait." if count else "Nothing waits in the spool.", value)
     return 0

@@ -12,7 +12,6 @@ from safehold.core.errors import SafeholdError
 if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.cli.parsing import Parser
-    from safehold.server.settings import Settings
 
 USAGE = "[options]"
 EXAMPLES = (
@@ -44,8 +43,10 @@ def run(call: Call) -> int:
         raise SafeholdError(
             f"The server's libraries are not installed ({error.name}).", "pip install 'safehold[server]'"
         ) from error
+    from safehold.cli.server_settings import settings_of
+
     del accounts
-    settings = _settings(call)
+    settings = settings_of(call)
     service = running.prepare(settings)
     sock = running.listen(settings)
     setup = app.Setup()
@@ -63,34 +64,3 @@ def run(call: Call) -> int:
     call.out.result("\n".join(lines), value)
     running.serve(service, sock, setup)
     return 0
-
-
-def _settings(call: Call) -> Settings:
-    """The server's settings, from a file, the environment and the options.  Raises ``UsageError``."""
-    from pathlib import Path
-
-    from safehold.server.settings import Settings, load
-
-    values, environ = call.values, call.environ
-    given: dict[str, object] = {
-        "data": values.data or environ.get("SAFEHOLD_SERVER_DATA", ""),
-        "listen": values.listen or environ.get("SAFEHOLD_SERVER_LISTEN", ""),
-        "store": values.store or environ.get("SAFEHOLD_SERVER_STORE", ""),
-        "public_url": values.public_url or environ.get("SAFEHOLD_SERVER_PUBLIC_URL", ""),
-        "database_url": environ.get("DATABASE_URL", ""),
-        "certificate": values.certificate,
-        "private_key": values.private_key,
-    }
-    given = {name: value for name, value in given.items() if value}
-    if values.no_tls:
-        given["tls"] = False
-    if values.settings:
-        return load(Path(values.settings), **given)
-    if "data" not in given:
-        import platformdirs
-
-        given["data"] = str(Path(platformdirs.user_data_dir("safehold", False)) / "server")
-    for name in ("data", "certificate", "private_key"):
-        if name in given:
-            given[name] = Path(str(given[name])).expanduser()
-    return Settings(**given)  # type: ignore[arg-type]

@@ -32,6 +32,12 @@ def is_empty(connection: Connection) -> bool:
     return connection.execute(select(func.count()).select_from(people)).scalar_one() == 0
 
 
+def is_free(connection: Connection, name: str) -> bool:
+    """Whether an account could have that name."""
+    taken = connection.execute(select(accounts.c.id).where(accounts.c.name == name)).first() is not None
+    return not taken and bool(NAME.fullmatch(name)) and name not in _RESERVED
+
+
 def add(
     connection: Connection,
     name: str,

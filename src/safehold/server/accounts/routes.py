@@ -2,77 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
-
 import msgspec
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from safehold.core.clock import NS
 from safehold.server import asking, audit, limits
-from safehold.server.accounts import factors, passwords, people, tokens
-from safehold.server.answers import answer, body_of, described, empty, service_of, threaded
-from safehold.server.asking import COOKIE, COOKIE_PLAIN, LONGEST_NS, Asker
+from safehold.server.accounts import invitations, passwords, people, tokens
+from safehold.server.accounts.logging_in import TRIES, Login, enter, has_passkeys
+from safehold.server.answers import answer, body_of, described, empty, service_of
+from safehold.server.asking import Asker
 from safehold.server.database import alone
-from safehold.server.errors import NotAllowed, NotAuthenticated, NotFound, Refusal
-from safehold.server.ids import fingerprint, new_secret
+from safehold.server.errors import NotAllowed, NotFound, Refusal
 from safehold.server.objects.rules import Right, is_scope
-from safehold.server.schema import accounts, browser_sessions, grants, recovery_codes
-from safehold.server.schema import people as people_table
+from safehold.server.schema import accounts, grants, recovery_codes
 from safehold.server.schema import tokens as tokens_table
-
-P = ParamSpec("P")
-R = TypeVar("R")
-_TRIES = {"most": 10, "seconds": 600}
-_TRIES_OF_ADDRESS = {"most": 30, "seconds": 600}
-
-
-async def known(request: Request) -> Asker:
-    """Who asks.  Raises ``NotAuthenticated``."""
-
-    def look() -> Asker:
-        service = service_of(request)
-        now = service.clock.now_ns()
-        with service.database.read() as connection:
-            asker = asking.identify(connection, request, service.settings, now)
-        if asker.is_unnoted:
-            with service.database.write() as connection:
-                asking.note_use(connection, asker, now)
-        return asker
-
-    return await threaded(look)
-
-
-async def reading(request: Request, function: Callable[[Connection], R]) -> R:
-    """Look something up, in a thread."""
-
-    def work() -> R:
-        with service_of(request).database.read() as connection:
-            return function(connection)
-
-    return await threaded(work)
-
-
-async def writing(request: Request, function: Callable[[Connection, int], R]) -> R:
-    """Change something, in a thread and one transaction; ``function`` is told the time."""
-
-    def work() -> R:
-        service = service_of(request)
-        with service.database.write() as connection:
-            return function(connection, service.clock.now_ns())
-
-    return await threaded(work)
-
-
-class _Login(msgspec.Struct):
-    name: str
-    login: bytes
-    """The login key, base64."""
-    code: str = ""
-    """Of the second factor, or a recovery code."""
+from safehold.server.working import known, reading, writing
 
 
 class _NewPerson(msgspec.Struct):
@@ -82,6 +28,8 @@ class _NewPerson(msgspec.Struct):
     email: str = ""
     setup_code: str = ""
     """Of a server without accounts: what it printed when it began."""
+    invitation: str = ""
+    """The code of one, where strangers may not make accounts."""
 
 
 async def state(request: Request) -> Response:
@@ -97,23 +45,25 @@ async def register(request: Request) -> Response:
     wanted = await body_of(request, _NewPerson)
     service = service_of(request)
     address = asking.address_of(request, service.settings)
-    await writing(request, lambda connection, now: limits.count(connection, f"register {address}", now, **_TRIES))
+    await writing(request, lambda connection, now: limits.count(connection, f"register {address}", now, **TRIES))
 
     def make(connection: Connection, now: int) -> None:
         alone(connection, "accounts")  # of two who would be the first, one is
         first = people.is_empty(connection)
         if first and not request.app.state.setup.is_right(wanted.setup_code):
             raise NotAllowed("The setup code is wrong.", "It is in what `safehold server run` printed when it began.")
-        if not first and not service.settings.open_registration:
-            raise NotAllowed("Nobody can make an account here on their own.", "Ask whoever runs the server.")
         quota = 0 if first else service.settings.quota
+        if not first and wanted.invitation:
+            quota = invitations.use(connection, wanted.invitation, wanted.name, now)
+        elif not first and not service.settings.open_registration:
+            raise NotAllowed("Nobody can make an account here on their own.", "Ask whoever runs the server for an invitation.")
         made = people.add(
             connection, wanted.name, wanted.salt, wanted.login, now, quota=quota, operator=first, email=wanted.email[:254]
         )
         audit.note(connection, now, "account.create", actor=f"p:{made}", account=made, address=address, name=wanted.name)
 
     await writing(request, make)
-    return await _log_in(request, _Login(wanted.name, wanted.login))
+    return await enter(request, Login(wanted.name, wanted.login))
 
 
 class _Name(msgspec.Struct):
@@ -128,77 +78,6 @@ async def prelogin(request: Request) -> Response:
     secret: bytes = request.app.state.secret
     salt = row.salt if row is not None else passwords.salt_of_nobody(secret, wanted.name)
     return answer({"salt": salt, "memory_kib": passwords.MEMORY_KIB, "passes": passwords.PASSES, "lanes": passwords.LANES})
-
-
-@described(_Login)
-async def log_in(request: Request) -> Response:
-    """Begin a browser session."""
-    return await _log_in(request, await body_of(request, _Login))
-
-
-async def _log_in(request: Request, wanted: _Login) -> Response:
-    row = await _checked(request, wanted)
-    service = service_of(request)
-    cookie = new_secret()
-    address = asking.address_of(request, service.settings)
-
-    def begin(connection: Connection, now: int) -> None:
-        stepped_up = now if row.totp_secret else 0
-        values = {"id": fingerprint(cookie), "person": row.id, "created_ns": now, "used_ns": now, "stepped_up_ns": stepped_up}
-        agent = request.headers.get("user-agent", "")[:200]
-        connection.execute(insert(browser_sessions).values(**values, address=address, agent=agent))
-        audit.note(connection, now, "login", actor=f"p:{row.id}", account=row.id, address=address)
-
-    await writing(request, begin)
-    made = answer({"name": wanted.name, "second_factor": bool(row.totp_secret)})
-    tls = service.settings.tls
-    name = COOKIE if tls else COOKIE_PLAIN
-    made.set_cookie(name, cookie, max_age=LONGEST_NS // NS, path="/", secure=tls, httponly=True, samesite="strict")
-    return made
-
-
-async def _checked(request: Request, wanted: _Login) -> Row[Any]:
-    """The person that these are the password and code of.  Raises ``NotAuthenticated``, ``TooMany``."""
-    service = service_of(request)
-    address = asking.address_of(request, service.settings)
-    person, from_there = f"login {wanted.name[:63]}", f"login-from {address}"
-
-    def tried(connection: Connection, now: int) -> None:
-        limits.count(connection, from_there, now, **_TRIES_OF_ADDRESS)
-        limits.count(connection, person, now, **_TRIES)
-
-    await writing(request, tried)
-    row = await reading(request, lambda connection: people.find(connection, wanted.name))
-    right = await threaded(passwords.is_right, wanted.login, row.login_hash if row is not None else None)
-    if row is None or not right or row.disabled:
-        raise NotAuthenticated("Name or password is wrong.")
-
-    def factor(connection: Connection, now: int) -> None:
-        if row.totp_secret and not _second_factor(connection, row, wanted.code, now):
-            hint = "Give the six digits of your authenticator, or a recovery code." if wanted.code else ""
-            raise NotAuthenticated(
-                "A code is needed." if not wanted.code else "The code is wrong.", hint, {"X-Safehold-Needs": "code"}
-            )
-        limits.clear(connection, person)
-
-    await writing(request, factor)
-    return row
-
-
-def _second_factor(connection: Connection, row: Row[Any], code: str, now: int) -> bool:
-    return factors.use_code(connection, row.id, row.totp_secret, code, now) or (
-        bool(code) and people.use_recovery_code(connection, row.id, code)
-    )
-
-
-async def log_out(request: Request) -> Response:
-    """End this browser session."""
-    asker = await known(request)
-    await writing(request, lambda c, _: c.execute(delete(browser_sessions).where(browser_sessions.c.id == asker.session)))
-    made = empty()
-    for name in (COOKIE, COOKIE_PLAIN):
-        made.delete_cookie(name, path="/", secure=name == COOKIE, httponly=True, samesite="strict")
-    return made
 
 
 async def me(request: Request) -> Response:
@@ -219,7 +98,7 @@ async def me(request: Request) -> Response:
             "name": row.name,
             "email": row.email,
             "is_operator": asker.is_operator,
-            "second_factor": bool(row.totp_secret),
+            "second_factor": bool(row.totp_secret) or has_passkeys(connection, row.id),
             "recovery_codes": len(list(codes)),
             "stepped_up_ns": asker.stepped_up_ns,
             "quota": {"bytes": row.quota, "used": row.used},
@@ -230,79 +109,6 @@ async def me(request: Request) -> Response:
         }
 
     return answer(await reading(request, look))
-
-
-class _Code(msgspec.Struct):
-    code: str
-
-
-@described(_Code)
-async def step_up(request: Request) -> Response:
-    """A second factor, given again: for the next quarter of an hour."""
-    wanted = await body_of(request, _Code)
-    asker = await known(request)
-    bucket = f"step-up {asker.person}"
-    await writing(request, lambda connection, now: limits.count(connection, bucket, now, **_TRIES))
-
-    def check(connection: Connection, now: int) -> None:
-        row = people.by_id(connection, asker.person)
-        if not row.totp_secret:
-            raise NotAllowed("This account has no second factor.", "Set one up first, under Settings.")
-        if not _second_factor(connection, row, wanted.code, now):
-            raise NotAllowed("The code is wrong.", "Each code is good once; wait for the next one.")
-        limits.clear(connection, bucket)
-        if asker.session:
-            mine = browser_sessions.c.id == asker.session
-            connection.execute(update(browser_sessions).where(mine).values(stepped_up_ns=now))
-        else:
-            connection.execute(update(tokens_table).where(tokens_table.c.id == asker.token).values(stepped_up_ns=now))
-        audit.note(connection, now, "second-factor", actor=asker.actor, account=asker.person, address=asker.address)
-
-    await writing(request, check)
-    return empty()
-
-
-async def totp_begin(request: Request) -> Response:
-    """A secret for an authenticator; it counts once a code of it was given."""
-    asker = await known(request)
-    row = await reading(request, lambda connection: people.by_id(connection, asker.person))
-    secret = factors.new_secret()
-    host = request.headers.get("host", "")
-    address = factors.address(secret, row.name, host)
-    return answer({"secret": secret, "address": address, "qr": factors.qr(address)})
-
-
-class _Totp(msgspec.Struct):
-    secret: str
-    code: str
-
-
-@described(_Totp)
-async def totp_finish(request: Request) -> Response:
-    """Set up the authenticator, and hand out recovery codes."""
-    wanted = await body_of(request, _Totp)
-    asker = await known(request)
-    codes = passwords.recovery_codes()
-
-    def finish(connection: Connection, now: int) -> None:
-        row = people.by_id(connection, asker.person)
-        if not asker.session:
-            raise NotAllowed("A second factor is set up in the browser, or by who runs the server.")
-        if row.totp_secret:
-            asker.require_second_factor(now)
-        if len(wanted.secret) != 32 or not set(wanted.secret) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"):
-            raise Refusal("That is no secret of an authenticator.")
-        step = factors.matching_step(wanted.secret, wanted.code, now)
-        if not step:
-            raise Refusal("The code is wrong.", "Is the clock of your phone right?")
-        values = {"totp_secret": wanted.secret, "totp_step": step}
-        connection.execute(update(people_table).where(people_table.c.id == asker.person).values(**values))
-        connection.execute(update(browser_sessions).where(browser_sessions.c.id == asker.session).values(stepped_up_ns=now))
-        people.set_recovery_codes(connection, asker.person, codes)
-        audit.note(connection, now, "second-factor.set-up", actor=asker.actor, account=asker.person, address=asker.address)
-
-    await writing(request, finish)
-    return answer({"recovery_codes": codes})
 
 
 class _NewToken(msgspec.Struct):
@@ -455,12 +261,7 @@ ROUTES: list[BaseRoute] = [
     Route(f"{API}/state", state, methods=["GET"]),
     Route(f"{API}/accounts", register, methods=["POST"]),
     Route(f"{API}/prelogin", prelogin, methods=["POST"]),
-    Route(f"{API}/login", log_in, methods=["POST"]),
-    Route(f"{API}/logout", log_out, methods=["POST"]),
     Route(f"{API}/me", me, methods=["GET"]),
-    Route(f"{API}/step-up", step_up, methods=["POST"]),
-    Route(f"{API}/totp", totp_begin, methods=["POST"]),
-    Route(f"{API}/totp/confirm", totp_finish, methods=["POST"]),
     Route(f"{API}/tokens", list_tokens, methods=["GET"]),
     Route(f"{API}/tokens", make_token, methods=["POST"]),
     Route(f"{API}/tokens/{{token}}", revoke_token, methods=["DELETE"]),

@@ -13,13 +13,13 @@ from starlette.routing import BaseRoute, Route
 
 from safehold.server import asking, audit
 from safehold.server.accounts import people
-from safehold.server.accounts.routes import known, reading, writing
 from safehold.server.answers import answer, body_of, described, empty, raw_body, service_of
 from safehold.server.asking import Asker, Place
 from safehold.server.devices import health
 from safehold.server.errors import NotAllowed, NotFound, Refusal, TooLarge
 from safehold.server.objects.rules import Right
 from safehold.server.schema import accounts, devices, repositories, sources
+from safehold.server.working import known, reading, writing
 
 API = "/api/v1"
 DEVICE = f"{API}/repositories/{{account}}/{{name}}/devices/{{device}}"

@@ -15,7 +15,6 @@ from safehold.codec.sealing import seal_to
 from safehold.core.clock import NS
 from safehold.server import asking, audit, limits
 from safehold.server.accounts import tokens
-from safehold.server.accounts.routes import known, reading, writing
 from safehold.server.answers import answer, body_of, described, empty, service_of
 from safehold.server.devices import admission, health
 from safehold.server.errors import NotAllowed, NotFound, Refusal
@@ -24,6 +23,7 @@ from safehold.server.jobs import notices
 from safehold.server.objects.rules import Right, is_scope, rights
 from safehold.server.schema import devices, enrolments, reports
 from safehold.server.schema import tokens as tokens_table
+from safehold.server.working import known, reading, writing
 
 API = "/api/v1"
 BASE = f"{API}/repositories/{{account}}/{{name}}"

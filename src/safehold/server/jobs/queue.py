@@ -11,6 +11,8 @@ import threading
 from contextlib import suppress
 
 from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import UniqueViolation
+from procrastinate.jobs import Status
 from procrastinate.schema import SchemaManager
 from sqlalchemy import text
 
@@ -69,7 +71,11 @@ def _add(app: App, service: Service, name: str, cron: str) -> None:
 async def _sweep(app: App) -> None:
     """Give jobs whose worker died to another."""
     for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=DEAD_SECONDS):
-        await app.job_manager.retry_job(job)
+        try:
+            await app.job_manager.retry_job(job)
+        except UniqueViolation:  # the same waits already, for the lock of this one
+            assert job.id is not None
+            await app.job_manager.finish_job_by_id_async(job.id, Status.FAILED, delete_job=True)
 
 
 class JobWorker:

@@ -73,12 +73,13 @@ def _look(store: Store, row: Row[Any]) -> str:
 
 
 def _write_down(service: Service, row: Row[Any], found: str) -> None:
-    """Note the finding, unless the object went meanwhile.  What is damaged is looked at twice: behind the lock, too."""
+    """Note the finding, unless the object went meanwhile.  What is lost is looked for again behind the lock."""
     now = service.clock.now_ns()
     same = (objects.c.repository == row.repository) & (objects.c.key == row.key)
     with service.database.write() as connection:
         if found:
             place = holdings.lock(connection, row.repository)
+        if found == "lost":  # it may have been removed, and stored anew, since
             found = _look(service.store(row.repository), row)
         changed = connection.execute(update(objects).where(same).values(checked_ns=now, damage=found)).rowcount
         if found and changed and row.damage != found:

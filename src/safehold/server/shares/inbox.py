@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from safehold.server import asking, limits
-from safehold.server.answers import answer, body_of, empty, service_of, threaded
+from safehold.server.answers import answer, body_of, described, empty, service_of, threaded
 from safehold.server.asking import Asker, Place
 from safehold.server.errors import Exists, Gone, NotFound, Refusal, TooLarge
 from safehold.server.objects import receiving
@@ -100,6 +100,7 @@ def _living(connection: Connection, request: str, now_ns: int) -> Row[Any]:
     return row
 
 
+@described(Wanted)
 async def ask(request: Request) -> Response:
     """Open a request."""
     wanted = await body_of(request, Wanted)
@@ -138,6 +139,7 @@ async def about(request: Request) -> Response:
     return answer(await threaded(look))
 
 
+@described(bytes)
 async def send(request: Request) -> Response:
     """Take a file in."""
     service, name = service_of(request), request.path_params["request"]

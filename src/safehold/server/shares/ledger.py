@@ -56,7 +56,7 @@ def create(connection: Connection, place: Place, asker: Asker, wanted: Wanted, n
     sizes = len(wanted.salt) == 16 and len(wanted.auth_hash) == 32
     if not ID.fullmatch(wanted.id) or not sizes or wanted.opens < 0 or wanted.expires_ns < 0:
         raise Refusal("This is no share that anybody could open.")
-    row = _find(connection, wanted.id)
+    row = _find(connection, wanted.id, to_change=True)
     if row is not None:
         if row.repository == place.id and bytes(row.auth_hash) == wanted.auth_hash:
             return
@@ -163,15 +163,15 @@ def listing(connection: Connection, place: Place, asker: Asker) -> list[dict[str
 
 def history(connection: Connection, place: Place, asker: Asker, share: str) -> list[dict[str, object]]:
     """Who came to a share, and when, newest first.  Raises ``NotFound``."""
-    require(connection, place, asker, share)
+    require(connection, place, asker, share, to_change=False)
     query = select(share_log).where(share_log.c.share == share).order_by(share_log.c.time_ns.desc()).limit(MOST_LOG)
     return [{"time_ns": row.time_ns, "address": row.address, "what": row.what} for row in connection.execute(query)]
 
 
-def require(connection: Connection, place: Place, asker: Asker, share: str) -> Row[Any]:
+def require(connection: Connection, place: Place, asker: Asker, share: str, *, to_change: bool = True) -> Row[Any]:
     """A share that the asker may change: their own, or any for who administers the repository.  Raises ``NotFound``."""
     place.require(Right.SHARE, "share anything here")
-    row = _find(connection, share)
+    row = _find(connection, share, to_change)
     if row is None or row.repository != place.id:
         raise NotFound("There is no such share here.", "`safehold share list` shows them.")
     if row.actor != asker.actor and Right.MANAGE not in place.rights:
@@ -184,8 +184,9 @@ def note(connection: Connection, share: str, now_ns: int, address: str, what: st
     connection.execute(insert(share_log).values(id=new_id(), share=share, time_ns=now_ns, address=address, what=what))
 
 
-def _find(connection: Connection, share: str) -> Row[Any] | None:
-    return connection.execute(select(shares).where(shares.c.id == share).with_for_update()).first()
+def _find(connection: Connection, share: str, to_change: bool) -> Row[Any] | None:
+    query = select(shares).where(shares.c.id == share)
+    return connection.execute(query.with_for_update() if to_change else query).first()
 
 
 def forget_old(connection: Connection, before_ns: int) -> Sequence[str]:

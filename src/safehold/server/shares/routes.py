@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from safehold.server import asking, audit
-from safehold.server.answers import NO_STORE, answer, body_of, empty, service_of, threaded
+from safehold.server.answers import NO_STORE, answer, body_of, described, empty, service_of, threaded
 from safehold.server.asking import Asker, Place
 from safehold.server.errors import NotAuthenticated, NotFound, UsedUp
 from safehold.server.objects import sending
@@ -42,6 +42,7 @@ async def changing(request: Request, function: Callable[[Connection, Place, Aske
     return asker
 
 
+@described(ledger.Wanted)
 async def create(request: Request) -> Response:
     """Make a share known."""
     wanted = await body_of(request, ledger.Wanted)
@@ -55,6 +56,7 @@ class _Segments(msgspec.Struct):
     """Ids, one after the other, base64."""
 
 
+@described(_Segments)
 async def add_segments(request: Request) -> Response:
     """Say which segments a coming state of the share opens."""
     wanted = await body_of(request, _Segments)
@@ -65,6 +67,7 @@ async def add_segments(request: Request) -> Response:
     return empty()
 
 
+@described(ledger.Generation)
 async def publish(request: Request) -> Response:
     """Let a share be opened, or let it open a newer state."""
     wanted = await body_of(request, ledger.Generation)
@@ -108,6 +111,7 @@ class _Auth(msgspec.Struct):
     auth: bytes
 
 
+@described(_Auth)
 async def open_share(request: Request) -> Response:
     """Prove the key: what opens everything else for a day."""
     wanted = await body_of(request, _Auth)

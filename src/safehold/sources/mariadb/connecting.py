@@ -24,6 +24,8 @@ GROUPS = ("client", "client-server", "client-mariadb")
 PROGRAMS = ("client", "mariadb-backup", "xtrabackup")
 """Groups that our programs read."""
 CONNECT_SECONDS = 10
+USUAL_SOCKETS = ("/tmp/mysql.sock", "/var/lib/mysql/mysql.sock", "/run/mysqld/mysqld.sock")
+"""Where a server of this machine listens (as compiled, Red Hat, Debian); the last one that is there is meant."""
 _NAMES = ("user", "password", "socket", "host", "port", "ssl-ca", "ssl-cert", "ssl-key")
 
 
@@ -38,7 +40,10 @@ class Address(msgspec.Struct, frozen=True):
 
 
 def address(url: DatabaseUrl, environ: Mapping[str, str]) -> Address:
-    """What the URL says; what it leaves open comes from the option file it names or ``~/.my.cnf``, and from MYSQL_PWD."""
+    """What the URL says; what it leaves open comes from the option file it names or ``~/.my.cnf``, and from MYSQL_PWD.
+
+    Where none of them says where the server is, it is this machine's, by its socket, as the engine's own programs take it.
+    """
     named = url.query.get("defaults-file", "")
     found = _read_options(Path(named).expanduser(), required=True) if named else {}
     if not named:
@@ -51,7 +56,10 @@ def address(url: DatabaseUrl, environ: Mapping[str, str]) -> Address:
         found["socket" if url.host.startswith("/") else "host"] = url.host
     given = {"user": url.user, "password": url.password, "port": str(url.port or "")}
     given |= {name: url.query.get(name, "") for name in ("ssl-ca", "ssl-cert", "ssl-key")}
-    return Address(found | {name: value for name, value in given.items() if value}, url)
+    found |= {name: value for name, value in given.items() if value}
+    if found.keys().isdisjoint(("host", "port", "socket")):
+        found |= dict([("socket", path) for path in USUAL_SOCKETS if os.path.exists(path)][-1:])
+    return Address(found, url)
 
 
 def _read_options(path: Path, *, required: bool) -> dict[str, str]:

@@ -91,8 +91,14 @@ def connect(url: str) -> Session:
 
 def unreachable(url: str, error: Exception) -> DatabaseUnreachable:
     """The error for a server that cannot be connected to."""
+    said = first_line(error)
+    if "Peer authentication failed" in said or ('role "' in said and "does not exist" in said):
+        hint = (
+            "By its socket it lets in whoever the system calls so: run this as the server's own user, as after `su - postgres`."
+        )
+        return DatabaseUnreachable(f"The PostgreSQL server {public_name(url)} does not let this user in: {said}.", hint)
     return DatabaseUnreachable(
-        f"The PostgreSQL server {public_name(url)} cannot be reached: {first_line(error)}.",
+        f"The PostgreSQL server {public_name(url)} cannot be reached: {said}.",
         "Check the URL with its sslmode, that the server runs, and that pg_hba.conf lets this user in; "
         "passwords come from PGPASSWORD or ~/.pgpass.",
     )

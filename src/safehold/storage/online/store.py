@@ -10,7 +10,7 @@ import msgspec
 from safehold.core.errors import StoreError, StoreUnreachable
 from safehold.storage.keys import check_key, check_prefix
 from safehold.storage.online.address import Address
-from safehold.storage.online.api import Api
+from safehold.storage.online.api import CONNECTIONS, Api
 from safehold.storage.online.chain import Entry, Head, compare, follow
 from safehold.storage.store import Buffer, Capabilities, ObjectInfo
 
@@ -50,7 +50,7 @@ class OnlineStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities()
+        return Capabilities(stamps=True, uploads=CONNECTIONS // 2)
 
     @property
     def location(self) -> str:

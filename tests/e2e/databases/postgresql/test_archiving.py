@@ -149,7 +149,7 @@ def test_an_uploader_goes_on_after_the_store_was_away(archiving: Archiving) -> N
         state = a.spool / "state.json"
         until(lambda: state.exists() and '"error"' in state.read_text(), "the error is written down")
         refused = a.program("pg", "archive-upload", "--spool", a.spool)
-        assert refused.status == 1 and "at work already" in refused.err
+        assert refused.status == 1 and "The uploader that is at work fails" in refused.err
         away.rename(a.program.repository)
         until(lambda: not list((a.spool / "segments").glob("0*")), "all is uploaded")
         until(lambda: '"error"' not in state.read_text(), "the error is over")
@@ -157,6 +157,25 @@ def test_an_uploader_goes_on_after_the_store_was_away(archiving: Archiving) -> N
         process.send_signal(signal.SIGTERM)
         process.communicate()
     assert process.returncode == 130
+
+
+def test_an_uploader_that_waits_is_told_not_to(archiving: Archiving) -> None:
+    a = archiving
+    a.base()
+    words = ["pg", "archive-upload", "--spool", a.spool]
+    process = a.program.start(*words, "--watch", "--max-age", "3600")
+    try:
+        until((a.spool / "uploader.lock").exists, "the uploader runs")
+        a.add(1)
+        a.wait_for(a.one("SELECT pg_walfile_name(pg_switch_wal())"))
+        assert a.program("pg", "archive-upload", "--spool", a.spool, "--watch").status == 1
+        told = a.program.do(*words).out
+        assert told.startswith("Committed ") and told.rstrip().endswith("; 0 wait.")
+        assert not list((a.spool / "segments").iterdir())
+        until(lambda: not (a.spool / "hurry").exists(), "the next ones may wait again")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounts a small file system")

@@ -35,7 +35,9 @@ def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         assert os.listdir(folder) == []
 
 
-def test_one_table_comes_out_of_a_base(safehold: Program, server: Server, tmp_path: Path) -> None:
+def test_one_table_comes_out_of_a_base(
+    safehold: Program, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.sql('create schema "odd one"')
     server.sql('create table "odd one"."T" as select n, md5(n::text) m from generate_series(1, 3000) n')
     server.sql("create table other as select 'secret' s")
@@ -43,7 +45,8 @@ def test_one_table_comes_out_of_a_base(safehold: Program, server: Server, tmp_pa
     server.sql("create table orders as select generate_series(1, 100) n", "shop")
     safehold.do("backup", server.url, "--tag", "db")
     server.sql('drop table "odd one"."T"')
-    safehold.do("restore", "latest:db", "--target", tmp_path / "t.sql", "--extract", "postgres.odd one.T")
+    monkeypatch.chdir(tmp_path)
+    safehold.do("restore", "latest:db", "--target", "t.sql", "--extract", "postgres.odd one.T")
     text = (tmp_path / "t.sql").read_text()
     assert "secret" not in text and text.count("\n") > 3000
     server.run("psql", f"--host={server.sockets}", "-X", "-v", "ON_ERROR_STOP=1", "-d", "postgres", input=text)

@@ -75,7 +75,7 @@ def folder(near: Path | None) -> Iterator[Path]:
     """A scratch folder, in ``near`` or where temporary files go; removed at the end.  Raises ``TargetError``."""
     near = near if near is not None and _is_open(near) else None
     try:
-        made = Path(tempfile.mkdtemp(prefix="safehold-scratch-", dir=near))
+        made = Path(tempfile.mkdtemp(prefix="safehold-scratch-", dir=near)).absolute()
     except OSError as error:
         raise TargetError(
             f"No scratch folder can be made in {near}: {error.strerror}.", "Name another with --scratch."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import msgspec
 
@@ -26,6 +27,8 @@ from safehold.sources.postgresql.spool import STATE, Spool
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds until a failed upload is tried again; each time twice as long."""
 LOOK_SECONDS = 1.0
+HURRY = "hurry"
+"""A file in the spool by which another process asks for everything to be committed now."""
 
 
 class UploadOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +104,8 @@ class Uploader:
                 return
             if names:
                 idle_since = self._clock.monotonic()
-            if not names or not self._is_due(names):
+            if not names or not (self._is_due(names) or self._is_hurried()):
+                self._calm(names)
                 self._clock.sleep(LOOK_SECONDS)
                 continue
             try:
@@ -137,6 +141,14 @@ class Uploader:
         oldest = self._clock.now_ns() - min(self._modified_ns(name) for name in names)
         enough = len(names) * segment >= self._options.batch or oldest >= self._options.age_seconds * 1e9
         return enough or names[0].endswith(".history")
+
+    def _is_hurried(self) -> bool:
+        return os.path.exists(self._spool.path(HURRY))
+
+    def _calm(self, names: list[str]) -> None:
+        if not names:
+            with suppress(OSError):
+                os.unlink(self._spool.path(HURRY))
 
     def _batch(self, names: list[str]) -> list[str]:
         segment = max(self._spool.system()[1], 1)
