@@ -364,6 +364,9 @@ def test_its_owner_sees_who_came_and_takes_it_back(browser: Browser, world: Worl
     assert next(each for each in world.owner("GET", f"{world.base}/shares").json["shares"] if each["id"] == id_of(made))[
         "revoked_ns"
     ]
+    browser.tell("open", url=f"{world.url}/anna/home/shares", width=380)
+    browser.tell("wait", selector="tbody tr")
+    assert browser.tell("run", script="document.documentElement.scrollWidth <= innerWidth")
     quiet(browser)
 
 
