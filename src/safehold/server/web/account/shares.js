@@ -27,7 +27,7 @@ async function showLog(place, share) {
   const dialog = h('dialog', { class: 'share-log', 'aria-labelledby': 'log-title' });
   dialog.append(h('form', { method: 'dialog' }, h('h2', { id: 'log-title' }, t('shares.log-title', { id: share.id.slice(0, 8) })),
     lines.length ? h('ul', { tabindex: '0' }, lines) : h('p', { class: 'soft' }, t('shares.log-empty')),
-    h('div', { class: 'choices' }, h('button', { class: 'button primary' }, t('shell.close')))));
+    h('div', { class: 'choices' }, h('button', { class: 'button primary', autofocus: true }, t('shell.close')))));
   dialog.addEventListener('close', () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

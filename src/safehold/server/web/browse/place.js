@@ -22,7 +22,7 @@ export async function locate(session, [id = '', ...rest]) {
 
 /** The way from the list of snapshots, or from the folder that was shared, to here. */
 export function breadcrumb(snapshot, path, tail = null) {
-  if (snapshot.single) return null;
+  if (snapshot.single || (snapshot.shared && !path.length && !tail)) return null;
   const name = snapshot.shared ? visible(snapshot.name) || t('share.everything') : `${deviceOf(snapshot)}, ${dateTime(snapshot.time)}`;
   const steps = [
     !snapshot.shared && h('li', {}, h('a', { href: address('snapshots') }, t('snapshots.title'))),

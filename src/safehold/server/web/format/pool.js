@@ -34,6 +34,8 @@ export class WorkerPool {
     const idlest = this.workers.reduce((best, each) => (each.waiting.size < best.waiting.size ? each : best));
     const number = this.next++;
     return new Promise((resolve, reject) => {
+      // What was on its way while the pool was closed: no worker would ever answer.
+      if (this.closed) return void reject(new ReadError('locked', 'the repository was locked'));
       idlest.waiting.set(number, { resolve, reject });
       const whole = moved && moved.byteLength === moved.buffer.byteLength;
       idlest.worker.postMessage({ number, task, values }, whole ? [moved.buffer] : []);
@@ -42,6 +44,7 @@ export class WorkerPool {
 
   /** End all workers, and with them what they knew. */
   close() {
+    this.closed = true;
     for (const { worker, waiting } of this.workers) {
       worker.terminate();
       for (const { reject } of waiting.values()) reject(new ReadError('locked', 'the repository was locked'));
