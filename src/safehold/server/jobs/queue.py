@@ -11,7 +11,7 @@ import threading
 from contextlib import suppress
 
 from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import UniqueViolation
+from procrastinate.exceptions import ConnectorException, UniqueViolation
 from procrastinate.jobs import Status
 from procrastinate.schema import SchemaManager
 from sqlalchemy import text
@@ -76,6 +76,14 @@ async def _sweep(app: App) -> None:
         except UniqueViolation:  # the same waits already, for the lock of this one
             assert job.id is not None
             await app.job_manager.finish_job_by_id_async(job.id, Status.FAILED, delete_job=True)
+        except ConnectorException as error:
+            if not _is_taken(error):
+                raise
+
+
+def _is_taken(error: BaseException | None) -> bool:
+    """Whether another server's sweep was there first, as the database puts it."""
+    return error is not None and ("invalid status to retry" in str(error) or _is_taken(error.__cause__))
 
 
 class JobWorker:
