@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import random
 import secrets
 import signal
 import socket
