@@ -247,6 +247,7 @@ def test_segments_of_64_mib(archiving_64: Archiving) -> None:
     a.program.do("image-copy", "remove", "large")
 
 
+@pytest.mark.parametrize("archiving_any", [15, pytest.param(18, marks=pytest.mark.soak)], indirect=True)
 def test_a_time_when_an_idle_server_had_done_its_last_transaction(archiving_any: Archiving) -> None:
     a = archiving_any
     a.add(1)
