@@ -196,3 +196,18 @@ def test_a_key_that_may_only_write_merges_too(
     assert _since(safehold) != ""
     safehold.do("restore", "latest", "--target", folder / "r", "--verify")
     assert opened("r").sums() == expected
+
+
+def test_a_compressed_table_made_since_has_the_size_that_recovery_wants(
+    safehold: Program, server: Server, opened: Open, folder: Path
+) -> None:
+    """Its file has the size of four of the server's pages from the beginning, though its first page counts fewer."""
+    _base(safehold, server, delta=False)
+    kinds = [f"row_format=compressed key_block_size={size}" for size in (1, 4)]
+    server.sql(*(f"create table shop.packed{n} (id int primary key, note varchar(99)) {kind}" for n, kind in enumerate(kinds)))
+    _settle(server)
+    server.sql(*(f"insert into shop.packed{n} values (1, 'one')" for n in range(len(kinds))))  # what recovery opens it for
+    _base(safehold, server, "&delta=yes&checkpoint=no")
+    expected = server.sums()
+    safehold.do("restore", "latest", "--target", folder / "r", "--verify")
+    assert opened("r").sums() == expected

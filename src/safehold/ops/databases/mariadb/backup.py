@@ -113,7 +113,7 @@ class _Base:
         since = self._since(assembly, memory)
         self._merging = since is not None
         files = Files(assembly, self._server.page_size, attributes(self._server))
-        into = Merged(assembly, files, since.spaces, attributes(self._server)) if since else files
+        into = Merged(assembly, files, since.spaces, self._server.page_size, attributes(self._server)) if since else files
         with take(self._where, self._server, self._base.parallel, since=since.lsn if since else -1) as taking:
             for chunk in taking:
                 into.put(chunk)
