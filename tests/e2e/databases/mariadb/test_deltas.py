@@ -146,9 +146,14 @@ def test_when_in_doubt_every_file_is_read(safehold: Program, server: Server, ope
     server.import_anew("other")
     _base(safehold, server, delta=False)
     _base(safehold, server)
+    server.sql("create table shop.third (id int primary key)", "insert into shop.third select seq from mysql.seq_1_to_3000")
+    server.import_anew("third")
+    server.sql("insert into shop.third select seq from mysql.seq_3001_to_4500")
+    _base(safehold, server, delta=False)
     expected = server.sums()
     safehold.do("restore", "latest", "--target", folder / "r", "--verify")
     assert opened("r").sums() == expected
+    _base(safehold, server)
     server.stop()
     server.start()  # perhaps of other files
     _base(safehold, server, delta=False)

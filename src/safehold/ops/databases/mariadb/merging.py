@@ -95,7 +95,7 @@ class Merged:
             raise Unmergeable(f"{os.fsdecode(known or path)} was renamed")
         self.spaces[path] = meta.space
         if known is None:
-            return _Changing(meta, _New(self._files, path, FIRST_PAGES * self._page))
+            return _Changing(meta, _New(self._files, path, FIRST_PAGES * meta.page, FIRST_PAGES * self._page))
         entry = self._assembly.previous(path)
         if entry is None or (entry.more is not None and entry.more.paged != meta.page):
             raise Unmergeable(f"it is not known what is stored of {os.fsdecode(path)}")
@@ -109,22 +109,25 @@ class Merged:
 class _New:
     """A file of which nothing is stored: all its pages come, and what does not is zeros."""
 
-    def __init__(self, files: Files, path: bytes, least: int) -> None:
-        """``least``: the bytes that any file of the kind has, whatever its first page counts."""
+    def __init__(self, files: Files, path: bytes, first: int, least: int) -> None:
+        """``first``: bytes at the beginning that are written when a table is made, and not when it is imported;
+        ``least``: the bytes that any file of the kind has, whatever its first page counts.
+        """
         self._files = files
         self._path = path
+        self._first = first
         self._least = least
         self._size = 0
 
     def add(self, at: int, data: bytes) -> None:
-        if not self._size and at:
-            raise Unmergeable(f"{os.fsdecode(self._path)} came without its first page")
+        if not self._size and (at or len(data) < self._first):
+            raise Unmergeable(f"{os.fsdecode(self._path)} came without its first pages")
         self._files.put(Chunk(self._path, at, data))
         self._size = at + len(data)
 
     def finish(self, least: int) -> None:
         if not self._size:
-            raise Unmergeable(f"{os.fsdecode(self._path)} came without its first page")
+            raise Unmergeable(f"{os.fsdecode(self._path)} came without its first pages")
         if max(least, self._least) > self._size:
             self._files.put(Chunk(self._path, max(least, self._least)))
         self._files.put(Chunk(self._path, ends=True))
