@@ -19,7 +19,7 @@ Open = Callable[[str], Server]
 NOTE = "All files are read"
 
 
-def _base(safehold: Program, server: Server, more: str = "&delta=yes", *, delta: bool = True) -> str:
+def _base(safehold: Program, server: Server, more: str = "", *, delta: bool = True) -> str:
     """Take a base; whether only changed pages were read for it is as expected.  Its id."""
     done = safehold.do("backup", server.url + more, "--json")
     assert (NOTE not in done.err and _since(safehold) != "") is delta, done.err
@@ -140,7 +140,7 @@ def test_when_in_doubt_every_file_is_read(safehold: Program, server: Server, ope
     _base(safehold, server, delta=False)
     _base(safehold, server)
     server.sql("rename table shop.one to shop.other")
-    done = safehold.do("backup", f"{server.url}&delta=yes")
+    done = safehold.do("backup", server.url)
     assert NOTE in done.err and "shop/one.ibd was renamed" in done.err
     _base(safehold, server)
     server.import_anew("other")
@@ -192,10 +192,10 @@ def test_a_key_that_may_only_write_merges_too(
 ) -> None:
     safehold.do("key", "writer", tmp_path / "writer.key")
     safehold.set(SAFEHOLD_KEY_FILE=str(tmp_path / "writer.key"))
-    safehold.do("backup", f"{server.url}&delta=yes")
+    safehold.do("backup", server.url)
     for number in range(3):
         server.sql(f"update shop.orders set note = 'changed {number}' where id % 900 = {number}")
-        safehold.do("backup", f"{server.url}&delta=yes")
+        safehold.do("backup", server.url)
     expected = server.sums()
     safehold.set(SAFEHOLD_KEY_FILE=str(safehold.key))
     assert _since(safehold) != ""
@@ -212,7 +212,7 @@ def test_a_compressed_table_made_since_has_the_size_that_recovery_wants(
     server.sql(*(f"create table shop.packed{n} (id int primary key, note varchar(99)) {kind}" for n, kind in enumerate(kinds)))
     _settle(server)
     server.sql(*(f"insert into shop.packed{n} values (1, 'one')" for n in range(len(kinds))))  # what recovery opens it for
-    _base(safehold, server, "&delta=yes&checkpoint=no")
+    _base(safehold, server, "&checkpoint=no")
     expected = server.sums()
     safehold.do("restore", "latest", "--target", folder / "r", "--verify")
     assert opened("r").sums() == expected
