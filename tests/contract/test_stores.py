@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
+from disc_sets import make_set, open_set
 
 from safehold.core.clock import ManualClock, SystemClock
 from safehold.storage.local import LocalStore
@@ -24,7 +26,15 @@ from safehold.testing.stores import FaultyStore, MemoryStore, VolatileStore
 
 Builder = Callable[[Path], Store]
 
+
+def _discs(folder: Path, **values: Any) -> Store:
+    make_set(folder, **values).close()
+    return open_set(folder)
+
+
 STORES: dict[str, Builder] = {
+    "discs": lambda folder: _discs(folder, capacity=700_000_000),
+    "small-discs": lambda folder: _discs(folder, capacity=8 << 20),
     "local": lambda folder: LocalStore(folder / "store", create=True),
     "memory": lambda folder: MemoryStore(),
     "memory-append-only": lambda folder: MemoryStore(capabilities=Capabilities(can_delete=False, can_quarantine=False)),

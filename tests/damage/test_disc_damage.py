@@ -89,7 +89,7 @@ def test_two_lost_volumes_and_bursts_on_all_others_lose_nothing(tmp_path: Path, 
 
 def test_three_lost_volumes_are_said_to_be_too_many(tmp_path: Path) -> None:
     stored = made(tmp_path, 14 << 20)
-    for number in (1, 2, 3):
+    for _ in range(3):
         images(tmp_path)[0].unlink()
     store = open_set(tmp_path, Reach(lost=(1, 2, 3)))
     with pytest.raises(DamageError, match="volume 1 cannot be read") as failure:
@@ -174,7 +174,7 @@ def test_killed_at_every_step_nothing_acknowledged_is_lost(tmp_path: Path, monke
             patch.setattr(Catalogue, "transaction", counted(put))
             random = Random(step)
             try:
-                for number in range(3):
+                for _ in range(3):
                     key, data = key_of(random.getrandbits(200)), pack(random, 400_000)
                     upload = store.upload()
                     upload.write(data)
