@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 from disc_sets import make_set, open_set
@@ -27,14 +26,13 @@ from safehold.testing.stores import FaultyStore, MemoryStore, VolatileStore
 Builder = Callable[[Path], Store]
 
 
-def _discs(folder: Path, **values: Any) -> Store:
-    make_set(folder, **values).close()
+def _discs(folder: Path) -> Store:
+    make_set(folder, capacity=8 << 20).close()
     return open_set(folder)
 
 
 STORES: dict[str, Builder] = {
-    "discs": lambda folder: _discs(folder, capacity=700_000_000),
-    "small-discs": lambda folder: _discs(folder, capacity=8 << 20),
+    "discs": _discs,
     "local": lambda folder: LocalStore(folder / "store", create=True),
     "memory": lambda folder: MemoryStore(),
     "memory-append-only": lambda folder: MemoryStore(capabilities=Capabilities(can_delete=False, can_quarantine=False)),
