@@ -27,7 +27,7 @@ AS_FULL = {
 
 FIRST_PAGES = 4
 """Any table's file has at least so many of the server's pages, also one whose own pages are smaller (ROW_FORMAT=COMPRESSED) and
-whose first page counts fewer: recovery refuses a smaller one.  Source: InnoDB, ``FIL_IBD_FILE_INITIAL_SIZE``, ``fil_ibd_load``."""
+whose first page counts fewer: recovery refuses a smaller one.  Source: InnoDB, ``FIL_IBD_FILE_INITIAL_SIZE``."""
 
 
 class Unmergeable(Exception):
