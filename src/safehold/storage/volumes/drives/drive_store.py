@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,5 +155,5 @@ class _DriveUpload(PassThroughUpload):
 
 def drop_cached(descriptor: int) -> None:
     """Have the system forget what it holds of a file in memory, so that reading asks the drive.  Clean pages only."""
-    if hasattr(os, "posix_fadvise"):
+    if sys.platform == "linux":
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -128,13 +128,10 @@ def _blkid(source: str) -> str:
 
 
 def _other_mounts() -> list[Mount]:
-    if sys.platform == "darwin":
-        folders = [Path("/Volumes")]
-    elif sys.platform == "win32":
+    if sys.platform == "win32":
         return [Mount(f"{letter}:\\") for letter in "DEFGHIJKLMNOPQRSTUVWXYZ" if os.path.isdir(f"{letter}:\\")]
-    else:
-        folders = [Path("/media"), Path("/mnt"), Path("/run/media")]
-    return [Mount(str(each)) for folder in folders if folder.is_dir() for each in folder.iterdir() if os.path.ismount(each)]
+    folders = [Path(name) for name in ("/Volumes", "/media", "/mnt", "/run/media") if os.path.isdir(name)]
+    return [Mount(str(each)) for folder in folders for each in folder.iterdir() if os.path.ismount(each)]
 
 
 def _unescaped(text: str) -> str:
