@@ -88,8 +88,8 @@ class Client:
 class Person(Client):
     """Somebody with an account, logged in as a browser is."""
 
-    def __init__(self, url: str, name: str, password: str = "correct horse") -> None:
-        super().__init__(url)
+    def __init__(self, url: str, name: str, password: str = "correct horse", fingerprint: str | None = None) -> None:
+        super().__init__(url, fingerprint=fingerprint)
         self.headers = {"X-Safehold": "1", "Origin": url}
         self.name = name
         self.salt, self.login = STRETCHED.setdefault(password, new_login(password))

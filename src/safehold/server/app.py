@@ -134,7 +134,8 @@ _HEALTH = Route("/api/v1/health", health, methods=["GET"])
 _PEOPLE: list[BaseRoute] = [*ACCOUNTS, *LOGIN, *SESSIONS, *PASSKEYS, *OPENID, *OPERATING, *ORGANISATIONS]
 _REPOSITORIES: list[BaseRoute] = [*OBJECTS, *DEVICES, *FLEET, *SHARES, *REQUESTS]
 API: list[BaseRoute] = [_HEALTH, *_PEOPLE, *_REPOSITORIES, *WATCHING]
-ROUTES: list[BaseRoute] = [*API, *PAGES]
+ROUTES: list[BaseRoute] = [*OBJECTS, *API, *PAGES]
+"""They are tried one after the other: what a restore asks a thousand times comes first."""
 
 
 def build(service: Service, secret: bytes, setup: Setup | None = None) -> Starlette:
