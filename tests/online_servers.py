@@ -278,6 +278,14 @@ def text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def put_snapshot(who: Client, base: str, data: bytes) -> str:
+    """Store it where its hash belongs; that key."""
+    key = snapshot_key(data)
+    answer = who("PUT", f"{base}/objects/{key}", data=data)
+    assert answer.status == 201, answer.data
+    return key
+
+
 def snapshot_key(data: bytes) -> str:
     """Where an object named by its hash belongs."""
     return f"snapshots/{hashlib.sha256(data).hexdigest()}"

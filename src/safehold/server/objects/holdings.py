@@ -42,6 +42,9 @@ _COUNT = (
     .values(bytes=repositories.c.bytes + bindparam("more"), snapshots=repositories.c.snapshots + bindparam("more_snapshots"))
 )
 
+_DAMAGED = select(func.count()).select_from(objects).where(objects.c.repository == bindparam("repository"), objects.c.damage > "")
+_TRASHED = select(func.count(), func.coalesce(func.sum(trash.c.size), 0)).where(trash.c.repository == bindparam("repository"))
+
 
 class Received(msgspec.Struct, frozen=True):
     """An object whose bytes are durable and have no row yet."""
@@ -182,15 +185,12 @@ def in_trash(connection: Connection, repository: str, key: str) -> Row[Any] | No
 
 def damaged(connection: Connection, repository: str) -> int:
     """How many objects a scrub found lost or changed."""
-    where = (objects.c.repository == repository) & (objects.c.damage > "")
-    return connection.execute(select(func.count()).select_from(objects).where(where)).scalar_one()
+    return connection.execute(_DAMAGED, {"repository": repository}).scalar_one()
 
 
 def trash_total(connection: Connection, repository: str) -> tuple[int, int]:
     """How many objects and bytes are in the trash."""
-    row = connection.execute(
-        select(func.count(), func.coalesce(func.sum(trash.c.size), 0)).where(trash.c.repository == repository)
-    ).one()
+    row = connection.execute(_TRASHED, {"repository": repository}).one()
     return int(row[0]), int(row[1])
 
 

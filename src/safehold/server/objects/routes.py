@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -36,6 +36,7 @@ MOST_LISTED = 10_000
 _SMALL = 64 << 10
 """Bytes of a body that are taken in before it is known who sends them: uvicorn holds as many by itself."""
 RELEASE_NS = 3600 * NS
+_ACCOUNT = select(accounts).where(accounts.c.id == bindparam("account"))
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,7 +76,7 @@ async def about(request: Request) -> Response:
 
 
 def _about(service: Service, connection: Connection, asker: Asker, place: Place) -> dict[str, object]:
-    account = connection.execute(select(accounts).where(accounts.c.id == place.account)).one()
+    account = connection.execute(_ACCOUNT, {"account": place.account}).one()
     trashed, trashed_bytes = holdings.trash_total(connection, place.id)
     return {
         "id": place.id,
