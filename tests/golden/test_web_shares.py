@@ -11,18 +11,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from hostile_shares import DOUBLING, ENTRIES, KEY, NAMES, SEGMENTS, TREES, file, folder, root, sealed
 
-from safehold.codec import compression, sealing
-from safehold.core.entries import DIRECTORY, FILE
+from safehold.codec import sealing
 from safehold.repo.shares import manifest, sent
-from safehold.repo.shares.keys import ShareKey
-from safehold.repo.shares.manifest import Entry, Node, Part, Root, Segment
+from safehold.repo.shares.manifest import Node, Part, Root
 
 HERE = Path(__file__).parent / "shares"
 SCRIPT = Path(__file__).parents[1] / "web" / "read-share.mjs"
 ANSWERS: dict[str, dict[str, Any]] = json.loads((HERE / "answers.json").read_text("utf-8"))
-KEY = ShareKey(bytes(range(16)), bytes(range(32)))
-REPOSITORY = b"r" * 16
 
 
 def text(data: bytes) -> str:
@@ -108,86 +105,26 @@ def test_no_altered_bit_of_what_is_shared_passes() -> None:
     assert {each.get("error") for each in run(*changed)} == {"damaged"}
 
 
-def hostile(
-    *nodes: Node, entries: int = 100, size: int = 1 << 40, segments: tuple[Segment, ...] = (), **more: Any
-) -> dict[str, Any]:
-    parts = [msgspec.msgpack.encode(part) for part in more.pop("others", ())]
-    root = Root(KEY.share, REPOSITORY, "it", 0, 0, 0, entries, size, Part(list(segments), list(nodes)), **more)
-    return {"share": KEY.share.hex(), "key": text(KEY.key), "manifest": text(manifest.seal(KEY, root, parts, os.urandom))}
-
-
-def file(name: bytes, size: int = 0, slices: list[int] | None = None, **more: Any) -> Entry:
-    return Entry(name, FILE, 0o644, 0, size, slices or [], **more)
-
-
-def folder(name: bytes, below: tuple[int, int] | None) -> Entry:
-    return Entry(name, DIRECTORY, 0o755, 0, below=below)
-
-
-def segment_of(raw: bytes) -> tuple[Segment, bytes]:
-    name, key = b"s" * 16, os.urandom(32)
-    aad = b"safehold/1 segment\0" + REPOSITORY + b"\1" + name
-    body = sealing.aead_seal(key, sealing.ZERO_NONCE, compression.pack(raw), aad)
-    return Segment(name, key, len(raw), len(body)), body
+def hostile(made: Root, *others: Part) -> dict[str, Any]:
+    parts = [msgspec.msgpack.encode(part) for part in others]
+    return {"share": KEY.share.hex(), "key": text(KEY.key), "manifest": text(manifest.seal(KEY, made, parts, os.urandom))}
 
 
 def test_what_nobody_honest_makes_is_refused() -> None:
-    segment, _ = segment_of(b"0123456789")
-    names = [b"", b".", b"..", b"../up", b"a/b", b"a\0b"]
-    entries = [
-        Entry(b"d", 5, 0o644, 0),
-        Entry(b"s", FILE, 0o4755, 0),
-        Entry(b"t", FILE, 0o644, 1 << 63),
-        file(b"big", 1 << 63),
-        file(b"less", 11, [1, 0, 10]),
-        file(b"outside", 11, [1, 0, 11]),
-        file(b"beyond", 10, [1, 1, 10]),
-        file(b"nowhere", 10, [2, 0, 10]),
-        file(b"negative", 10, [1, -1, 10]),
-        file(b"half", 10, [1, 0]),
-        file(b"nothing", 0, [1, 0, 0]),
-        file(b"holes", 10, [1, 0, 10], holes=[8, 5]),
-        file(b"odd", 10, [1, 0, 10], holes=[8]),
-        file(b"over", 10, [1, 0, 10], holes=[4, 2, 3, 2]),
-    ]
-    segments = [
-        Segment(b"short", b"k" * 32, 10, 10),
-        Segment(b"s" * 16, b"k", 10, 10),
-        Segment(b"s" * 16, b"k" * 32, 1 << 30, 10),
-        Segment(b"s" * 16, b"k" * 32, 10, 1 << 30),
-        Segment(b"s" * 16, b"k" * 32, 10, 10, -1),
-        Segment(b"s" * 16, b"k" * 32, 10, 10, 0, -1),
-        Segment(b"s" * 16, b"k" * 32, 10, 10, 0, 0, b"pack"),
-    ]
-    trees = [
-        hostile(Node([folder(b"a", (0, 0))])),
-        hostile(Node([folder(b"a", (0, 1))]), Node([folder(b"b", (0, 0))])),
-        hostile(Node([folder(b"a", (0, 7))])),
-        hostile(Node([folder(b"a", (9, 0))])),
-        hostile(Node([folder(b"a", None)])),
-        hostile(Node([folder(b"a", (0, 1)), folder(b"b", (0, 1))]), Node([file(b"x")])),
-        hostile(Node([], (0, 0))),
-        hostile(Node([file(b"a")], (0, 1)), Node([file(b"b")], (0, 0))),
-        hostile(Node([file(b"a"), file(b"a")])),
-        hostile(Node([file(b"b")], (0, 1)), Node([file(b"a")])),
-        hostile(Node([file(b"a"), file(b"b")]), entries=1),
-        hostile(Node([file(b"a", 10, [0, 0, 10])]), size=9),
-        hostile(*(Node([folder(b"a", (0, n + 1)), folder(b"b", (0, n + 1))]) for n in range(40)), Node([])),
-    ]
-    orders = [hostile(Node([file(name)])) for name in names]
-    orders += [hostile(Node([entry]), segments=(segment,)) for entry in entries]
-    orders += [hostile(Node([]), segments=(each,)) for each in segments] + trees
-    found = run(*orders)
+    segment, _ = sealed(b"0123456789")
+    made = [root(Node([file(name)])) for name in NAMES] + [root(Node([entry]), segments=(segment,)) for entry in ENTRIES]
+    made += [root(Node([]), segments=(each,)) for each in SEGMENTS] + [*TREES.values(), root(*DOUBLING)]
+    found = run(*map(hostile, made))
     assert [number for number, each in enumerate(found) if each.get("error") != "share-altered"] == []
 
 
 def test_parts_are_read_on_demand_and_long_files_go_on_in_them() -> None:
-    segment, body = segment_of(bytes(range(200)))
+    segment, body = sealed(bytes(range(200)))
     long = Part([segment], [], [1, 100, 100, 0, 0, 56])
     below = Part([segment], [Node([file(b"inner", 5, [1, 5, 5])])], [])
     top = Node([file(b"long", 166, [1, 0, 10], rest=[2])], (0, 1))
     more = Node([folder(b"sub", (1, 0))])
-    made = hostile(top, more, segments=(segment,), others=[below, long]) | {"segments": {segment.id.hex(): text(body)}}
+    made = hostile(root(top, more, segments=(segment,)), below, long) | {"segments": {segment.id.hex(): text(body)}}
     (found,) = run(made)
     sizes = {base64.b64decode(entry["path"]): entry["size"] for entry in found["entries"]}
     assert sizes == {b"long": 166, b"sub": 0, b"sub/inner": 5}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -329,3 +330,38 @@ def test_what_is_asked_of_the_server(server: Server) -> None:
     asked = {path.split("?")[0] for path in server.asked}
     rest = {path for path in asked if not path.startswith((f"{BASE}/objects", "/web/"))}
     assert rest <= {"/anna/home", "/favicon.ico"}
+
+
+def test_the_pages_of_this_machine(browser: Browser, made: Made) -> None:
+    """`safehold ui`: opened once, by an address that leaves the address bar; looked into; and over when it has ended."""
+    from safehold.server.local.serving import LocalServer
+    from safehold.server.local.shelf import Offered, Shelf
+    from safehold.storage.local import LocalStore
+
+    store = LocalStore(made.folder, create=False)
+    evil = "/mnt/<img src=x onerror=window.hurt=1>\u202egpj"
+    with LocalServer(Shelf([Offered("home", evil, lambda: store), Offered("<b>", "/mnt/other", lambda: store)]), 0) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        browser.tell("open", url=server.address, before=NO_PICKER)
+        browser.tell("waitText", selector=".device-words", text="/mnt/<img src=x onerror=window.hurt=1>\ufffdgpj")
+        assert browser.tell("run", script="location.href").endswith("/")
+        browser.tell("clickText", selector="main a", text="home")
+        browser.tell("type", selector="#secret", text=PASSPHRASE)
+        browser.tell("click", selector=".unlock-form .primary")
+        browser.tell("wait", selector=".snapshot")
+        browser.tell("go", hash=place(made, "file", "Documents", "Contract.pdf"))
+        browser.tell("clickText", selector="main .button", text="Download")
+        browser.tell("waitText", selector=".job.done", text="Done and verified")
+        assert sha256(browser.landed("Contract.pdf").read_bytes()) == sha256(
+            (made.source / "Documents/Contract.pdf").read_bytes()
+        )
+        quiet(browser)
+        browser.tell("open", url=f"{server.address.partition('#')[0]}local/home")  # another tab of the same browser
+        browser.tell("wait", selector="#secret")
+        browser.tell("run", script="localStorage.clear()")
+        browser.tell("open", url=server.address)
+        browser.tell("waitText", selector=".message.problem", text="opened already")
+        server.shutdown()
+        thread.join()
+    store.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import safehold
-from safehold.server.app import SECURITY
+from safehold.server.policy import SECURITY
 
 WEB = Path(safehold.__file__).parent / "server" / "web"
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".wasm": "application/wasm", ".html": "text/html"}

@@ -41,6 +41,7 @@ COMMANDS = (
     Command("find", LOOK, "Find files by name in all snapshots"),
     Command("diff", LOOK, "Show what changed between two snapshots"),
     Command("stats", LOOK, "Show how much is stored, and what it would be without Safehold"),
+    Command("ui", LOOK, "Look through backups in the browser, on this machine"),
     Command("restore", RESTORE, "Bring back a snapshot, or a part of it, into a folder"),
     Command("mount", RESTORE, "Show all snapshots as folders, read-only"),
     Command("forget", TIDY, "Put snapshots into the trash, by name or by a policy"),

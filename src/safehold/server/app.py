@@ -33,25 +33,13 @@ from safehold.server.metrics import Counting, Requests
 from safehold.server.objects.routes import ROUTES as OBJECTS
 from safehold.server.openapi import document
 from safehold.server.pages import ROUTES as PAGES
+from safehold.server.policy import SECURITY
 from safehold.server.service import Service
 from safehold.server.shares.giving import ROUTES as GIVING
 from safehold.server.shares.inbox import ROUTES as REQUESTS
 from safehold.server.shares.routes import ROUTES as SHARES
 from safehold.server.watching import ROUTES as WATCHING
 
-SECURITY = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; "
-        "media-src blob:; font-src 'self'; connect-src 'self'; frame-src blob:; worker-src 'self'; manifest-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Robots-Tag": "noindex, nofollow",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(self), geolocation=(), microphone=(), payment=(), usb=()",
-}
 _HSTS = "max-age=31536000"
 
 

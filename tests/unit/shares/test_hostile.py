@@ -8,22 +8,20 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hostile_shares import DOUBLING, ENTRIES, KEY, NAMES, SEGMENTS, TREES, file, folder, root, sealed
 from shares_fixtures import Heard
 
 from safehold.codec import compression, sealing
 from safehold.codec.share_secret import Link, ShareSecret, parse_key_file
-from safehold.core.entries import DIRECTORY, FILE, SYMLINK
+from safehold.core.entries import FILE, SYMLINK
 from safehold.core.errors import DamageError, FormatError, SafeholdError, UsageError, WrongKey
 from safehold.ops.open_share import bring, listing
 from safehold.repo.shares import manifest
 from safehold.repo.shares.files import END, MAGIC, TAIL, ShareFile
-from safehold.repo.shares.keys import Lock, ShareKey, share_key
+from safehold.repo.shares.keys import Lock, share_key
 from safehold.repo.shares.manifest import Entry, Node, Part, Root, Segment
 from safehold.repo.shares.opening import OpenShare, find
 from safehold.sources.files.placing.terms import Options
-
-KEY = ShareKey(bytes(range(16)), bytes(range(32)))
-REPOSITORY = b"r" * 16
 
 
 class Sack:
@@ -40,104 +38,32 @@ class Sack:
         return self.bodies[segment.id]
 
 
-def root(*nodes: Node, entries: int = 100, size: int = 1 << 40, segments: tuple[Segment, ...] = (), **more: object) -> Root:
-    part = Part(list(segments), list(nodes))
-    return Root(KEY.share, REPOSITORY, "it", 0, 0, 0, entries, size, part, **more)  # type: ignore[arg-type]
-
-
-def file(name: bytes, size: int = 0, slices: list[int] | None = None, **more: object) -> Entry:
-    return Entry(name, FILE, 0o644, 0, size, slices or [], **more)  # type: ignore[arg-type]
-
-
-def folder(name: bytes, below: tuple[int, int] | None) -> Entry:
-    return Entry(name, DIRECTORY, 0o755, 0, below=below)
-
-
-def sealed(raw: bytes, name: bytes = b"s" * 16) -> tuple[Segment, bytes]:
-    key = os.urandom(32)
-    aad = b"safehold/1 segment\0" + REPOSITORY + b"\1" + name
-    body = sealing.aead_seal(key, sealing.ZERO_NONCE, compression.pack(raw), aad)
-    return Segment(name, key, len(raw), len(body)), body
-
-
 def opened(made: Root, *parts: Part, bodies: dict[bytes, bytes] | None = None) -> OpenShare:
     return OpenShare(KEY, Sack(made, parts, bodies))
 
 
-@pytest.mark.parametrize("name", [b"", b".", b"..", b"../up", b"a/b", b"/etc", b"a\0b"])
+@pytest.mark.parametrize("name", NAMES)
 def test_names_that_lead_elsewhere_are_refused(name: bytes) -> None:
     with pytest.raises(FormatError):
         opened(root(Node([file(name)])))
 
 
-def test_a_name_that_comes_twice_is_refused() -> None:
-    with pytest.raises(FormatError):
-        opened(root(Node([file(b"a"), file(b"a")])))
-    with pytest.raises(FormatError):
-        list(listing(opened(root(Node([file(b"b")], (0, 1)), Node([file(b"a")])))))
-
-
 SEGMENT, BODY = sealed(b"0123456789")
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        Entry(b"d", 5, 0o644, 0),
-        Entry(b"s", FILE, 0o4755, 0),
-        Entry(b"t", FILE, 0o644, 1 << 63),
-        file(b"big", 1 << 63),
-        file(b"less", 11, [1, 0, 10]),
-        file(b"outside", 11, [1, 0, 11]),
-        file(b"beyond", 10, [1, 1, 10]),
-        file(b"nowhere", 10, [2, 0, 10]),
-        file(b"negative", 10, [1, -1, 10]),
-        file(b"half", 10, [1, 0]),
-        file(b"nothing", 0, [1, 0, 0]),
-        file(b"holes", 10, [1, 0, 10], holes=[8, 5]),
-        file(b"odd", 10, [1, 0, 10], holes=[8]),
-        file(b"over", 10, [1, 0, 10], holes=[4, 2, 3, 2]),
-    ],
-    ids=lambda entry: entry.name.decode(),
-)
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name.decode())
 def test_entries_that_cannot_be_are_refused(entry: Entry) -> None:
     with pytest.raises(FormatError):
         opened(root(Node([entry]), segments=(SEGMENT,)))
 
 
-@pytest.mark.parametrize(
-    "segment",
-    [
-        Segment(b"short", b"k" * 32, 10, 10),
-        Segment(b"s" * 16, b"k", 10, 10),
-        Segment(b"s" * 16, b"k" * 32, 1 << 30, 10),
-        Segment(b"s" * 16, b"k" * 32, 10, 1 << 30),
-        Segment(b"s" * 16, b"k" * 32, 10, 10, -1),
-        Segment(b"s" * 16, b"k" * 32, 10, 10, 0, -1),
-        Segment(b"s" * 16, b"k" * 32, 10, 10, 0, 0, b"pack"),
-    ],
-)
+@pytest.mark.parametrize("segment", SEGMENTS)
 def test_segments_that_cannot_be_are_refused(segment: Segment) -> None:
     with pytest.raises(FormatError):
         opened(root(Node([]), segments=(segment,)))
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        root(Node([folder(b"a", (0, 0))])),
-        root(Node([folder(b"a", (0, 1))]), Node([folder(b"b", (0, 0))])),
-        root(Node([folder(b"a", (0, 7))])),
-        root(Node([folder(b"a", (9, 0))])),
-        root(Node([folder(b"a", None)])),
-        root(Node([folder(b"a", (0, 1)), folder(b"b", (0, 1))]), Node([file(b"x")])),
-        root(Node([], (0, 0))),
-        root(Node([file(b"a")], (0, 1)), Node([file(b"b")], (0, 0))),
-        root(Node([file(b"a"), file(b"b")]), entries=1),
-        root(Node([file(b"a", 10, [0, 0, 10])]), size=9),
-    ],
-    ids=["self", "circle", "no node", "no part", "no place", "twice", "more self", "more back", "too many", "too large"],
-)
+@pytest.mark.parametrize("made", TREES.values(), ids=TREES)
 def test_trees_that_lead_in_circles_or_hold_more_than_they_say_are_refused(made: Root, tmp_path: Path) -> None:
     with pytest.raises(FormatError):
         list(listing(opened(made)))
@@ -146,10 +72,8 @@ def test_trees_that_lead_in_circles_or_hold_more_than_they_say_are_refused(made:
 
 
 def test_a_doubling_tree_ends_at_once() -> None:
-    """Each folder is in the one before it twice: 2 to the 40th paths, if anybody walked them."""
-    nodes = [Node([folder(b"a", (0, n + 1)), folder(b"b", (0, n + 1))]) for n in range(40)]
     with pytest.raises(FormatError, match="twice"):
-        list(listing(opened(root(*nodes, Node([]), entries=1 << 60))))
+        list(listing(opened(root(*DOUBLING, entries=1 << 60))))
 
 
 @pytest.mark.parametrize("rest", [[0], [3], [1, 1]])

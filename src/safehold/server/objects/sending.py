@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -15,6 +14,7 @@ from safehold.core.errors import ObjectMissing, SafeholdError
 from safehold.server.answers import NO_STORE, threaded
 from safehold.server.errors import NotFound, Refusal
 from safehold.server.metrics import Requests
+from safehold.server.objects.ranges import parse_range
 from safehold.server.wire import Wire, read_cached, wire_of
 from safehold.storage.local import LocalStore
 from safehold.storage.store import Store
@@ -23,32 +23,6 @@ _BLOCK = 1 << 20
 _SMALL = 64 << 10
 """Up to there, what goes out together with the head of the answer is cheaper than asking the system to send a file."""
 _KIND = "application/octet-stream"
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-
-
-class RangeNotSatisfiable(Refusal):
-    """The range lies outside the object."""
-
-    status, code = 416, "range"
-
-
-def parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """Offset and length of the one range that a header asks for; None: the whole object.
-
-    What is not understood is ignored (RFC 9110, 14.2).  Raises ``RangeNotSatisfiable``.
-    """
-    match = _RANGE.fullmatch(header.strip())
-    if not match or not (match[1] or match[2]):
-        return None
-    if not match[1]:
-        start, end = max(0, size - int(match[2])), size
-    else:
-        start, end = int(match[1]), min(size, int(match[2]) + 1) if match[2] else size
-        if match[2] and int(match[2]) < start:
-            return None
-    if start >= size or end <= start:
-        raise RangeNotSatisfiable(f"The object has {size} bytes.", headers={"Content-Range": f"bytes */{size}"})
-    return start, end - start
 
 
 async def send(request: Request, store: Store, key: str, size: int, sha256: str) -> Response:

@@ -15,6 +15,7 @@ from safehold.server.answers import NO_STORE, answer, body_of, described, empty,
 from safehold.server.asking import Asker, Place
 from safehold.server.errors import NotAuthenticated, NotFound, UsedUp
 from safehold.server.objects import sending
+from safehold.server.objects.ranges import parse_range
 from safehold.server.objects.routes import BASE, located
 from safehold.server.service import Service
 from safehold.server.shares import gate, ledger
@@ -159,7 +160,7 @@ async def _give(request: Request, find: Callable[[Connection, Opening], Piece]) 
     guard = _Guard(service_of(request), request.path_params["share"], request.headers.get("authorization", ""))
     piece = await threaded(guard.find, find)
     wanted = request.headers.get("range", "")
-    part = sending.parse_range(wanted, piece.length) if wanted else None
+    part = parse_range(wanted, piece.length) if wanted else None
     offset, length = part or (0, piece.length)
     headers = {**NO_STORE, "Accept-Ranges": "bytes", "Content-Length": str(length)}
     if part:

@@ -4,13 +4,16 @@ import accountEn from './i18n/account-en.js';
 import accountZh from './i18n/account-zh.js';
 import de from './i18n/de.js';
 import en from './i18n/en.js';
+import localDe from './i18n/local-de.js';
+import localEn from './i18n/local-en.js';
+import localZh from './i18n/local-zh.js';
 import shareDe from './i18n/share-de.js';
 import shareEn from './i18n/share-en.js';
 import shareZh from './i18n/share-zh.js';
 import zh from './i18n/zh.js';
 
 export const LANGUAGES = { en: 'English', de: 'Deutsch', zh: '中文' };
-const TEXTS = { en: { ...en, ...accountEn, ...shareEn }, de: { ...de, ...accountDe, ...shareDe }, zh: { ...zh, ...accountZh, ...shareZh } };
+const TEXTS = { en: { ...en, ...accountEn, ...shareEn, ...localEn }, de: { ...de, ...accountDe, ...shareDe, ...localDe }, zh: { ...zh, ...accountZh, ...shareZh, ...localZh } };
 const STORED = 'safehold-language';
 
 function wanted() {

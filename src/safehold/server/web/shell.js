@@ -8,7 +8,7 @@ import { chooseLanguage, language, LANGUAGES, t } from './i18n.js';
 const THEME = 'safehold-theme';
 const dark = matchMedia('(prefers-color-scheme: dark)');
 
-const state = { routes: [], navigation: [], place: '', tools: [], leave: null, current: null };
+const state = { routes: [], navigation: [], place: '', tools: [], leave: null, current: null, footer: 'shell.footer' };
 const parts = {};
 
 /** @returns {'light'|'dark'} what is shown just now */
@@ -60,7 +60,7 @@ function drawHeader() {
         h('button', { class: 'button plain square', type: 'button', 'aria-label': label, title: label, onclick: switchTheme }, icon(theme() === 'dark' ? 'sun' : 'moon')))),
   );
   parts.skip.textContent = t('shell.skip');
-  parts.footer.textContent = t('shell.footer');
+  parts.footer.textContent = t(state.footer);
 }
 
 /** What the header shows of this page: a name after the brand, and functions that make buttons. */
@@ -200,9 +200,10 @@ function followLinks(event) {
   navigate(link.href);
 }
 
-/** @param {[string, () => Promise<{default: Function}>][]} routes path patterns (`/:account/:name`) and what loads their pages */
-export function start(routes) {
-  state.routes = routes;
+/** @param {[string, () => Promise<{default: Function}>][]} routes path patterns (`/:account/:name`) and what loads their pages
+ * @param {{footer?: string}} [options] the text below every page */
+export function start(routes, { footer = 'shell.footer' } = {}) {
+  Object.assign(state, { routes, footer });
   parts.skip = h('a', { class: 'button skip', href: '#main', onclick: (event) => (event.preventDefault(), parts.main.focus()) });
   parts.header = h('header', { class: 'header' });
   parts.main = h('main', { class: 'main', id: 'main', tabindex: '-1' });

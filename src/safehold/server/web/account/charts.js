@@ -1,5 +1,5 @@
 /** Small pictures of numbers, drawn as SVG: no library, no style in attributes, and each with the same in words. */
-import { bytes, dateTime, day as dayName, t } from '../i18n.js';
+import { bytes, day as dayName, t } from '../i18n.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -44,5 +44,3 @@ export function calendar(days) {
   });
   return svg;
 }
-
-export { dateTime };

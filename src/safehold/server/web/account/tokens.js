@@ -27,16 +27,15 @@ export default function page({ main, signal }) {
     const scope = field(t('tokens.scope'), { tag: 'select' }, SCOPES.map((value) => h('option', { value }, t(`scope.${value}`))));
     const place = field(t('enrol.repository'), { tag: 'select' }, h('option', { value: '' }, t('tokens.all')), me.repositories.map(({ path }) => h('option', { value: path }, path)));
     const expiry = field(t('tokens.expires'), { tag: 'select' }, DAYS.map((days) => h('option', { value: days }, days ? t('tokens.days', { n: days }) : t('tokens.never'))));
-    const shown = h('div', { 'aria-live': 'polite' });
     const submit = async () => {
       const expires = Number(expiry.input.value) ? (Date.now() + Number(expiry.input.value) * 86400000) * 1e6 : 0;
       const { token } = await call('POST', '/tokens', { label: label.input.value, scope: scope.input.value, repository: place.input.value, expires_ns: Math.round(expires) });
       await draw();
-      const told = h('section', { class: 'card padded' }, h('p', { class: 'message' }, icon('key'), h('span', {}, t('tokens.once'))), h('pre', { class: 'secret' }, h('code', {}, token)));
+      const told = h('section', { class: 'card padded', role: 'status' }, h('p', { class: 'message' }, icon('key'), h('span', {}, t('tokens.once'))), h('pre', { class: 'secret' }, h('code', {}, token)));
       main.querySelector('.page-head').after(told);
       told.scrollIntoView({ block: 'center' });
     };
-    return card(t('tokens.new'), form({ fields: [label.field, scope.field, place.field, expiry.field], label: t('tokens.make'), submit, wide: false }), shown);
+    return card(t('tokens.new'), form({ fields: [label.field, scope.field, place.field, expiry.field], label: t('tokens.make'), submit, wide: false }));
   };
 
   const draw = () => drawn(main, async () => {

@@ -3,6 +3,7 @@ import { h, icon } from '../dom.js';
 import { t } from '../i18n.js';
 import { setHeader, toast } from '../shell.js';
 import { address } from './paths.js';
+import { surroundings } from './surroundings.js';
 import { unlock } from './unlock.js';
 import { views } from './views.js';
 
@@ -31,12 +32,12 @@ export default async function page({ main, params, signal }) {
   const shown = views(main, VIEWS, { session: () => opened?.session, home: () => address('snapshots'), back: 'browse.to-snapshots', signal });
 
   const enter = () => {
-    setHeader({ place, tools: [lockButton] });
+    setHeader({ place: surroundings.nameOf(place), tools: [lockButton] });
     return shown.draw();
   };
 
   const close = (locked) => {
-    setHeader({ place });
+    setHeader({ place: surroundings.nameOf(place) });
     const enterNew = (session) => {
       opened = { place, session };
       if (session.warnings.length) toast(t('browse.warnings', { n: session.warnings.length }), { problem: true });

@@ -2,10 +2,10 @@
  * An opened repository in this page.  The keys are in its memory and nowhere else: not stored, not sent, gone when the page is left,
  * locked, or not used for a while.
  */
-import { HttpStore } from '../format/http-store.js';
 import { WorkerPool } from '../format/pool.js';
 import { Repository } from '../format/repository.js';
 import { tidy } from './sinks.js';
+import { surroundings } from './surroundings.js';
 
 /** After so long without a key, a click or a download the repository is locked. */
 export const IDLE = 10 * 60 * 1000;
@@ -73,7 +73,7 @@ export class Session extends Opened {
    */
   static async open(place, credential, says, onLock) {
     void tidy();
-    const store = new HttpStore(`/api/v1/repositories/${place}`);
+    const store = surroundings.store(place);
     const pool = new WorkerPool();
     const warnings = [];
     try {

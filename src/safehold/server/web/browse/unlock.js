@@ -5,6 +5,7 @@ import { t } from '../i18n.js';
 import { setTitle } from '../shell.js';
 import { isQuiet, problem } from './problems.js';
 import { Session } from './session.js';
+import { surroundings } from './surroundings.js';
 
 const METHODS = ['passphrase', 'words', 'file'];
 
@@ -76,11 +77,11 @@ export function unlock(main, place, { locked, opened, onLock }) {
   };
 
   fill(main, h('div', { class: 'unlock card' },
-    h('div', { class: 'unlock-head' }, h('span', { class: 'medallion' }, icon('lock')), h('h1', {}, t('unlock.title')), h('p', { class: 'soft' }, t('unlock.subtitle', { place }))),
+    h('div', { class: 'unlock-head' }, h('span', { class: 'medallion' }, icon('lock')), h('h1', {}, t('unlock.title')), h('p', { class: 'soft' }, t('unlock.subtitle', { place: surroundings.nameOf(place) }))),
     locked && h('p', { class: 'message' }, icon('lock'), t('unlock.locked')),
     h('form', { class: 'unlock-form', onsubmit: open },
       h('fieldset', { class: 'segments' }, h('legend', { class: 'hidden-visually' }, t('unlock.method')), radios), holder, submit, outcome),
-    h('p', { class: 'unlock-note small soft' }, t('unlock.note'))));
+    h('p', { class: 'unlock-note small soft' }, t(surroundings.note))));
   choose('passphrase');
   holder.querySelector('#secret').focus();
 }

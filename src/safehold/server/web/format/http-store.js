@@ -8,10 +8,13 @@ const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 const encoded = (key) => key.split('/').map(encodeURIComponent).join('/');
 
 export class HttpStore {
-  /** @param {string} base address of the repository, as in docs/server.md @param {object} [options] `wait`: first pause, ms */
-  constructor(base, { wait = FIRST_WAIT } = {}) {
+  /**
+   * @param {string} base address of the repository, as in docs/server.md @param {object} [options] `wait`: first pause, ms; `headers` that go with
+   *   each request; `refusal`: as in `fetchWhole`
+   */
+  constructor(base, { wait = FIRST_WAIT, headers = {}, refusal = refused } = {}) {
     this.base = base.replace(/\/$/, '');
-    this.wait = wait;
+    Object.assign(this, { wait, headers, refusal });
   }
 
   async get(key) {
@@ -31,7 +34,7 @@ export class HttpStore {
     let after = '';
     do {
       const query = new URLSearchParams({ prefix, after, limit: 10000 });
-      const page = JSON.parse(new TextDecoder().decode(await fetchWhole(`${this.base}/objects?${query}`, {}, { wait: this.wait })));
+      const page = JSON.parse(new TextDecoder().decode(await this.#fetch(`?${query}`, {})));
       for (const [key, size] of page.objects) found.push({ key, size });
       // A server that repeats itself would keep us here for ever.
       if (page.next !== null && page.next <= after) throw new ReadError('network', 'the server lists in circles');
@@ -41,7 +44,11 @@ export class HttpStore {
   }
 
   #bytes(key, headers, isWhole) {
-    return fetchWhole(`${this.base}/objects/${encoded(key)}`, headers, { wait: this.wait, isWhole });
+    return this.#fetch(`/${encoded(key)}`, headers, { isWhole });
+  }
+
+  #fetch(rest, headers, options = {}) {
+    return fetchWhole(`${this.base}/objects${rest}`, { ...this.headers, ...headers }, { wait: this.wait, refusal: this.refusal, ...options });
   }
 }
 
@@ -78,7 +85,7 @@ export async function fetchWhole(url, headers, { wait = FIRST_WAIT, credentials 
   throw problem;
 }
 
-async function refused(response) {
+export async function refused(response) {
   if (response.status === 404) return new ReadError('missing', 'there is no such object');
   if (response.status === 416) return new ReadError('damaged', 'an object ends before the range does');
   if (response.status === 401) return new ReadError('login', 'the server wants to know who asks');

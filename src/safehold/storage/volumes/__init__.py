@@ -1,0 +1,1 @@
+"""Volume sets: stores spread over media that come and go.  ``docs/volumes.md``."""
