@@ -255,6 +255,8 @@ class Wire:
 
 
 async def _some(to: int, file: int, offset: int, length: int) -> int:
+    if sys.platform == "win32":
+        raise NotImplementedError("no line is offered there")
     if is_cached(file, offset, length):
         sent = os.sendfile(to, file, offset, length)
     else:
