@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_program import Program
 from postgres_archiving import Archiving, numbers
-from postgres_servers import Server
+from postgres_servers import MAJORS, Server
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +146,7 @@ def test_rolls_by_the_archive_can_be_killed(archiving: Archiving) -> None:
     shutil.rmtree(image)
 
 
-@pytest.fixture(params=[15, 18])
+@pytest.fixture(params=MAJORS)
 def pair(pg_folder: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Server, Server]]:
     """A primary and its standby."""
     major = request.param

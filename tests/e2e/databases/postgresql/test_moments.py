@@ -145,7 +145,7 @@ def test_the_server_fetches_its_log_itself(archiving: Archiving) -> None:
     command = text.split("archive-get", 1)[1].split("'")[0].replace('"%f"', "%f").replace('"%p"', "%p").replace('"', "")
     conf.write_text(text + f"restore_command = '{a.errands.script} pg archive-get {command}'\n")
     away = a.program.repository.rename(a.program.repository.with_name("away"))
-    server = type(a.server)(a.folder, 15, "f")
+    server = type(a.server)(a.folder, a.server.major, "f")
     server.start("-c", f"unix_socket_directories={server.sockets}", wait=False)
     assert server.wait_ended() != 0
     assert "could not restore file" in server.log.read_text()
