@@ -30,12 +30,15 @@ def prune(call: Call, repository: Repository) -> int:
     from safehold.repo.prune import execute, plan
 
     repository.require_owner("prune")
-    retire_logs(call, repository)
-    planned = plan(repository, _options(call))
-    if call.values.dry_run:
-        _show_plan(call, planned)
-    else:
-        _show(call, execute(repository, planned))
+    if call.volumes is not None:
+        call.volumes.settle()  # what was just forgotten is told to the drives first
+    for each in call.repositories(repository):
+        retire_logs(call, each)
+        planned = plan(each, _options(call))
+        if call.values.dry_run:
+            _show_plan(call, planned)
+        else:
+            _show(call, execute(each, planned))
     return 0
 
 
