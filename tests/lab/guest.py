@@ -10,23 +10,52 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.metadata
-import os
 import shutil
 import socket
 import subprocess
 import sys
 import sysconfig
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-PACKAGES = ("linux-image-amd64", "busybox-static", "udev", "kmod", "e2fsprogs", "dosfstools", "exfatprogs", "util-linux", "mount", "procps", "python3")
+PROJECT = Path(__file__).parents[2]
+PACKAGES = (
+    "linux-image-amd64",
+    "busybox-static",
+    "udev",
+    "kmod",
+    "e2fsprogs",
+    "dosfstools",
+    "exfatprogs",
+    "util-linux",
+    "mount",
+    "procps",
+    "python3",
+)
 BOOT_MODULES = ("virtio_pci", "virtio_blk", "ext4")
 """Of the first file system; all others are loaded from the second."""
-LATER_MODULES = ("vfat", "exfat", "nls_ascii", "nls_cp437", "nls_utf8", "isofs", "udf", "usb-storage", "xhci-pci", "ehci-pci", "floppy", "sd_mod", "sr_mod", "ata_piix", "loop")
+LATER_MODULES = (
+    "vfat",
+    "exfat",
+    "nls_ascii",
+    "nls_cp437",
+    "nls_utf8",
+    "isofs",
+    "udf",
+    "usb-storage",
+    "xhci-pci",
+    "ehci-pci",
+    "floppy",
+    "sd_mod",
+    "sr_mod",
+    "ata_piix",
+    "loop",
+)
 SECONDS = 280.0
 """For a run; a boot takes 10 to 30 seconds of it."""
 _START = """#!/bin/bash
@@ -77,6 +106,8 @@ class Lab:
         """Boot, run a bash script, power off.  In the guest ``/mnt/files`` is ``files``, and ``safehold`` is the program;
         ``options`` are QEMU's: drives, devices."""
         work.mkdir(parents=True, exist_ok=True)
+        for left in ("serial", "monitor"):
+            (work / left).unlink(missing_ok=True)
         share = _share(work, script, files)
         process = subprocess.Popen([*self._machine(work, share), *options], stdin=subprocess.DEVNULL)
         try:
@@ -89,7 +120,15 @@ class Lab:
     def _machine(self, work: Path, share: Path) -> list[str]:
         return [
             *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1500", "-smp", "2", "-display", "none"),
-            *("-serial", f"file:{work / 'serial'}", "-monitor", f"unix:{work / 'monitor'},server,nowait", "-no-reboot", "-net", "none"),
+            *(
+                "-serial",
+                f"file:{work / 'serial'}",
+                "-monitor",
+                f"unix:{work / 'monitor'},server,nowait",
+                "-no-reboot",
+                "-net",
+                "none",
+            ),
             *("-kernel", str(self.folder / "vmlinuz"), "-initrd", str(self.folder / "initrd")),
             *("-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"),
             *("-drive", f"file={self.folder / 'guest.img'},format=raw,if=virtio,snapshot=on"),
@@ -100,7 +139,7 @@ class Lab:
 def lab(folder: Path) -> Lab:
     """The lab in a folder, made if it is not there yet, or is another than this file makes."""
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    wanted = hashlib.sha256(repr((PACKAGES, BOOT_MODULES, LATER_MODULES, _START, _FIRST, _SAFEHOLD)).encode()).hexdigest()
     stamp = folder / "made-by"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -174,14 +213,13 @@ def _share(work: Path, script: str, files: Path | None) -> Path:
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir()
     (tree / "script.sh").write_text(script)
-    source = Path(importlib.metadata.distribution("safehold").locate_file("safehold"))
-    source = source if source.is_dir() else Path(__file__).parents[2] / "src/safehold"
-    shutil.copytree(source, tree / "src/safehold", ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    shutil.copytree(PROJECT / "src/safehold", tree / "src/safehold", ignore=shutil.ignore_patterns("node_modules"))
+    shutil.copytree(PROJECT / "tools", tree / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     for path, name in _needed_files():
         place = tree / "site" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         if not place.exists():
-            shutil.copy(path, place)
+            shutil.copy2(path, place)
     if files is not None:
         shutil.copytree(files, tree / "files", symlinks=True)
     size = int(subprocess.run(["du", "-sm", tree], check=True, capture_output=True, text=True).stdout.split()[0])
@@ -194,14 +232,13 @@ def _share(work: Path, script: str, files: Path | None) -> Path:
 def _needed_files() -> Iterator[tuple[Path, str]]:
     """The files of all libraries that safehold needs, compiled, as this environment has them."""
     library = Path(sysconfig.get_paths()["purelib"])
-    todo, seen = ["safehold"], set()
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    todo, seen = [project["dependencies"]], set()
     while todo:
-        name = todo.pop()
-        for text in importlib.metadata.requires(name) or ():
-            need = Requirement(text)
+        for need in map(Requirement, todo.pop()):
             if (need.marker is None or need.marker.evaluate({"extra": ""})) and need.name not in seen:
                 seen.add(need.name)
-                todo.append(need.name)
+                todo.append(importlib.metadata.requires(need.name) or ())
     for name in sorted(seen):
         for each in importlib.metadata.distribution(name).files or ():
             path = Path(str(each.locate()))

@@ -1,7 +1,8 @@
 """A small ISO 9660 directory (ECMA-119) over data that already lie at known sectors: what makes an image file a mountable disc.
 
 Nothing of the data is copied or moved.  The directory of a later session lies elsewhere and names the files of all sessions, by
-absolute addresses, so that nothing that was written before is touched.  Level 1: names are 8.3 in upper case, files are smaller than 4 GiB.
+absolute addresses, so that nothing that was written before is touched.  Level 1: names are 8.3 in upper case, files are smaller
+than 4 GiB.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from safehold.storage.volumes.media.medium import SECTOR, Extent
 
@@ -20,7 +21,7 @@ _NAME = re.compile(r"(?:[A-Z0-9_]{1,8}/)?[A-Z0-9_]{1,8}(?:\.[A-Z0-9_]{1,3})?")
 _FOLDER = 2
 """Flag of a directory record (ECMA-119, 9.1.6)."""
 _SELF, _PARENT = b"\0", b"\1"
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_TIME = b"0" * 16 + b"\0"
 
 
