@@ -198,6 +198,18 @@ class Call:
         self._opened.append(api)
         return address, api
 
+    def server(self) -> tuple[str, Api]:
+        """The server that is meant, by itself or by a repository on it, and requests to it.  Raises as ``online``."""
+        from safehold.cli.logins import Logins, connect
+        from safehold.storage.online.address import parse
+
+        if not self.place.location.startswith(("https://", "http://")):
+            raise UsageError(f"{self.place.location} is no online server.", "This is for https://HOST.")
+        address = parse(self.place.location, repository=False)
+        api = connect(address, Logins(self.state, self.environ).find(address))
+        self._opened.append(api)
+        return address.server, api
+
     def credential(self, place: Named | None = None, *, new: bool = False) -> Credential:
         """What opens the repository.  Raises ``UsageError``, ``WrongKey``."""
         values = self.values

@@ -94,6 +94,8 @@ COMMANDS = (
     Command("login", ONLINE, "Let this machine use a repository on an online server"),
     Command("logout", ONLINE, "Forget a login, and withdraw its token"),
     Command("account confirm", ONLINE, "Give your second factor, so that things can be deleted on the server"),
+    Command("account key", ONLINE, "Show the words by which others know that what they share reaches you"),
+    Command("account trust", ONLINE, "Remember whose key is whose, by the words that they said"),
     Command("account release", ONLINE, "Release the brake on deleting much at once, for an hour"),
     Command("device list", ONLINE, "List the devices of an online repository, and how their backups went"),
     Command("device approve", ONLINE, "Admit a device by the six words that it shows"),

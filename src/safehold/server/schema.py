@@ -394,6 +394,16 @@ share_segments = Table(
     Column("segment", LargeBinary(16), primary_key=True),
 )
 
+given_shares = Table(
+    "given_shares",
+    METADATA,
+    _owned("shares", "share", primary_key=True),
+    Column("person", _ID, ForeignKey("people.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("sender", String(63), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # the link's secret, to the person's public key
+    Column("given_ns", BigInteger, nullable=False),
+)
+
 share_sessions = Table(
     "share_sessions",
     METADATA,

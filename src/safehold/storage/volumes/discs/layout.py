@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from safehold.storage.volumes.catalogue import VolumeSet
-from safehold.storage.volumes.discs.finishing import RESERVED_FIRST, RESERVED_LATER
 from safehold.storage.volumes.discs.ledger import Session
 from safehold.storage.volumes.frames import SET_BYTES, Stamp, count_of
 from safehold.storage.volumes.media.medium import SECTOR
 from safehold.storage.volumes.profiles import profile
 from safehold.storage.volumes.rows import Rows
 
+RESERVED_FIRST = 1 << 20
+"""Bytes at the start of an optical volume that belong to its directory."""
+RESERVED_LATER = 256 << 10
+"""The same at the start of each later session."""
 PACK = 32 << 20
 """Bytes of a pack, ``repo.packs.TARGET``, which storage does not know."""
 WHOLE_FROM = 16 * PACK

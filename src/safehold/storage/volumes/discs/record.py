@@ -119,7 +119,7 @@ def open_private(record: Record, unseal: Seal) -> Private | None:
 def adopt(record: Record, catalogue: Catalogue, ledger: Ledger) -> None:
     """Put what a catalogue says of objects, sessions and groups into the machine's."""
     with catalogue.transaction() as db:
-        db.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?)", map(_row, record.objects))
+        db.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", map(_row, record.objects))
         db.executemany("INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?, ?)", map(_row, record.pieces))
         for session in record.sessions:
             ledger.put_session(session)

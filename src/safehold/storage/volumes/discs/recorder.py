@@ -18,13 +18,12 @@ from safehold.storage.oserrors import explained
 from safehold.storage.volumes import frames, rows
 from safehold.storage.volumes.catalogue import Volume
 from safehold.storage.volumes.discs import record
-from safehold.storage.volumes.discs.finishing import Finisher
+from safehold.storage.volumes.discs.finishing import Finisher, write_directory, write_extras
 from safehold.storage.volumes.discs.layout import Layout
-from safehold.storage.volumes.discs.ledger import Group, Ledger, Member, Piece, Session, Stored
+from safehold.storage.volumes.discs.ledger import UNFINISHED, Group, Ledger, Member, Piece, Session, Stored
 from safehold.storage.volumes.discs.shelf import Shelf
 from safehold.storage.volumes.discs.upload import Body
 from safehold.storage.volumes.media.image import ImageMedium
-from safehold.storage.volumes.media.medium import SECTOR, Extent, data_extents
 
 _PER_OBJECT = 96
 """Bytes that an object and a piece of it take in a catalogue, with room to spare."""
@@ -87,6 +86,8 @@ class Recorder:
             before = here.session
             count = self._fitting(here, body.frames - first)
             if count == 0:
+                if pieces:
+                    self.staged.objects.append((msgspec.structs.replace(stored, dead=UNFINISHED), pieces))
                 self.close_volume()
                 continue
             try:
@@ -103,9 +104,9 @@ class Recorder:
     def settle(self) -> None:
         """Make what was written durable, then put it into the ledger: from then on it counts."""
         here = self._open
-        staged, self.staged = self.staged, Staged()
         if here is None or not here.dirty:
             return
+        staged, self.staged = self.staged, Staged()
         try:
             here.medium.flush()
             with self._catalogue.transaction():
@@ -292,11 +293,12 @@ class Recorder:
             lambda slot, block: medium.write(slot * size, block),
         )
         end = session.start + session.frames + self.layout.rows(session).parity
-        extras, end = self._write_extras(here, end)
+        extras, end = write_extras(medium, here.volume, end, self.layout, self._finisher)
         closed = msgspec.structs.replace(
             session, end=end, closed_ns=self._clock.now_ns(), extras=msgspec.json.encode(extras).decode()
         )
-        self._write_directory(here, closed)
+        before = self.ledger.sessions(here.volume.number)[: session.session - 1]
+        write_directory(medium, here.volume, [*before, closed], self.layout, self._finisher)
         medium.flush()
         with self._catalogue.transaction():
             self.ledger.put_session(closed)
@@ -323,26 +325,6 @@ class Recorder:
                 body.begin(frames.head(record.KEY, body.size))
                 self._append(here, body, secrets.randbits(63), 0, body.frames)
                 return
-
-    def _write_extras(self, here: _Open, end: int) -> tuple[list[tuple[str, int, int]], int]:
-        placed = []
-        offset = end * self.layout.frame
-        for name, data in self._finisher.extras(here.volume):
-            here.medium.write(offset, data.ljust(-(-len(data) // SECTOR) * SECTOR, b"\0"))
-            placed.append((name, offset // SECTOR, len(data)))
-            offset += -(-len(data) // SECTOR) * SECTOR
-        return placed, -(-offset // self.layout.frame)
-
-    def _write_directory(self, here: _Open, session: Session) -> None:
-        size = self.layout.frame
-        reserved = self.layout.reserved(session.session) * size
-        if not reserved:
-            return
-        every = [*self.ledger.sessions(here.volume.number)[: session.session - 1], session]
-        data = self._finisher.directory(here.volume, reserved, session.reserved * size // SECTOR, extents(every, self.layout))
-        if len(data) > reserved:
-            raise ValueError("The directory is too large.")
-        here.medium.write(session.reserved * size, data)
 
     def _noted(self, here: _Open, **values: object) -> Volume:
         now = self._clock.now_ns()
@@ -384,13 +366,3 @@ class ParityDisc:
 
     def close(self) -> None:
         self._here.medium.close()
-
-
-def extents(sessions: list[Session], layout: Layout) -> list[Extent]:
-    """What a volume's directory shows: its frames, and the plain files of its last session."""
-    runs = []
-    for session in sessions:
-        size = session.frames + layout.rows(session).parity
-        runs.append((session.start * layout.frame, size * layout.frame))
-    plain = msgspec.json.decode(sessions[-1].extras, type=list[tuple[str, int, int]]) if sessions else []
-    return [*(Extent(*each) for each in plain), *data_extents(runs)]

@@ -108,6 +108,11 @@ class DiscStore:
             return self._mirror.get(key)
         return self.get_range(key, 0, stored.size)
 
+    def read(self, key: str) -> bytes:
+        """The same from the volumes themselves, whatever the machine has."""
+        stored, pieces = self._find(key)
+        return self._read(pieces, 0, stored.size) if stored.size else b""
+
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         check_key(key)
         if key.startswith(TRANSIENT):
@@ -230,8 +235,10 @@ class DiscStore:
         try:
             if each.key in taken or self.ledger.find(self.generation, each.key) is not None:
                 raise self._exists(each.key)
-            stored = Stored(secrets.randbits(63), self.generation, each.key, each.body.size, self._clock.now_ns())
-            if not self._is_data(each):
+            data = self._is_data(each)
+            now = self._clock.now_ns()
+            stored = Stored(secrets.randbits(63), self.generation, each.key, each.body.size, now, int(data))
+            if not data:
                 self._mirror.delete(each.key)
                 self._mirror.put(each.key, each.body.content())
             self.recorder.write(each.body, stored)
@@ -249,6 +256,8 @@ class DiscStore:
 
     def _is_mirrored(self, key: str) -> bool:
         """Whether the machine has it, and not by a commit that was cut short."""
+        if self._find(key)[0].data:
+            return False
         try:
             return self._mirror.size(key) == self._find(key)[0].size
         except ObjectMissing:

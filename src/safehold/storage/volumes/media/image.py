@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -90,7 +91,7 @@ class ImageMedium:
             os.close(descriptor)
 
     def _read(self, offset: int, buffer: memoryview) -> int:
-        if hasattr(os, "preadv"):
+        if sys.platform != "win32":
             return os.preadv(self._descriptor, [buffer], offset)
         with self._lock:
             os.lseek(self._descriptor, offset, os.SEEK_SET)
@@ -99,7 +100,7 @@ class ImageMedium:
         return len(data)
 
     def _write(self, offset: int, data: memoryview) -> int:
-        if hasattr(os, "pwrite"):
+        if sys.platform != "win32":
             return os.pwrite(self._descriptor, data, offset)
         os.lseek(self._descriptor, offset, os.SEEK_SET)
         return os.write(self._descriptor, data)
