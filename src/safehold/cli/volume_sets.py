@@ -71,6 +71,9 @@ class VolumeSession(Protocol):
     def holders(self) -> dict[str, list[str]]:
         """Snapshot -> the labels of the volumes, or the names of the views, that hold it."""
 
+    def undeleted(self, name: str) -> None:
+        """A snapshot was taken out of the trash, and is to be so everywhere."""
+
     def settle(self) -> None:
         """What was done so far reaches every volume that is here."""
 
@@ -184,6 +187,10 @@ class DriveSession:
         """Snapshot -> the labels of the drives that hold it, as far as is known."""
         labels = {each.uuid: each.label for each in self.catalogue.volumes()}
         return {name: sorted(labels[uuid] for uuid in uuids) for name, uuids in self.drives.held().items()}
+
+    def undeleted(self, name: str) -> None:
+        """A snapshot was taken out of the trash, and is to be so on every drive."""
+        self.drives.undeleted(name)
 
     def settle(self) -> None:
         """What was done so far reaches every drive that is here."""
