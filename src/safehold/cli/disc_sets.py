@@ -165,6 +165,9 @@ class DiscSession:
         """After a restore: what was fetched for it is needed no more."""
         self.discs.stage.clear()
 
+    def undeleted(self, name: str) -> None:
+        """There is one generation that holds it."""
+
     def settle(self) -> None:
         """Nothing is left to do: what was acknowledged is on the open volume."""
 

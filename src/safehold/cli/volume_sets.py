@@ -81,6 +81,9 @@ class VolumeSession(Protocol):
     def restored(self) -> None:
         """After a restore."""
 
+    def undeleted(self, name: str) -> None:
+        """A snapshot was taken out of the trash, and is to be so everywhere."""
+
     def settle(self) -> None:
         """What was done so far reaches every volume that is here."""
 
@@ -192,6 +195,10 @@ class DriveSession:
 
     def restored(self) -> None:
         """Nothing was fetched for it."""
+
+    def undeleted(self, name: str) -> None:
+        """A snapshot was taken out of the trash, and is to be so on every drive."""
+        self.drives.undeleted(name)
 
     def settle(self) -> None:
         """What was done so far reaches every drive that is here."""

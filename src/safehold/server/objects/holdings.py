@@ -54,6 +54,8 @@ class Received(msgspec.Struct, frozen=True):
     sha256: str
     footer: Footer | None = None
     """Of a pack."""
+    locked_ns: int = 0
+    """Until when its bucket lets nobody remove it."""
 
 
 def lock(connection: Connection, repository: str) -> Row[Any]:
@@ -104,7 +106,7 @@ def record(connection: Connection, place: Place, asker: Asker, received: Receive
     if find(connection, place.id, received.key) is not None:
         raise Exists(f"{received.key} is stored already.")
     values = {"repository": place.id, "key": received.key, "size": received.size, "sha256": received.sha256}
-    connection.execute(_ADD, {**values, "received_ns": now_ns, "actor": asker.actor})
+    connection.execute(_ADD, {**values, "received_ns": now_ns, "actor": asker.actor, "locked_ns": received.locked_ns})
     connection.execute(_OUT_OF_TRASH, {"repository": place.id, "key": received.key})
     _count(connection, place, received.key, received.size, 1)
     if received.footer is not None and received.footer.segments:
