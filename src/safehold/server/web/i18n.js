@@ -4,6 +4,9 @@ import accountEn from './i18n/account-en.js';
 import accountZh from './i18n/account-zh.js';
 import de from './i18n/de.js';
 import en from './i18n/en.js';
+import keysDe from './i18n/keys-de.js';
+import keysEn from './i18n/keys-en.js';
+import keysZh from './i18n/keys-zh.js';
 import localDe from './i18n/local-de.js';
 import localEn from './i18n/local-en.js';
 import localZh from './i18n/local-zh.js';
@@ -13,7 +16,7 @@ import shareZh from './i18n/share-zh.js';
 import zh from './i18n/zh.js';
 
 export const LANGUAGES = { en: 'English', de: 'Deutsch', zh: '中文' };
-const TEXTS = { en: { ...en, ...accountEn, ...shareEn, ...localEn }, de: { ...de, ...accountDe, ...shareDe, ...localDe }, zh: { ...zh, ...accountZh, ...shareZh, ...localZh } };
+const TEXTS = { en: { ...en, ...accountEn, ...shareEn, ...localEn, ...keysEn }, de: { ...de, ...accountDe, ...shareDe, ...localDe, ...keysDe }, zh: { ...zh, ...accountZh, ...shareZh, ...localZh, ...keysZh } };
 const STORED = 'safehold-language';
 
 function wanted() {

@@ -23,9 +23,9 @@ export const problem = (text) => h('p', { class: 'message problem', role: 'alert
 
 /**
  * A form.  `submit` is called with what shows progress; what it throws is said, and the form can be sent again.
- * @param {{fields: (Node|null)[], label: string, submit: (says: (text: string) => void) => Promise<void>, wide?: boolean}} form
+ * @param {{fields: (Node|null)[], label: string, submit: (says: (text: string) => void) => Promise<void>, wide?: boolean, say?: (error: Error) => string}} form
  */
-export function form({ fields, label, submit, wide = true }) {
+export function form({ fields, label, submit, wide = true, say = sentence }) {
   const outcome = h('div', { class: 'outcome' });
   const button = h('button', { class: `button primary ${wide ? 'wide' : ''}` }, label);
   const says = (text) => fill(outcome, h('p', { class: 'working', role: 'status' }, h('span', { class: 'spinner' }), h('span', {}, text)));
@@ -37,7 +37,7 @@ export function form({ fields, label, submit, wide = true }) {
       await submit(says);
       fill(outcome);
     } catch (error) {
-      fill(outcome, problem(sentence(error)));
+      fill(outcome, problem(say(error)));
     }
     button.disabled = false;
   };
