@@ -1,7 +1,7 @@
 /**
  * What the pages do with keys, for a test in Python.
  *
- *     node keys.mjs < {"folder", "passphrase", "label", "remove", "values", "texts": [[text, mask], ...], "password": {...}}
+ *     node keys.mjs < {"folder", "passphrase", "label", "remove", "values", "texts": [[text, mask], ...], "password": {...}, "log"}
  *
  * Puts a recovery key into the repository, and a retirement of `remove` (an id); says its words, the slots, values as MessagePack, QR codes, and
  * the keys of an account's password.
@@ -9,6 +9,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { keysOf } from '../../src/safehold/server/web/account/password.js';
+import { parse, verify } from '../../src/safehold/server/web/account/ledger.js';
 import { matrix } from '../../src/safehold/server/web/browse/qr.js';
 import { hex, unbase64 } from '../../src/safehold/server/web/format/bytes.js';
 import * as credentials from '../../src/safehold/server/web/format/credentials.js';
@@ -50,6 +51,9 @@ function value(given) {
 }
 said.packed = order.values.map((each) => hex(encode(value(each))));
 said.codes = order.texts.map(([text, mask]) => matrix(text, mask).map((row) => row.join('')));
+
+const { lines } = parse(order.log);
+said.log = [await verify(lines), await verify(lines.filter(({ number }) => number !== 3)), ...(await Promise.all(['actor', 'detail', 'time_ns', 'what'].map((name) => verify(lines.map((line) => (line.number === 2 ? { ...line, [name]: `${line[name]}1` } : line))))))];
 
 const { text, salt, ...costs } = order.password;
 const keys = await keysOf(text, { salt: unbase64(salt), ...costs }, pool);

@@ -88,8 +88,8 @@ def _steps(location: str) -> list[str]:
         f"Log in, with the account's name and password: <code>safehold login {escape(_quoted(location))} --account NAME</code>."
         if online
         else "Plug in the drive, or make the place reachable, that the address above names. It may have another path there.",
-        f"Look what is there: <code>safehold --recovery</code> {where} <code>snapshots</code>. Type the words when asked; the first "
-        "four letters of each are enough.",
+        f"Look what is there: <code>safehold --recovery</code> {where} <code>snapshots</code>. Type the words when asked; "
+        "the first four letters of each are enough.",
         f"Bring it back: <code>safehold --recovery</code> {where} <code>restore latest --target FOLDER</code>.",
         f"Choose a new passphrase: <code>safehold --recovery</code> {where} <code>key add</code>.",
         *(["Or open the address in a browser, log in, and choose “Recovery words”."] if online else []),

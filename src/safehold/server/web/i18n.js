@@ -10,13 +10,16 @@ import keysZh from './i18n/keys-zh.js';
 import localDe from './i18n/local-de.js';
 import localEn from './i18n/local-en.js';
 import localZh from './i18n/local-zh.js';
+import peopleDe from './i18n/people-de.js';
+import peopleEn from './i18n/people-en.js';
+import peopleZh from './i18n/people-zh.js';
 import shareDe from './i18n/share-de.js';
 import shareEn from './i18n/share-en.js';
 import shareZh from './i18n/share-zh.js';
 import zh from './i18n/zh.js';
 
 export const LANGUAGES = { en: 'English', de: 'Deutsch', zh: '中文' };
-const TEXTS = { en: { ...en, ...accountEn, ...shareEn, ...localEn, ...keysEn }, de: { ...de, ...accountDe, ...shareDe, ...localDe, ...keysDe }, zh: { ...zh, ...accountZh, ...shareZh, ...localZh, ...keysZh } };
+const TEXTS = { en: { ...en, ...accountEn, ...shareEn, ...localEn, ...keysEn, ...peopleEn }, de: { ...de, ...accountDe, ...shareDe, ...localDe, ...keysDe, ...peopleDe }, zh: { ...zh, ...accountZh, ...shareZh, ...localZh, ...keysZh, ...peopleZh } };
 const STORED = 'safehold-language';
 
 function wanted() {

@@ -3,6 +3,7 @@ import { fill, h, icon } from '../dom.js';
 import { t } from '../i18n.js';
 import { navigate } from '../shell.js';
 import { Refused, sentence } from './api.js';
+import { available, stepUp } from './webauthn.js';
 
 let made = 0;
 
@@ -92,8 +93,19 @@ export function askCode(call) {
         dialog.close();
       },
     });
+    const passkey = available() && h('button', { class: 'button wide', type: 'button', onclick: () => byPasskey() }, icon('key'), t('passkeys.use'));
+    const outcome = h('div', { class: 'outcome' });
+    const byPasskey = async () => {
+      try {
+        await stepUp();
+        given = true;
+        dialog.close();
+      } catch (error) {
+        fill(outcome, problem(sentence(error)));
+      }
+    };
     const cancel = h('button', { class: 'button plain wide', type: 'button', onclick: () => dialog.close() }, t('shell.cancel'));
-    dialog.append(sending, cancel);
+    dialog.append(sending, h('div', { class: 'ways' }, passkey || '', cancel, outcome));
     dialog.addEventListener('close', () => {
       dialog.remove();
       resolve(given);

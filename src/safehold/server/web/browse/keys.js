@@ -50,16 +50,19 @@ export default async function show({ main, session, signal }) {
     const over = new AbortController();
     const end = () => session.busy--;
     signal.addEventListener('abort', end, { signal: over.signal });
-    main.fill(kit({ words: made.words, place: surroundings.nameOf(session.place), address: surroundings.address(session.place), id: repository.id, label, done: () => {
+    const page = kit({ words: made.words, address: surroundings.address(session.place), id: repository.id, label, done: () => {
       over.abort();
       end();
       draw();
-    } }));
+    } });
+    main.fill(page);
     setTitle(t('kit.title'));
+    page.querySelector('h1').focus();
+    window.scrollTo(0, 0);
   };
 
   const row = (slot) => [
-    h('span', {}, h('strong', {}, visible(slot.label) || slot.id.slice(0, 8)), slot.own && h('span', { class: 'badge added' }, t('keys.own')), h('br', {}), h('code', { class: 'soft small' }, slot.id.slice(0, 8))),
+    h('span', {}, h('strong', {}, visible(slot.label) || slot.id.slice(0, 8)), slot.own && [' ', h('span', { class: 'badge added' }, t('keys.own'))], h('br', {}), h('code', { class: 'soft small' }, slot.id.slice(0, 8))),
     named('role', ROLES, slot.role),
     slot.method ? named('method', METHODS, slot.method) : '',
     slot.created ? dateTime(slot.created) : '',

@@ -6,10 +6,10 @@ import { qr } from './qr.js';
 import { visible } from './table.js';
 
 /**
- * @param {{words: string[], place: string, address: string, id: string, label: string, done: () => void}} what `address`: where the repository is
+ * @param {{words: string[], address: string, id: string, label: string, done: () => void}} what `address`: where the repository is
  * @returns {HTMLElement}
  */
-export function kit({ words, place, address, id, label, done }) {
+export function kit({ words, address, id, label, done }) {
   const leave = async () => {
     const choices = [{ value: '', label: t('shell.cancel') }, { value: 'yes', label: t('kit.have-it'), primary: true }];
     if (!(await ask({ title: t('kit.leave-title'), text: t('kit.leave-text'), choices }))) return;
@@ -24,7 +24,7 @@ export function kit({ words, place, address, id, label, done }) {
     h('div', { class: 'actions screen-only' },
       h('button', { class: 'button primary', type: 'button', onclick: () => window.print() }, t('kit.print')),
       h('button', { class: 'button', type: 'button', onclick: leave }, t('kit.done'))),
-    h('dl', { class: 'account-facts' }, fact(t('kit.repository'), address), address === place ? null : fact(t('kit.called'), place), fact(t('kit.id'), id), fact(t('keys.made'), dateTime(new Date())), fact(t('keys.label'), label)),
+    h('dl', { class: 'account-facts' }, fact(t('kit.repository'), address), fact(t('kit.id'), id), fact(t('keys.made'), dateTime(new Date())), fact(t('keys.label'), label)),
     h('h2', {}, t('kit.words')),
     h('ol', { class: 'words' }, words.map((word) => h('li', { translate: 'no', lang: 'en' }, word))),
     h('h2', {}, t('kit.qr')),

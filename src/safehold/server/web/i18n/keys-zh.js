@@ -34,7 +34,6 @@ export default {
   'kit.leave-title': '您已保存这些单词吗？',
   'kit.leave-text': '它们不会再次显示。',
   'kit.repository': '仓库',
-  'kit.called': '称为',
   'kit.id': '标识',
   'kit.words': '24 个恢复单词',
   'kit.qr': '供手机相机扫描',
