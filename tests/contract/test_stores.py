@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from disc_sets import make_set, open_set
 
 from safehold.core.clock import ManualClock, SystemClock
 from safehold.storage.local import LocalStore
@@ -24,7 +25,14 @@ from safehold.testing.stores import FaultyStore, MemoryStore, VolatileStore
 
 Builder = Callable[[Path], Store]
 
+
+def _discs(folder: Path) -> Store:
+    make_set(folder, capacity=8 << 20).close()
+    return open_set(folder)
+
+
 STORES: dict[str, Builder] = {
+    "discs": _discs,
     "local": lambda folder: LocalStore(folder / "store", create=True),
     "memory": lambda folder: MemoryStore(),
     "memory-append-only": lambda folder: MemoryStore(capabilities=Capabilities(can_delete=False, can_quarantine=False)),

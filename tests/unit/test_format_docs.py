@@ -44,6 +44,9 @@ NOT_STORED = {
     "repo.shares.manifest": {"FIRST"},
     "repo.shares.records": {"GRACE_NS", "Stored"},
     "sources.sqlite.steps": {"Head", "Step"},
+    "storage.volumes.frames": {"KINDS"},
+    "storage.volumes.rows": {"SLICE", "ReadFrames"},
+    "storage.volumes.discs.record": {"LIMIT", "Seal"},
 }
 """What format modules hold that never reaches a store, or that a writer may choose freely."""
 
@@ -98,7 +101,7 @@ def _fields() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for kind in ("| # |", "| key |"):
         for _, heading, cells in _rows(kind):
-            named = re.search(r"`((?:core|codec|repo)\.[\w.]+)`", heading)
+            named = re.search(r"`((?:core|codec|repo|storage)\.[\w.]+)`", heading)
             if named:
                 wire = cells[1] if kind == "| # |" else f"{cells[0]}={cells[1]}"
                 found.setdefault(named[1], []).append(wire.replace("`", ""))

@@ -35,6 +35,7 @@ from safehold.server.openapi import document
 from safehold.server.pages import ROUTES as PAGES
 from safehold.server.policy import SECURITY
 from safehold.server.service import Service
+from safehold.server.shares.giving import ROUTES as GIVING
 from safehold.server.shares.inbox import ROUTES as REQUESTS
 from safehold.server.shares.routes import ROUTES as SHARES
 from safehold.server.watching import ROUTES as WATCHING
@@ -120,9 +121,10 @@ async def health(request: Request) -> Response:
 
 _HEALTH = Route("/api/v1/health", health, methods=["GET"])
 _PEOPLE: list[BaseRoute] = [*ACCOUNTS, *LOGIN, *SESSIONS, *PASSKEYS, *OPENID, *OPERATING, *ORGANISATIONS]
-_REPOSITORIES: list[BaseRoute] = [*OBJECTS, *DEVICES, *FLEET, *SHARES, *REQUESTS]
+_REPOSITORIES: list[BaseRoute] = [*OBJECTS, *DEVICES, *FLEET, *SHARES, *GIVING, *REQUESTS]
 API: list[BaseRoute] = [_HEALTH, *_PEOPLE, *_REPOSITORIES, *WATCHING]
-ROUTES: list[BaseRoute] = [*API, *PAGES]
+ROUTES: list[BaseRoute] = [*OBJECTS, *API, *PAGES]
+"""They are tried one after the other: what a restore asks a thousand times comes first."""
 
 
 def build(service: Service, secret: bytes, setup: Setup | None = None) -> Starlette:

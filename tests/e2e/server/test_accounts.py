@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import unicodedata
-from collections.abc import Iterator
-from pathlib import Path
 
 import pyotp
 import pytest
@@ -15,13 +13,6 @@ from online_servers import Client, Person, ServerInThread, text
 
 from safehold.cli.accounts import LOGIN, WRAP, Prelogin, login_key
 from safehold.core.errors import FormatError
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerInThread]:
-    made = ServerInThread(tmp_path / "srv")
-    yield made
-    made.stop()
 
 
 def test_the_first_account_needs_the_code_that_was_printed(server: ServerInThread) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +41,6 @@ class Story:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerInThread]:
-    made = ServerInThread(tmp_path / "srv")
-    yield made
-    made.stop()
 
 
 @pytest.mark.parametrize("browser", ["chromium", "firefox"])

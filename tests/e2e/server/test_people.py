@@ -22,18 +22,6 @@ from online_servers import Answer, Client, Person, ServerInThread, text
 from safehold.cli.accounts import new_login
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerInThread]:
-    made = ServerInThread(tmp_path / "srv")
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def owner(server: ServerInThread) -> Person:
-    return server.owner()
-
-
 def invited(server: ServerInThread, owner: Person, name: str, **more: Any) -> Person:
     code = owner("POST", "/api/v1/invitations", more or {}).json["code"]
     made = Person(server.url, name)

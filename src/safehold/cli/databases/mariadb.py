@@ -51,11 +51,10 @@ def base_options(url: DatabaseUrl) -> BaseOptions:
     parallel = url.query.get("parallel", "2")
     if not parallel.isdigit() or not 1 <= int(parallel) <= 64:
         raise UsageError(f"parallel={parallel} in the address is no number from 1 to 64.", "2 is what is used without it.")
-    usual = {"checkpoint": "yes", "delta": "no"}
-    said = {name: url.query.get(name, value) for name, value in usual.items()}
+    said = {name: url.query.get(name, "yes") for name in ("checkpoint", "delta")}
     for name, value in said.items():
         if value not in ("yes", "no"):
-            raise UsageError(f"{name}= in the address is yes or no.", f"{usual[name]} is what is used without it.")
+            raise UsageError(f"{name}= in the address is yes or no.", "yes is what is used without it.")
     return BaseOptions(
         parallel=int(parallel),
         checkpoint=said["checkpoint"] == "yes",

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -21,16 +21,22 @@ from safehold.server.devices import health
 from safehold.server.errors import Braked, NotFound, Refusal
 from safehold.server.jobs import notices
 from safehold.server.objects import chain, holdings, receiving, rules, sending
+from safehold.server.objects.holdings import Received
 from safehold.server.objects.quota import WARN_FROM
+from safehold.server.objects.receiving import Promise
 from safehold.server.objects.rules import Right
 from safehold.server.schema import accounts, objects, repositories, segments, trash
 from safehold.server.service import Service
+from safehold.server.wire import body_of as bytes_of
 from safehold.storage.keys import check_key, check_prefix
 from safehold.storage.online.chain import BEGINNING, Entry
 
 BASE = "/api/v1/repositories/{account}/{name}"
 MOST_LISTED = 10_000
+_SMALL = 64 << 10
+"""Bytes of a body that are taken in before it is known who sends them: uvicorn holds as many by itself."""
 RELEASE_NS = 3600 * NS
+_ACCOUNT = select(accounts).where(accounts.c.id == bindparam("account"))
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,19 +47,22 @@ async def located(
 ) -> tuple[Asker, Place, R]:
     """In a thread: find out who asks and of what, and look something up in the same moment."""
 
-    def look() -> tuple[Asker, Place, R]:
-        service = service_of(request)
-        now = service.clock.now_ns()
-        with service.database.read() as connection:
-            asker = asking.identify(connection, request, service.settings, now)
-            place = asking.place(connection, asker, request.path_params["account"], request.path_params["name"])
-            found = function(service, connection, asker, place, *args, **kwargs)
-        if asker.is_unnoted:
-            with service.database.write() as connection:
-                asking.note_use(connection, asker, now)
-        return asker, place, found
+    return await threaded(lambda: _locate(request, function, *args, **kwargs))
 
-    return await threaded(look)
+
+def _locate(
+    request: Request, function: Callable[Concatenate[Service, Connection, Asker, Place, P], R], *args: P.args, **kwargs: P.kwargs
+) -> tuple[Asker, Place, R]:
+    service = service_of(request)
+    now = service.clock.now_ns()
+    with service.database.read() as connection:
+        asker = asking.identify(connection, request, service.settings, now)
+        place = asking.place(connection, asker, request.path_params["account"], request.path_params["name"])
+        found = function(service, connection, asker, place, *args, **kwargs)
+    if asker.is_unnoted:
+        with service.database.write(keeps_lookups=True) as connection:
+            asking.note_use(connection, asker, now)
+    return asker, place, found
 
 
 def _nothing(service: Service, connection: Connection, asker: Asker, place: Place) -> None:
@@ -67,7 +76,7 @@ async def about(request: Request) -> Response:
 
 
 def _about(service: Service, connection: Connection, asker: Asker, place: Place) -> dict[str, object]:
-    account = connection.execute(select(accounts).where(accounts.c.id == place.account)).one()
+    account = connection.execute(_ACCOUNT, {"account": place.account}).one()
     trashed, trashed_bytes = holdings.trash_total(connection, place.id)
     return {
         "id": place.id,
@@ -120,8 +129,7 @@ async def get(request: Request) -> Response:
         check_key(key)
 
     service = service_of(request)
-    who = (request.headers.get("authorization"), request.headers.get("cookie"), asking.address_of(request, service.settings))
-    asked = (*who, request.path_params["account"], request.path_params["name"], key)
+    asked = (*_who(request), key)
     kept = service.recent.find(asked)
     if isinstance(kept, _Found):
         found = kept
@@ -136,7 +144,14 @@ async def get(request: Request) -> Response:
         service.recent.keep(asked, found, begun)
     if request.method == "HEAD":
         return empty(200, {"Content-Length": str(found.size), "X-Content-SHA256": found.sha256, "Accept-Ranges": "bytes"})
-    return await sending.send(service.store(found.repository), key, found.size, found.sha256, request.headers.get("range", ""))
+    return await sending.send(request, service.store(found.repository), key, found.size, found.sha256)
+
+
+def _who(request: Request) -> tuple[str | None, ...]:
+    """All that decides who asks, of what repository."""
+    address = asking.address_of(request, service_of(request).settings)
+    told = request.headers.get("authorization"), request.headers.get("cookie"), address
+    return (*told, request.path_params["account"], request.path_params["name"])
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -147,16 +162,56 @@ class _Found(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class _Placed(msgspec.Struct, frozen=True):
+    """Who asks, and what they may do where."""
+
+    asker: Asker
+    place: Place
+
+
 @described(bytes)
 async def put(request: Request) -> Response:
     """Store an object."""
-    key = request.path_params["key"]
-    service = service_of(request)
-    asker, place, _ = await located(request, _nothing)
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) <= _SMALL:  # it comes along with the head, so all is done by one thread
+        return await threaded(_put_small, request, await request.body())
+    placed, promise = await threaded(_begin_put, request)
+    body = bytes_of(request, promise.size, receiving.BATCH)
+    received = await receiving.receive(service_of(request), placed.place, placed.asker, promise, body)
+    return _stored(received)
+
+
+def _begin_put(request: Request) -> tuple[_Placed, Promise]:
+    """Look who asks, and set room aside.  Raises ``Refusal``."""
+    placed = _placed(request)
     length, told = request.headers.get("content-length", ""), request.headers.get("x-content-sha256", "").lower()
-    promise = await threaded(receiving.begin, service, place, asker, key, length, told)
-    received = await receiving.receive(service, place, asker, promise, request.stream())
+    key = request.path_params["key"]
+    return placed, receiving.begin(service_of(request), placed.place, placed.asker, key, length, told)
+
+
+def _put_small(request: Request, body: bytes) -> Response:
+    placed, promise = _begin_put(request)
+    return _stored(receiving.receive_whole(service_of(request), placed.place, placed.asker, promise, body))
+
+
+def _stored(received: Received) -> Response:
     return empty(201, {"X-Content-SHA256": received.sha256})
+
+
+def _placed(request: Request) -> _Placed:
+    """Who asks, and where: as it was a moment ago, if they did so then.  Raises ``Refusal``."""
+    service = service_of(request)
+    asked = ("PUT", *_who(request))
+    kept = service.recent.find(asked)
+    if isinstance(kept, _Placed):
+        if kept.asker.session:
+            asking.require_same_site(request, service.settings)
+        return kept
+    begun = service.recent.begin()
+    asker, place, _ = _locate(request, _nothing)
+    made = _Placed(asker, place)
+    service.recent.keep(asked, made, begun)
+    return made
 
 
 async def delete(request: Request) -> Response:
@@ -175,7 +230,7 @@ def _delete(service: Service, asker: Asker, place: Place, key: str) -> None:
         with service.database.write() as connection:
             found = holdings.remove_mark(connection, place, asker, key)
         if found:
-            with suppress(SafeholdError), service.database.write() as connection:  # nobody sees it any more
+            with suppress(SafeholdError), service.database.write(alone=True) as connection:  # nobody sees it any more
                 holdings.remove_bytes(connection, service.store(place.id), place.id, key)
         return
     now = service.clock.now_ns()
@@ -215,8 +270,8 @@ async def quarantine(request: Request) -> Response:
 def _quarantine(service: Service, asker: Asker, place: Place, key: str) -> None:
     place.require(Right.ADMINISTER, "put objects aside")
     store = service.store(place.id)
-    with _as_refusal(), service.database.write() as connection:
-        holdings.lock(connection, place.id)
+    with _as_refusal(), service.database.write(alone=True) as connection:
+        counted = holdings.lock(connection, place.id)
         row = holdings.find(connection, place.id, key)
         if row is None:
             raise NotFound(f"There is no object {key}.")
@@ -227,7 +282,7 @@ def _quarantine(service: Service, asker: Asker, place: Place, key: str) -> None:
         where = (objects.c.repository == place.id) & (objects.c.key == key)
         connection.execute(update(objects).where(where).values(key=moved))
         connection.execute(segments.delete().where(segments.c.repository == place.id, segments.c.pack == rules.hash_in(key)))
-        chain.append(connection, place.id, service.clock.now_ns(), "quarantine", key, row.sha256, asker.actor)
+        chain.append(connection, counted, service.clock.now_ns(), "quarantine", key, row.sha256, asker.actor)
 
 
 @described(query=("after",))

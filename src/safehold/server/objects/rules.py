@@ -84,6 +84,11 @@ def is_chained(key: str) -> bool:
     return top_of(key) in _CHAINED
 
 
+def is_locked(key: str) -> bool:
+    """Whether an object is put under the bucket's lock, where there is one: all but what comes and goes."""
+    return top_of(key) not in ("sessions", "validate", QUARANTINE)
+
+
 def to_get(key: str) -> Right:
     """What it takes to read an object that somebody else put."""
     return {"snapshots": Right.SNAPSHOTS, "packs": Right.PACKS, "parity": Right.PACKS, QUARANTINE: Right.ADMINISTER}.get(

@@ -22,6 +22,7 @@ from safehold.server.schema import repositories, requests
 from safehold.server.service import Service
 from safehold.server.shares import ledger
 from safehold.server.shares.routes import changing
+from safehold.server.wire import body_of as bytes_of
 
 API = "/api/v1/requests/{request}"
 MOST_SENT = 300
@@ -173,7 +174,7 @@ async def send(request: Request) -> Response:
 
     place, asker, promise = await threaded(begin)
     try:
-        received = await receiving.receive(service, place, asker, promise, request.stream())
+        received = await receiving.receive(service, place, asker, promise, bytes_of(request, size, receiving.BATCH))
     except BaseException:
         await threaded(undo)
         raise

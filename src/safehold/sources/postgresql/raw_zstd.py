@@ -12,6 +12,8 @@ from types import ModuleType
 CHECKSUM = 201
 LEVEL = 100
 """Parameters of a compressor: ``ZSTD_c_checksumFlag`` and ``ZSTD_c_compressionLevel`` of zstd.h."""
+WHOLE = 2
+"""``ZSTD_e_end``: what is given is all that there is."""
 
 
 def load() -> ModuleType:

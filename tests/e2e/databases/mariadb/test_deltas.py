@@ -19,7 +19,7 @@ Open = Callable[[str], Server]
 NOTE = "All files are read"
 
 
-def _base(safehold: Program, server: Server, more: str = "&delta=yes", *, delta: bool = True) -> str:
+def _base(safehold: Program, server: Server, more: str = "", *, delta: bool = True) -> str:
     """Take a base; whether only changed pages were read for it is as expected.  Its id."""
     done = safehold.do("backup", server.url + more, "--json")
     assert (NOTE not in done.err and _since(safehold) != "") is delta, done.err
@@ -140,15 +140,20 @@ def test_when_in_doubt_every_file_is_read(safehold: Program, server: Server, ope
     _base(safehold, server, delta=False)
     _base(safehold, server)
     server.sql("rename table shop.one to shop.other")
-    done = safehold.do("backup", f"{server.url}&delta=yes")
+    done = safehold.do("backup", server.url)
     assert NOTE in done.err and "shop/one.ibd was renamed" in done.err
     _base(safehold, server)
     server.import_anew("other")
     _base(safehold, server, delta=False)
     _base(safehold, server)
+    server.sql("create table shop.third (id int primary key)", "insert into shop.third select seq from mysql.seq_1_to_3000")
+    server.import_anew("third")
+    server.sql("insert into shop.third select seq from mysql.seq_3001_to_4500")
+    _base(safehold, server, delta=False)
     expected = server.sums()
     safehold.do("restore", "latest", "--target", folder / "r", "--verify")
     assert opened("r").sums() == expected
+    _base(safehold, server)
     server.stop()
     server.start()  # perhaps of other files
     _base(safehold, server, delta=False)
@@ -187,12 +192,27 @@ def test_a_key_that_may_only_write_merges_too(
 ) -> None:
     safehold.do("key", "writer", tmp_path / "writer.key")
     safehold.set(SAFEHOLD_KEY_FILE=str(tmp_path / "writer.key"))
-    safehold.do("backup", f"{server.url}&delta=yes")
+    safehold.do("backup", server.url)
     for number in range(3):
         server.sql(f"update shop.orders set note = 'changed {number}' where id % 900 = {number}")
-        safehold.do("backup", f"{server.url}&delta=yes")
+        safehold.do("backup", server.url)
     expected = server.sums()
     safehold.set(SAFEHOLD_KEY_FILE=str(safehold.key))
     assert _since(safehold) != ""
+    safehold.do("restore", "latest", "--target", folder / "r", "--verify")
+    assert opened("r").sums() == expected
+
+
+def test_a_compressed_table_made_since_has_the_size_that_recovery_wants(
+    safehold: Program, server: Server, opened: Open, folder: Path
+) -> None:
+    """Its file has the size of four of the server's pages from the beginning, though its first page counts fewer."""
+    _base(safehold, server, delta=False)
+    kinds = [f"row_format=compressed key_block_size={size}" for size in (1, 4)]
+    server.sql(*(f"create table shop.packed{n} (id int primary key, note varchar(99)) {kind}" for n, kind in enumerate(kinds)))
+    _settle(server)
+    server.sql(*(f"insert into shop.packed{n} values (1, 'one')" for n in range(len(kinds))))  # what recovery opens it for
+    _base(safehold, server, "&checkpoint=no")
+    expected = server.sums()
     safehold.do("restore", "latest", "--target", folder / "r", "--verify")
     assert opened("r").sums() == expected

@@ -10,7 +10,7 @@ import pytest
 from cli_program import Program
 from postgres_archiving import Archiving, Errands
 from postgres_proof import Cluster
-from postgres_servers import Server, folder_for_servers
+from postgres_servers import MAJORS, NEW, OLD, Server, folder_for_servers
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +20,8 @@ def pg_folder() -> Iterator[Path]:
         yield folder
 
 
-def _made(folder: Path, major: int, **settings: str) -> Iterator[Cluster]:
-    server = Server(folder, major, f"p{major}").init(**settings).start()
+def _made(folder: Path, major: int, name: str, **settings: str) -> Iterator[Cluster]:
+    server = Server(folder, major, name).init(**settings).start()
     try:
         server.bench("-i", "-s", "2", "-q")
         server.sql("CREATE EXTENSION amcheck; CREATE UNLOGGED TABLE unlogged AS SELECT generate_series(1, 5000) AS n")
@@ -33,19 +33,19 @@ def _made(folder: Path, major: int, **settings: str) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def pg15(pg_folder: Path) -> Iterator[Cluster]:
     """Debian's 15."""
-    yield from _made(pg_folder, 15)
+    yield from _made(pg_folder, OLD, "old")
 
 
 @pytest.fixture(scope="session")
 def pg18(pg_folder: Path) -> Iterator[Cluster]:
     """The wheel's 18, which summarises its log for incremental bases."""
-    yield from _made(pg_folder, 18, summarize_wal="on")
+    yield from _made(pg_folder, NEW, "new", **({"summarize_wal": "on"} if NEW >= 17 else {}))
 
 
-@pytest.fixture(params=[15, 18])
+@pytest.fixture(params=MAJORS)
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     """Each of them in turn."""
-    found: Cluster = request.getfixturevalue(f"pg{request.param}")
+    found: Cluster = request.getfixturevalue("pg15" if request.param == OLD else "pg18")
     return found
 
 
@@ -71,10 +71,10 @@ def _archiving(folder: Path, program: Program, errands: Errands, major: int, seg
 @pytest.fixture
 def archiving(pg_folder: Path, safehold: Program, errands: Errands) -> Iterator[Archiving]:
     """A new server of version 15 that archives into a spool."""
-    yield from _archiving(pg_folder, safehold, errands, 15)
+    yield from _archiving(pg_folder, safehold, errands, OLD)
 
 
-@pytest.fixture(params=[15, 18])
+@pytest.fixture(params=MAJORS)
 def archiving_any(request: pytest.FixtureRequest, pg_folder: Path, safehold: Program, errands: Errands) -> Iterator[Archiving]:
     """A new server of each version in turn."""
     yield from _archiving(pg_folder, safehold, errands, request.param)
@@ -83,4 +83,4 @@ def archiving_any(request: pytest.FixtureRequest, pg_folder: Path, safehold: Pro
 @pytest.fixture
 def archiving_64(pg_folder: Path, safehold: Program, errands: Errands) -> Iterator[Archiving]:
     """One of version 15 whose segments have 64 MiB; those of the others have 1."""
-    yield from _archiving(pg_folder, safehold, errands, 15, 64)
+    yield from _archiving(pg_folder, safehold, errands, OLD, 64)

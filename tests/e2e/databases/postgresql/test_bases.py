@@ -48,7 +48,7 @@ def test_a_delta_restore_writes_what_differs(safehold: Program, pg15: Cluster) -
     _added(safehold, pg15)
     target = pg15.target()
     safehold.do("restore", "latest", "--target", target)
-    copy = Server(target.parent, 15, target.name)
+    copy = Server(target.parent, pg15.major, target.name)
     copy.start("-c", f"unix_socket_directories={copy.sockets}")
     _wait(copy, "SELECT NOT pg_is_in_recovery()")
     copy.sql("UPDATE pgbench_accounts SET abalance = 7 WHERE aid < 100; CREATE TABLE more AS SELECT 1 AS n")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from cli_program import Program
-from postgres_servers import Server, folder_for_servers
+from postgres_servers import MAJORS, OLD, Server, folder_for_servers
 
 from safehold.sources.postgresql import client_programs, programs
 
@@ -20,7 +20,7 @@ SUM = "select count(*), sum(abalance), (select count(*) from pgbench_history) fr
 SHOW = "psql -X -At -c '" + SUM + "' postgres"
 
 
-@pytest.fixture(params=[15])
+@pytest.fixture(params=[OLD])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with folder_for_servers() as folder:
         started = Server(folder, request.param).init().start()
@@ -52,7 +52,7 @@ def _state(image: Path) -> dict[str, object]:
     return json.loads((image / "image.json").read_text())  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("server", [15, 18], indirect=True)
+@pytest.mark.parametrize("server", MAJORS, indirect=True)
 def test_an_image_follows_the_original(safehold: Program, server: Server, image: Path) -> None:
     for _ in range(2):
         server.bench("-t", "200", "-c", "2")

@@ -7,6 +7,7 @@ import time
 import psycopg
 import pytest
 from postgres_archiving import Archiving, numbers
+from postgres_servers import NEW, OLD
 
 
 def test_every_kind_of_target(archiving_any: Archiving) -> None:
@@ -145,7 +146,7 @@ def test_the_server_fetches_its_log_itself(archiving: Archiving) -> None:
     command = text.split("archive-get", 1)[1].split("'")[0].replace('"%f"', "%f").replace('"%p"', "%p").replace('"', "")
     conf.write_text(text + f"restore_command = '{a.errands.script} pg archive-get {command}'\n")
     away = a.program.repository.rename(a.program.repository.with_name("away"))
-    server = type(a.server)(a.folder, 15, "f")
+    server = type(a.server)(a.folder, a.server.major, "f")
     server.start("-c", f"unix_socket_directories={server.sockets}", wait=False)
     assert server.wait_ended() != 0
     assert "could not restore file" in server.log.read_text()
@@ -247,6 +248,7 @@ def test_segments_of_64_mib(archiving_64: Archiving) -> None:
     a.program.do("image-copy", "remove", "large")
 
 
+@pytest.mark.parametrize("archiving_any", [OLD, pytest.param(NEW, marks=pytest.mark.soak)], indirect=True)
 def test_a_time_when_an_idle_server_had_done_its_last_transaction(archiving_any: Archiving) -> None:
     a = archiving_any
     a.add(1)

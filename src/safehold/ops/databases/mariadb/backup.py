@@ -81,8 +81,14 @@ class _Ground(msgspec.Struct, frozen=True):
         return now.process == since.process and now.connection > since.connection and now.lsn >= since.last_lsn
 
     def exchanged(self, since: Since) -> list[int]:
-        """Tablespaces that were imported since that base began: their pages do not say that they are new."""
-        return [space for space, table in since.tables.items() if self.tables.get(space, table) != table]
+        """Tablespaces that may have been imported since that base began: their pages do not say that they are new.
+
+        A table gets another number when it is imported.  Of one that was made since, the number before is not known; but
+        both numbers count up by one with every table that is made, so that they stay as far apart as they were.
+        """
+        newest = max(since.tables, default=0)
+        apart = since.tables.get(newest, 0) - newest
+        return [space for space, table in self.tables.items() if table != since.tables.get(space, space + apart)]
 
 
 class _Base:
@@ -113,7 +119,7 @@ class _Base:
         since = self._since(assembly, memory)
         self._merging = since is not None
         files = Files(assembly, self._server.page_size, attributes(self._server))
-        into = Merged(assembly, files, since.spaces, attributes(self._server)) if since else files
+        into = Merged(assembly, files, since.spaces, self._server.page_size, attributes(self._server)) if since else files
         with take(self._where, self._server, self._base.parallel, since=since.lsn if since else -1) as taking:
             for chunk in taking:
                 into.put(chunk)

@@ -25,6 +25,10 @@ AS_FULL = {
 }
 """What is said otherwise of a base that has been made whole: else it would be taken for an incremental when it is restored."""
 
+FIRST_PAGES = 4
+"""Any table's file has at least so many of the server's pages, also one whose own pages are smaller (ROW_FORMAT=COMPRESSED) and
+whose first page counts fewer: recovery refuses a smaller one.  Source: InnoDB, ``FIL_IBD_FILE_INITIAL_SIZE``."""
+
 
 class Unmergeable(Exception):
     """Why changed pages cannot be laid over what is stored, in words: every file has to be read."""
@@ -33,10 +37,11 @@ class Unmergeable(Exception):
 class Merged:
     """Puts the chunks of an incremental into an assembly, as ``Files`` does those of a whole backup.  Belongs to one thread."""
 
-    def __init__(self, assembly: Assembly, files: Files, spaces: Spaces, attributes: Attributes) -> None:
-        """``spaces``: of the base before, by path."""
+    def __init__(self, assembly: Assembly, files: Files, spaces: Spaces, page: int, attributes: Attributes) -> None:
+        """``spaces``: of the base before, by path; ``page``: InnoDB's page size."""
         self._assembly = assembly
         self._files = files
+        self._page = page
         self._attributes = attributes
         self._old = spaces
         self._paths = {space: path for path, space in spaces.items()}
@@ -90,7 +95,7 @@ class Merged:
             raise Unmergeable(f"{os.fsdecode(known or path)} was renamed")
         self.spaces[path] = meta.space
         if known is None:
-            return _Changing(meta, _New(self._files, path))
+            return _Changing(meta, _New(self._files, path, FIRST_PAGES * meta.page, FIRST_PAGES * self._page))
         entry = self._assembly.previous(path)
         if entry is None or (entry.more is not None and entry.more.paged != meta.page):
             raise Unmergeable(f"it is not known what is stored of {os.fsdecode(path)}")
@@ -104,22 +109,27 @@ class Merged:
 class _New:
     """A file of which nothing is stored: all its pages come, and what does not is zeros."""
 
-    def __init__(self, files: Files, path: bytes) -> None:
+    def __init__(self, files: Files, path: bytes, first: int, least: int) -> None:
+        """``first``: bytes at the beginning that are written when a table is made, and not when it is imported;
+        ``least``: the bytes that any file of the kind has, whatever its first page counts.
+        """
         self._files = files
         self._path = path
+        self._first = first
+        self._least = least
         self._size = 0
 
     def add(self, at: int, data: bytes) -> None:
-        if not self._size and at:
-            raise Unmergeable(f"{os.fsdecode(self._path)} came without its first page")
+        if not self._size and (at or len(data) < self._first):
+            raise Unmergeable(f"{os.fsdecode(self._path)} came without its first pages")
         self._files.put(Chunk(self._path, at, data))
         self._size = at + len(data)
 
     def finish(self, least: int) -> None:
         if not self._size:
-            raise Unmergeable(f"{os.fsdecode(self._path)} came without its first page")
-        if least > self._size:
-            self._files.put(Chunk(self._path, least))
+            raise Unmergeable(f"{os.fsdecode(self._path)} came without its first pages")
+        if max(least, self._least) > self._size:
+            self._files.put(Chunk(self._path, max(least, self._least)))
         self._files.put(Chunk(self._path, ends=True))
 
 

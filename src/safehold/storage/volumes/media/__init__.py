@@ -1,0 +1,1 @@
+"""What volumes are written on and read from."""
