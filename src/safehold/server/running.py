@@ -44,7 +44,10 @@ def prepare(settings: Settings) -> Service:
         ) from error
     database = Database(settings.database)
     database.prepare()
-    return Service(settings, database)
+    service = Service(settings, database)
+    if service.locks is not None:
+        service.locks.require()
+    return service
 
 
 def server_secret(database: Database) -> bytes:

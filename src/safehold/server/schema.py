@@ -196,7 +196,9 @@ objects = Table(
     Column("actor", String(40), nullable=False),  # who put it: d:DEVICE or p:PERSON
     Column("checked_ns", BigInteger, nullable=False, default=0),  # when its bytes were hashed last
     Column("damage", String(16), nullable=False, default=""),  # lost, changed
+    Column("locked_ns", BigInteger, nullable=False, default=0),  # by the bucket, until then
     Index("objects_by_check", "checked_ns"),
+    Index("objects_by_lock", "locked_ns"),
     Index("objects_by_damage", "repository", "damage"),
 )
 

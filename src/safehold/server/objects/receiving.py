@@ -180,6 +180,7 @@ def _store(service: Service, place: Place, asker: Asker, promise: Promise, takin
         _wait_for_row(service, place, promise.key)
         _compare(taking.store, received)
         adopted = True
+    received = msgspec.structs.replace(received, locked_ns=service.lock(place.id, promise.key))
     with service.database.write(keeps_lookups=True) as connection:
         now = service.clock.now_ns()
         if promise.reservation:
