@@ -28,7 +28,8 @@ HOW TO RESTORE
        safehold -r volumes:{volume_set.name} snapshots
        safehold -r volumes:{volume_set.name} restore latest --target restored --media-dir FOLDER
 
-   FOLDER may also be a drive, such as /dev/sr0: it asks for each volume that it needs.  Volumes that are lost or scratched are made up for by the
+   FOLDER may also be a drive, such as /dev/sr0: it asks for each volume that it needs.
+   Volumes that are lost or scratched are made up for by the
    parity of the others ({_parity(volume_set)}).
 """,
         _without() if has_program else "",
