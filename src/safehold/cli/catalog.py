@@ -67,6 +67,8 @@ COMMANDS = (
     Command("volumes sync", VOLUMES, "Have the drives that are here catch up from each other"),
     Command("volumes verify", VOLUMES, "Read everything back from volumes, and prove it"),
     Command("volumes label", VOLUMES, "Change a volume's label or place, or say that it is lost"),
+    Command("volumes burn", VOLUMES, "Burn discs or floppies, read them back, and compare"),
+    Command("volumes print", VOLUMES, "Make labels to print"),
     Command("volumes eject", VOLUMES, "Unmount a drive, and say that it is safe to remove"),
     Command("volumes enroll", VOLUMES, "Have backups run by themselves when a drive is plugged in"),
     Command("volumes run", VOLUMES, "Run the backups that wait for a drive"),

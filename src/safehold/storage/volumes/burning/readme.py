@@ -22,13 +22,14 @@ HOW TO RESTORE
    Without one of them nobody can read it.
 2. On a computer with Python 3.11 or newer, install the program Safehold:  pip install safehold
    (source and documentation are in the Python Package Index, under the name "safehold").
-3. Put all volumes, or image files of them, where the program finds them, and let it read them:
+3. Copy the volumes into files of one folder, or insert the newest, and let the program read what is there:
 
-       safehold volumes recover --media-dir FOLDER {volume_set.name}
+       safehold volumes recover FOLDER
        safehold -r volumes:{volume_set.name} snapshots
-       safehold -r volumes:{volume_set.name} restore latest --target restored
+       safehold -r volumes:{volume_set.name} restore latest --target restored --media-dir FOLDER
 
-   It asks for each volume that it needs.  Volumes that are lost or scratched are made up for by the
+   FOLDER may also be a drive, such as /dev/sr0: it asks for each volume that it needs.
+   Volumes that are lost or scratched are made up for by the
    parity of the others ({_parity(volume_set)}).
 """,
         _without() if has_program else "",

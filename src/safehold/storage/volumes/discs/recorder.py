@@ -19,7 +19,7 @@ from safehold.storage.volumes import frames, rows
 from safehold.storage.volumes.catalogue import Volume
 from safehold.storage.volumes.discs import record
 from safehold.storage.volumes.discs.finishing import Finisher, write_directory, write_extras
-from safehold.storage.volumes.discs.layout import Layout
+from safehold.storage.volumes.discs.layout import NEXT_SECTOR, Layout
 from safehold.storage.volumes.discs.ledger import UNFINISHED, Group, Ledger, Member, Piece, Session, Stored
 from safehold.storage.volumes.discs.shelf import Shelf
 from safehold.storage.volumes.discs.upload import Body
@@ -156,8 +156,12 @@ class Recorder:
         medium = ImageMedium(path, write=True, create=not path.exists())
         medium.cut(end * self.layout.frame)
         if session is None or session.is_closed:
-            session = self.layout.next_session(sessions, volume.number)
+            session = self._following(volume, sessions)
         return _Open(volume, session, medium)
+
+    def _following(self, volume: Volume, sessions: list[Session]) -> Session:
+        """The session after those that there are; on a volume that was burned it begins where the disc goes on."""
+        return self.layout.next_session(sessions, volume.number, int(str(volume.settings.get(NEXT_SECTOR, 0))))
 
     def _new_volume(self) -> _Open:
         try:
@@ -308,7 +312,7 @@ class Recorder:
 
     def _after(self, here: _Open) -> None:
         """A volume with hardly any room left takes no more; else the next frame begins a session."""
-        following = self.layout.next_session(self.ledger.sessions(here.volume.number), here.volume.number)
+        following = self._following(here.volume, self.ledger.sessions(here.volume.number))
         room = self.layout.room(following, 2 * self._reserve(), self.finisher.extras_bytes)
         self._open = None
         self._shelf.drop(here.volume.number)
