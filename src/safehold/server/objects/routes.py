@@ -89,6 +89,7 @@ def _about(service: Service, connection: Connection, asker: Asker, place: Place)
         "chain": {"number": place.row.number, "head": place.row.head or BEGINNING},
         "damaged": holdings.damaged(connection, place.id),
         "append_only": True,
+        "direct": service.direct is not None,
         "warnings": _warnings(account.used, account.quota),
     }
 
@@ -186,7 +187,7 @@ def _begin_put(request: Request) -> tuple[_Placed, Promise]:
     placed = _placed(request)
     length, told = request.headers.get("content-length", ""), request.headers.get("x-content-sha256", "").lower()
     key = request.path_params["key"]
-    return placed, receiving.begin(service_of(request), placed.place, placed.asker, key, length, told)
+    return placed, receiving.begin(service_of(request), placed.place, key, length, told)
 
 
 def _put_small(request: Request, body: bytes) -> Response:
