@@ -18,7 +18,10 @@ SERVERS := openssh-server openssh-sftp-server ceph-mon ceph-mgr ceph-osd ceph-co
 
 # Browsers, which puppeteer (tests/web) drives.
 BROWSERS := chromium firefox-esr
-PACKAGES := $(DEBIAN) $(DATABASES) $(SERVERS) $(BROWSERS)
+
+# Discs: what burns and reads them, and the emulated machine with drives (tests/lab).
+DISCS := mmdebstrap qemu-system-x86 seabios xorriso genisoimage p7zip-full growisofs dosfstools mtools
+PACKAGES := $(DEBIAN) $(DATABASES) $(SERVERS) $(BROWSERS) $(DISCS)
 
 .PHONY: help quickstart install test lint types clean packages lock docs-tried
 
@@ -65,7 +68,7 @@ types: $(VENV)/.dev
 packages:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(PACKAGES) >/dev/null 2>&1; then \
 		export DEBIAN_FRONTEND=noninteractive install="apt-get install -y -qq --no-install-recommends"; \
-		apt-get update -qq && $$install $(DEBIAN) $(SERVERS) $(BROWSERS) postgresql-common >/dev/null && \
+		apt-get update -qq && $$install $(DEBIAN) $(SERVERS) $(BROWSERS) $(DISCS) postgresql-common >/dev/null && \
 		sed -i 's/^#*create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
 		$$install $(DATABASES) >/dev/null; \
 	fi

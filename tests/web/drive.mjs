@@ -72,7 +72,7 @@ const COMMANDS = {
   run: ({ script }) => page.evaluate(script),
   async shot({ path }) {
     await pause(150);
-    await page.screenshot({ path });
+    await page.screenshot({ path, fullPage: true });
   },
   heard: () => heard,
 };

@@ -27,7 +27,7 @@ const type = async (label, text) => {
 };
 const press = async (label) => (await page.waitForSelector(`::-p-xpath(//*[self::button or self::a][normalize-space()="${label}"])`, { visible: true })).click();
 const sees = (text) => page.waitForFunction((wanted) => document.body.innerText.includes(wanted), { timeout: 30000 }, text);
-const go = (path) => page.goto(url + path, { waitUntil: 'networkidle0' });
+const go = (path) => page.goto(url + path);
 
 /** RFC 6238. */
 function totp(secret, step = Math.floor(Date.now() / 30000)) {
@@ -134,6 +134,64 @@ try {
   await press('Log in');
   await sees('Backups of anna');
   say({ done: 'login' });
+
+  const evil = '<img src=x onerror=window.hurt=1>\u202egpj';
+  await go('/people');
+  await type('For whom', evil);
+  await press('Make an invitation');
+  await sees('/join#');
+  const invitation = await page.$eval('.secret', (element) => element.textContent);
+  await go('/people');
+  await sees('<img src=x onerror=window.hurt=1>\ufffdgpj');
+  await press('Make an organisation');
+  await type('Its name', 'familie');
+  await press('Make an organisation');
+  await sees('Organisation familie');
+  await shot('people');
+  await go('/storage');
+  await sees('Content of files');
+  await shot('storage');
+  await go('/activity');
+  await sees('lines were checked in this browser');
+  await sees('Made an invitation');
+  await page.select('select:has(option[value="device"])', 'device');
+  await sees('name: laptop <b>');
+  await shot('activity');
+  await go('/settings');
+  await sees('Where you are logged in');
+  const passkeys = browserName === 'chromium';
+  if (passkeys) {
+    const session = await page.createCDPSession();
+    await session.send('WebAuthn.enable');
+    const options = { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true };
+    await session.send('WebAuthn.addVirtualAuthenticator', { options });
+    await type('Its name', evil);
+    await press('Add a passkey');
+    await sees('The passkey is added.');
+  }
+  await shot('settings');
+  await press('Log out anna');
+  await sees('Log in');
+  await page.goto(invitation);
+  await sees('You were invited to this server.');
+  await type('Account name', 'ben');
+  await type('Password', 'another long one');
+  await type('The password again', 'another long one');
+  await press('Make the account');
+  await sees('Second factor');
+  await press('Log out ben');
+  if (passkeys) {
+    await press('Log in with a passkey');
+  } else {
+    await type('Account name', 'anna');
+    await type('Password', 'correct horse battery');
+    await press('Log in');
+    await sees('Now the code of your second factor.');
+    await type('Code of your second factor', codes[1]);
+    await press('Log in');
+  }
+  await sees('Backups of anna');
+  say({ done: 'people', hurt: await page.evaluate(() => window.hurt ?? null) });
 
   await page.setViewport({ width: 380, height: 800, deviceScaleFactor: 1 });
   await page.evaluate(() => {

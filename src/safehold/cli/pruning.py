@@ -65,6 +65,8 @@ def _options(call: Call) -> Options:
         options = msgspec.structs.replace(options, trash_ns=values.trash_days * 86_400 * 10**9)
     if values.max_unused:
         options = msgspec.structs.replace(options, max_unused=percent(values.max_unused, "--max-unused") / 100)
+    elif call.volumes is not None and call.volumes.write_once:
+        options = msgspec.structs.replace(options, max_unused=1.0)  # packing again frees nothing there
     return options
 
 

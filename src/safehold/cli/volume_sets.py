@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from safehold.ops.volumes.drive_set import DriveSet
     from safehold.repo.keys.unlock import Credential
     from safehold.repo.repository import Repository
+    from safehold.repo.snapshots import Snapshot
     from safehold.storage.store import Store
     from safehold.storage.volumes.catalogue import Catalogue, Volume
     from safehold.storage.volumes.drives.presence import Found, Present
@@ -62,6 +63,9 @@ def drive_set(call: Call, catalogue: Catalogue, credential: Callable[[], Credent
 class VolumeSession(Protocol):
     """One call's work on a set, of whichever kind."""
 
+    write_once: bool
+    """What is deleted frees no room."""
+
     def repository(self, wrap: Callable[[Store], Store] | None = None) -> Repository:
         """What the command works on.  Raises ``Waiting`` where that is on no volume that is here."""
 
@@ -70,6 +74,15 @@ class VolumeSession(Protocol):
 
     def holders(self) -> dict[str, list[str]]:
         """Snapshot -> the labels of the volumes, or the names of the views, that hold it."""
+
+    def prepare(self, repository: Repository, snapshot: Snapshot, path: bytes, include: list[str]) -> None:
+        """Before a restore: have what it needs at hand.  Raises ``StoreUnreachable``."""
+
+    def restored(self) -> None:
+        """After a restore."""
+
+    def undeleted(self, name: str) -> None:
+        """A snapshot was taken out of the trash, and is to be so everywhere."""
 
     def settle(self) -> None:
         """What was done so far reaches every volume that is here."""
@@ -82,14 +95,18 @@ def of_place(call: Call, place: Named, credential: Callable[[], Credential], *, 
     """What a call does with a set; ``writing``: it adds to it.  Raises ``UsageError``."""
     name, view = parse(place.location)
     catalogue = catalogue_of(call, name)
-    if catalogue.set.kind != "drives":
-        raise UsageError(f"{name} is a set of discs, which this version of Safehold can't open yet.", "Use a set of drives.")
     writing = writing or call.command in _WRITING
+    if catalogue.set.kind != "drives":
+        from safehold.cli.disc_sets import DiscSession, disc_set
+
+        return DiscSession(call, disc_set(call, catalogue, credential), view, writing)
     return DriveSession(call, drive_set(call, catalogue, credential), view, writing)
 
 
 class DriveSession:
     """One call's work on a set of drives."""
+
+    write_once = False
 
     def __init__(self, call: Call, drives: DriveSet, view: str, writing: bool) -> None:
         self._call = call
@@ -133,7 +150,7 @@ class DriveSession:
     def _reading(self) -> Present:
         """The drive that holds what is meant; where nothing is, that which holds most."""
         self._look_around()
-        wanted = self._wanted()
+        wanted = named_snapshots(self._call, self.drives.union)
         held = self.drives.held()
         holding = set.intersection(*(held.get(name, set()) for name in wanted)) if wanted else None
         here = [each for each in self.drives.present if holding is None or each.volume.uuid in holding]
@@ -147,18 +164,6 @@ class DriveSession:
         """Learn what the drives that are here hold by now."""
         for each in self.drives.present:
             self.drives.view(each)
-
-    def _wanted(self) -> list[str]:
-        """Ids of the snapshots that the command names."""
-        from safehold.ops.resolve import resolve, resolve_path
-
-        values = self._call.values
-        union = self.drives.union
-        plain = [*_texts(values, ("snapshot", "snaps"))]
-        with_path = [*_texts(values, ("snap", "old", "new", "places"))]
-        if self._call.command in ("tag add", "tag remove", "drill"):
-            plain, with_path = plain + with_path, []
-        return [resolve(union, text).id for text in plain] + [resolve_path(union, text)[0].id for text in with_path]
 
     def _elsewhere(self, wanted: list[str], holders: list[Volume]) -> SafeholdError:
         from safehold.storage.volumes.drives.presence import title_of
@@ -184,6 +189,16 @@ class DriveSession:
         """Snapshot -> the labels of the drives that hold it, as far as is known."""
         labels = {each.uuid: each.label for each in self.catalogue.volumes()}
         return {name: sorted(labels[uuid] for uuid in uuids) for name, uuids in self.drives.held().items()}
+
+    def prepare(self, repository: Repository, snapshot: Snapshot, path: bytes, include: list[str]) -> None:
+        """A drive holds everything."""
+
+    def restored(self) -> None:
+        """Nothing was fetched for it."""
+
+    def undeleted(self, name: str) -> None:
+        """A snapshot was taken out of the trash, and is to be so on every drive."""
+        self.drives.undeleted(name)
 
     def settle(self) -> None:
         """What was done so far reaches every drive that is here."""
@@ -223,6 +238,18 @@ def waiting(name: str, wanted: Iterable[Volume], found: Found) -> SafeholdError:
         what = f"{identity.label!r} of the set {identity.name!r}" if identity else "something else"
         hint = f"At {folder}, where {volume.label} was, is now {what}.  {hint}"
     return Waiting(f"Waiting for a drive of {name}: {' or '.join(titles)}.", hint)
+
+
+def named_snapshots(call: Call, repository: Repository) -> list[str]:
+    """Ids of the snapshots that the command names.  Raises ``SnapshotMissing``."""
+    from safehold.ops.resolve import resolve, resolve_path
+
+    values = call.values
+    plain = [*_texts(values, ("snapshot", "snaps"))]
+    with_path = [*_texts(values, ("snap", "old", "new", "places"))]
+    if call.command in ("tag add", "tag remove", "drill"):
+        plain, with_path = plain + with_path, []
+    return [resolve(repository, text).id for text in plain] + [resolve_path(repository, text)[0].id for text in with_path]
 
 
 def _texts(values: object, names: Iterable[str]) -> Iterator[str]:

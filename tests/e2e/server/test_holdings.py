@@ -61,6 +61,21 @@ def test_listings_come_in_pages_and_whole(owner: Person) -> None:
     assert owner("GET", f"{base}/objects?prefix=snap").status == 400
 
 
+def test_what_takes_the_room_is_told_by_kind(server: ServerInThread, owner: Person) -> None:
+    base = owner.repository()
+    assert owner("GET", f"{base}/usage").json["kinds"] == []
+    for size in (100, 50):
+        put_snapshot(owner, base, bytes(size))
+    assert owner("PUT", f"{base}/objects/keys/{'0' * 32}.slot", data=bytes(400)).status == 201
+    assert owner("PUT", f"{base}/objects/config", data=bytes(7)).status == 201
+    assert owner("GET", f"{base}/usage").json["kinds"] == [
+        {"kind": "keys", "objects": 1, "bytes": 400},
+        {"kind": "snapshots", "objects": 2, "bytes": 150},
+        {"kind": "config", "objects": 1, "bytes": 7},
+    ]
+    assert Client(server.url)("GET", f"{base}/usage").status == 401
+
+
 def test_ranges(owner: Person) -> None:
     base = owner.repository()
     data = bytes(range(256)) * 12000  # more than one block

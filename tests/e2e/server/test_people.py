@@ -78,6 +78,16 @@ def test_who_runs_the_server_shuts_people_out_and_sets_quotas(server: ServerInTh
     assert owner("PATCH", "/api/v1/people/bob", {"quota": 0}).code == "second-factor-needed"
 
 
+def test_who_manages_a_repository_sees_its_members(server: ServerInThread, owner: Person) -> None:
+    bob = invited(server, owner, "bob")
+    members = f"{owner.repository()}/members"
+    assert owner("GET", members).json["members"] == []
+    assert owner("PUT", members, {"person": "bob", "role": "read+write"}).status == 204
+    assert owner("GET", members).json["members"] == [{"person": "bob", "role": "read+write"}]
+    assert bob("GET", members).status == 403
+    assert Client(server.url)("GET", members).status == 401
+
+
 def test_organisations_have_members_with_roles(server: ServerInThread, owner: Person) -> None:
     bob, eve = invited(server, owner, "bob"), invited(server, owner, "eve")
     assert bob("POST", "/api/v1/organisations", {"name": "club"}).status == 403

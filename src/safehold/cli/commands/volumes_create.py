@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from safehold.repo.config import Config
     from safehold.repo.keys.unlock import Credential
     from safehold.storage.volumes.catalogue import VolumeSet
+    from safehold.storage.volumes.profiles import Profile
 
 USAGE = "NAME [options]"
-EXAMPLES = ("safehold volumes create home", "safehold volumes create usb --key-file ~/usb.key")
+EXAMPLES = (
+    "safehold volumes create home",
+    "safehold volumes create usb --key-file ~/usb.key",
+    "safehold volumes create photos --media cd --images ~/discs",
+)
 STATUSES = (11,)
 
 
@@ -29,6 +34,12 @@ def arguments(parser: Parser) -> None:
     add = parser.add_argument
     add("name", metavar="NAME", help="what to call it: letters, digits, dots, - and _")
     add("--media", metavar="KIND", default="drive", help="drive (the default), or cd, dvd, bd, floppy ...: see docs/volumes.md")
+    add("--images", metavar="FOLDER", default="", help="of discs: where the images go that are burned later")
+    add("--capacity", metavar="SIZE", default="", help="of discs: what one holds, such as 700M or 4.7G, if not what is usual")
+    add("--inner", metavar="K+M", default="100+15", help="of discs: parity inside each (100+15); 0: none")
+    add("--parity", metavar="K+M", default="8+2", help="of discs: so many discs of data have so many of parity (8+2); 0: none")
+    add("--generation-volumes", metavar="N", type=int, default=0, help="of discs: after so many begin anew with a full backup")
+    add("--generation-months", metavar="N", type=int, default=0, help="of discs: begin anew after so long")
     add("--seen-every", metavar="DAYS", type=int, default=0, help="say that a drive is overdue when not seen for so long (30)")
 
 
@@ -37,13 +48,14 @@ def run(call: Call) -> int:
     import os
 
     from safehold.storage.volumes.catalogue import VolumeSet, folder_of
-    from safehold.storage.volumes.profiles import DRIVES, profile
+    from safehold.storage.volumes.profiles import DRIVES, parse_capacity, profile
 
     values = call.values
-    media = profile(values.media)
+    capacity = parse_capacity(values.capacity) if values.capacity else 0
+    media = profile(values.media, capacity)
     folder = folder_of(call.state, values.name)
     if media.kind != DRIVES:
-        raise UsageError(f"This version of Safehold can't yet make sets of {media.name}.", "Use --media drive.")
+        return _discs(call, folder, media)
     settings = {"seen_every_days": values.seen_every} if values.seen_every > 0 else {}
     new_id = os.urandom(16).hex()
     made = VolumeSet(
@@ -56,6 +68,47 @@ def run(call: Call) -> int:
         f"Print a recovery key for the day when the passphrase is lost: `safehold -r volumes:{made.name} key recovery`."
     )
     return 0
+
+
+def _discs(call: Call, folder: Path, media: Profile) -> int:
+    import os
+    from pathlib import Path
+
+    from safehold.cli.render import words
+    from safehold.ops.volumes.disc_set import create
+    from safehold.storage.volumes.catalogue import VolumeSet
+
+    values = call.values
+    if not values.images:
+        raise UsageError("Where the images of the discs go is not said.", "Name a folder: --images FOLDER.")
+    counts = {name: getattr(values, name) for name in ("generation_volumes", "generation_months")}
+    images = str(Path(values.images).expanduser().absolute())
+    made = VolumeSet(
+        id=os.urandom(16).hex(),
+        name=values.name,
+        kind=media.kind,
+        media=media.name,
+        capacity=media.capacity,
+        inner=_code(values.inner, "--inner"),
+        parity=_code(values.parity, "--parity"),
+        created_ns=call.clock.now_ns(),
+        settings={"images": images, "generation": 1, **{name: count for name, count in counts.items() if count > 0}},
+    )
+    create(folder, made, lambda config: new_credential(call, made.name, config), call.cache, call.clock, call.out.report).close()
+    value = {"event": "volumes-create", "name": made.name, "set": made.id, "kind": made.kind, "media": made.media}
+    what = f"{media.title}, {words.size(media.capacity)} each"
+    call.out.result(f"Made the set {made.name} ({what}). Back up to it: `safehold -r volumes:{made.name} backup FOLDER`.", value)
+    return 0
+
+
+def _code(text: str, option: str) -> str:
+    """``K+M``, or nothing.  Raises ``UsageError``."""
+    data, _, parity = text.partition("+")
+    if text in ("0", "none", ""):
+        return ""
+    if not (data.isdecimal() and parity.isdecimal() and 0 < int(data) <= 200 and 0 < int(parity) <= 55):
+        raise UsageError(f"{option} {text} is not understood.", "Write it such as 8+2, at most 200+55, or 0 for none.")
+    return f"{int(data)}+{int(parity)}"
 
 
 def create_drives(call: Call, folder: Path, made: VolumeSet) -> None:

@@ -49,7 +49,7 @@ def run(call: Call) -> int:
     if values.place is not None:
         changes["place"] = values.place
     if states:
-        changes["state"] = {"found": "open"}.get(states[0], states[0])
+        changes["state"] = {"found": "open" if catalogue.set.kind == "drives" else "closed"}.get(states[0], states[0])
     changed = catalogue.change(volume.uuid, **changes)
     _write(call, values.label)
     what = f", {changed.state}" if states else ""
@@ -65,6 +65,6 @@ def _write(call: Call, label: str) -> None:
 
     if label:
         catalogue = catalogue_of(call, call.values.name)
-        for each in look(catalogue, call.clock.now_ns()).present:
+        for each in [] if catalogue.set.kind == "discs" else look(catalogue, call.clock.now_ns()).present:
             if each.volume.label == label:
                 rename(each.folder, label)

@@ -1,6 +1,7 @@
-"""Learn a set from its drives and the passphrase alone, on a machine that has never seen it.
+"""Learn a set from its volumes and the passphrase alone, on a machine that has never seen it.
 
-PLACE is a drive, where it is mounted; one is enough.  Others, plugged in later, are known from the first one's catalogue."""
+PLACE is a drive, where it is mounted; one is enough.  Others, plugged in later, are known from the first one's catalogue.
+Of discs it is an image file, a device, a mounted disc, or a folder of them; the newest disc tells of all others."""
 
 from __future__ import annotations
 
@@ -18,7 +19,15 @@ STATUSES = (4,)
 
 def arguments(parser: Parser) -> None:
     """Declare what it takes."""
-    parser.add_argument("places", metavar="PLACE", nargs="+", help="where a drive of the set is mounted")
+    from safehold.cli.disc_sets import lost_argument
+
+    lost_argument(parser)
+    parser.add_argument(
+        "places",
+        metavar="PLACE",
+        nargs="+",
+        help="where a drive of the set is mounted; of discs an image, a device, or a folder of them",
+    )
     parser.add_argument("--name", metavar="NAME", default="", help="what to call the set on this machine")
 
 
@@ -33,6 +42,10 @@ def run(call: Call) -> int:
     from safehold.storage.volumes.drives.marks import FOLDER, IDENTITY
 
     places = [Path(each).expanduser().absolute() for each in call.values.places]
+    if not any((each / IDENTITY).is_file() or (each / FOLDER / IDENTITY).is_file() for each in places):
+        from safehold.cli.disc_sets import recover_discs
+
+        return recover_discs(call, places, call.values.name)
     folders = [each if (each / IDENTITY).is_file() else each / FOLDER for each in places]
     known: list[Credential] = []
 

@@ -1,6 +1,6 @@
-"""Read everything back from the drives that are here, past the system's memory, and prove it.
+"""Read everything back from the volumes that are here, past the system's memory, and prove it.
 
-A drive counts as verified when this found no damage.  VOLUME names one drive; without it, all that are here are read."""
+A volume counts as verified when this found no damage.  VOLUME names one; without it, all that are here are read."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ STATUSES = (4,)
 
 def arguments(parser: Parser) -> None:
     """Declare what it takes."""
+    from safehold.cli.disc_sets import media_argument
+
+    media_argument(parser)
     parser.add_argument("name", metavar="NAME", help="the set")
     parser.add_argument("volume", metavar="VOLUME", nargs="?", default="", help="its number or label")
 
@@ -24,9 +27,12 @@ def arguments(parser: Parser) -> None:
 def run(call: Call) -> int:
     """Verify them."""
     from safehold.cli.checking import report_value, show_report
-    from safehold.cli.volume_sets import chosen, drives_of
+    from safehold.cli.disc_sets import verify_discs
+    from safehold.cli.volume_sets import catalogue_of, chosen, drives_of
     from safehold.ops.volumes.verifying import verify
 
+    if catalogue_of(call, call.values.name).set.kind == "discs":
+        return verify_discs(call, call.values.name, call.values.volume)
     drives = drives_of(call, call.values.name)
     status = 0
     for present in chosen(drives, call.values.volume):

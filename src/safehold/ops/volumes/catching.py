@@ -17,6 +17,7 @@ from safehold.core.entries import DIRECTORY
 from safehold.core.errors import ObjectExists, SessionExpired
 from safehold.core.events import Progress, silent
 from safehold.repo import adopt, condemned, files, packs, snapshots, trees
+from safehold.repo.condemned import Condemned
 from safehold.repo.contents import chunk_names
 from safehold.repo.repository import Repository
 from safehold.repo.seals import DATA, TREE
@@ -26,6 +27,8 @@ from safehold.repo.writer import ALONE, SMALL, ChunkWriter
 
 WORTH_COPYING = 0.5
 """A pack is copied whole if at least this part of it is needed; else what is needed is packed anew."""
+SMALL_PACK = 64 << 10
+"""Bytes that a pack may always have beside what is needed: footers of small ones are larger than what is in them."""
 RELATIVES = 3
 """Of the target so many snapshots of the same sources are looked at first: what is below their trees is there."""
 _PIECE = 4 << 20
@@ -41,15 +44,14 @@ class CaughtUp(msgspec.Struct, frozen=True):
     """Stored in the target."""
 
 
-def lacking(source: Repository, target: Repository, forgotten: Collection[str]) -> list[Stored]:
+def lacking(source: Repository, target: Repository, forgotten: Collection[str], taken_back: Collection[str] = ()) -> list[Stored]:
     """The snapshots that the target should have of the source, oldest first.
 
-    What is, or was, in the trash of either does not come back.
+    What is in the trash of either does not come back, nor what was removed; but what was ``taken_back`` since does.
     """
     marks = target.condemned()
-    gone = (
-        condemned.trash(marks).keys() | condemned.removed(marks) | {name for each in marks for name in each.condemned.snapshots}
-    )
+    gone = condemned.trash(marks).keys() | {name for each in marks for name in each.condemned.snapshots}
+    gone |= condemned.removed(marks).difference(taken_back)
     have = gone | set(snapshots.names(target.store)) | set(forgotten)
     return source.load_snapshots([name for name in source.snapshot_names() if name not in have])
 
@@ -85,6 +87,7 @@ class _CatchUp:
     def run(self, wanted: list[Stored]) -> CaughtUp:
         """Snapshot by snapshot, so that each counts as soon as it is whole."""
         self._adopt()
+        self._excuse(wanted)
         known: set[bytes] = set()
         for stored in wanted:
             if not known:
@@ -94,6 +97,15 @@ class _CatchUp:
             self._put(stored)
             self._target.report(Progress(phase="copy", files=len(self._done), bytes=self._bytes))
         return CaughtUp(self._done, self._packs, self._bytes)
+
+    def _excuse(self, wanted: list[Stored]) -> None:
+        """Say on the target that what these were made after does not come: it was forgotten, and is not missing."""
+        coming = {each.id for each in wanted} | set(snapshots.names(self._target.store))
+        known = coming | condemned.removed(self._target.condemned())
+        before = {each.snapshot.previous for each in wanted if each.snapshot.previous} - known
+        if before and self._target.keyring.role == "owner":
+            mark = Condemned(time_ns=self._target.clock.now_ns(), removed=sorted(before))
+            condemned.write(self._target.seals, self._target.store, mark)
 
     def _trees_there(self, stored: Stored) -> set[bytes]:
         """Trees of the target below which nothing is missing."""
@@ -121,7 +133,7 @@ class _CatchUp:
         copied = 0
         for pack, needed in need.items():
             # Compressed bytes against bare ones: a pack that is needed less than it seems costs space, no more.
-            if pack not in self._target.index.avoid and needed >= WORTH_COPYING * sizes[pack]:
+            if pack not in self._target.index.avoid and needed >= min(WORTH_COPYING * sizes[pack], sizes[pack] - SMALL_PACK):
                 copied += self._copy_pack(packs.key_of(pack), sizes[pack])
         if copied:
             self._adopt()

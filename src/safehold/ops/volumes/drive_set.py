@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from safehold.core.clock import Clock
-from safehold.core.errors import DamageError, ObjectExists, ObjectMissing, StoreError, StoreUnreachable, WrongKey
+from safehold.core.errors import DamageError, ObjectExists, ObjectMissing, SafeholdError, StoreError, StoreUnreachable, WrongKey
 from safehold.core.events import Event, Reporter, Warn
 from safehold.ops import forget
 from safehold.ops.volumes import shared_keys
@@ -113,8 +113,8 @@ class DriveSet:
             self._tolerant(present, lambda: self._share_keys(store, present))
             repository = self._repository(store, self._cache / uuid, union.config)
             self._views[uuid] = repository, store
-            self._tolerant(present, lambda: self._share_trash(repository))
             self._mirror(uuid, store)
+            self._tolerant(present, lambda: self._share_trash(repository))
         return self._views[uuid][0]
 
     def _repository(self, store: DriveStore, cache: Path, parameters: Config) -> Repository:
@@ -129,39 +129,46 @@ class DriveSet:
         """A drive that is full, or that can only be read, can still be read."""
         try:
             action()
-        except StoreUnreachable:
+        except (StoreUnreachable, DamageError):
             raise
-        except StoreError as error:
+        except SafeholdError as error:  # also: a prune that was cut short there may seem to be running for a day
             message = f"{present.title} was not told of everything that changed: {error}"
             self.report(Warn(code="drive-not-told", message=message, hint=error.hint))
 
     def _share_trash(self, view: Repository) -> None:
         """What was forgotten anywhere is forgotten everywhere, and what was taken back is back."""
-        self.note_trash()
+        self._note_forgotten()
         marked = view.condemned()
         there, stored = condemned.trash(marked), set(snapshots.names(view.store))
         undeleted, forgotten = self.catalogue.undeleted(), self.catalogue.forgotten()
         back = {name for name, mark in there.items() if undeleted.get(name, 0) > mark.condemned.time_ns}
         news = (there.keys() - back) | (condemned.removed(marked) - undeleted.keys())
         news -= forgotten.keys()
+        if news:
+            self.catalogue.forget(news, self.clock.now_ns())
+            self._forget_here(news)
         if view.keyring.role == "owner":
-            for name in sorted(back & stored):
-                forget.undelete(view, name)
             missed = (forgotten.keys() & stored) - there.keys()
             if missed:
                 forget.forget(view, missed)
-        if news:
-            self.catalogue.forget(news, self.clock.now_ns())
-            if self.union.keyring.role == "owner":
-                forget.forget(self.union, news & set(snapshots.names(self.mirror)))
+            for name in sorted(back & stored):
+                forget.undelete(view, name)
 
-    def note_trash(self) -> None:
-        """The catalogue learns what the trash of the mirror holds: what was forgotten or taken back on this machine."""
+    def _note_forgotten(self) -> None:
+        """The catalogue learns what this machine put into the trash; and the mirror, what it holds only since then."""
         trash = condemned.trash(self.union.condemned()).keys()
-        now, known = self.clock.now_ns(), self.catalogue.forgotten().keys()
-        mirrored = set(snapshots.names(self.mirror))
-        self.catalogue.forget(trash - known, now)
-        self.catalogue.undelete((known & mirrored) - trash, now)
+        forgotten = self.catalogue.forgotten().keys()
+        self.catalogue.forget(trash - forgotten, self.clock.now_ns())
+        self._forget_here(forgotten - trash)
+
+    def _forget_here(self, names: Iterable[str]) -> None:
+        mirrored = set(snapshots.names(self.mirror)).intersection(names)
+        if mirrored and self.union.keyring.role == "owner":
+            forget.forget(self.union, mirrored)
+
+    def undeleted(self, name: str) -> None:
+        """A snapshot was taken out of the trash of the mirror: so it is to be on every drive."""
+        self.catalogue.undelete([name], self.clock.now_ns())
 
     def _mirror(self, uuid: str, store: DriveStore | LocalStore) -> None:
         """Take over the snapshot objects of a drive, and remember which it holds."""
@@ -202,7 +209,8 @@ class DriveSet:
 
     def _from(self, source: Present, target: Present) -> CaughtUp:
         try:
-            wanted = lacking(self.view(source), self.view(target), self.catalogue.forgotten().keys())
+            forgotten, back = self.catalogue.forgotten(), self.catalogue.undeleted()
+            wanted = lacking(self.view(source), self.view(target), forgotten.keys(), back.keys())
             return catch_up(self.view(source), self.view(target), wanted)
         except DamageError as error:
             message = f"{target.title} could not catch up from {source.title}: {error}"
@@ -214,7 +222,7 @@ class DriveSet:
         """After the work: what was forgotten reaches all drives that are here, what was written is read back and remembered."""
         if "union" not in self.__dict__:
             return
-        self.note_trash()
+        self._note_forgotten()
         for each in self.present:
             if each.volume.uuid in self._views:
                 self._settle_one(each)

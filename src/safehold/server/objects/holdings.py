@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Connection, Row, bindparam, cast, delete, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, Row, bindparam, case, cast, delete, func, insert, select, update
 
 from safehold.core.clock import NS
 from safehold.repo.packs import Footer
@@ -21,6 +21,7 @@ from safehold.server.ids import new_id
 from safehold.server.objects import chain, quota, rules
 from safehold.server.objects.rules import Right
 from safehold.server.schema import devices, objects, repositories, segments, sources, trash
+from safehold.storage.keys import QUARANTINE
 from safehold.storage.store import Store
 
 DAY_NS = 24 * 3600 * NS
@@ -194,6 +195,15 @@ def trash_total(connection: Connection, repository: str) -> tuple[int, int]:
     """How many objects and bytes are in the trash."""
     row = connection.execute(_TRASHED, {"repository": repository}).one()
     return int(row[0]), int(row[1])
+
+
+def by_kind(connection: Connection, repository: str) -> Sequence[Row[Any]]:
+    """Objects and bytes by the first part of their keys, the most first.  What was put aside counts as ``quarantine``."""
+    tops = (*rules.TOPS, QUARANTINE)
+    kind = case(*((objects.c.key.like(f"{top}/%") | (objects.c.key == top), top) for top in tops), else_="other").label("kind")
+    total = func.coalesce(func.sum(objects.c.size), 0)
+    query = select(kind, func.count().label("objects"), cast(total, BigInteger).label("bytes"))
+    return connection.execute(query.where(objects.c.repository == repository).group_by(kind).order_by(total.desc())).all()
 
 
 def _count(connection: Connection, place: Place, key: str, size: int, number: int) -> None:

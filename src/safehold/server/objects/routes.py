@@ -327,6 +327,17 @@ async def damage(request: Request) -> Response:
     return answer({"objects": rows})
 
 
+async def usage(request: Request) -> Response:
+    """What takes the room: objects and bytes of each kind."""
+
+    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[dict[str, object]]:
+        place.require(Right.LIST, "see what is stored here")
+        return [{"kind": r.kind, "objects": r.objects, "bytes": r.bytes} for r in holdings.by_kind(connection, place.id)]
+
+    _, _, rows = await located(request, look)
+    return answer({"kinds": rows})
+
+
 class _Wanted(msgspec.Struct):
     ids: list[str] = []
 
@@ -389,6 +400,7 @@ ROUTES: list[BaseRoute] = [
     Route(f"{BASE}/quarantine", quarantine, methods=["POST"]),
     Route(f"{BASE}/chain", history, methods=["GET"]),
     Route(f"{BASE}/damage", damage, methods=["GET"]),
+    Route(f"{BASE}/usage", usage, methods=["GET"]),
     Route(f"{BASE}/trash", see_trash, methods=["GET"]),
     Route(f"{BASE}/trash/restore", empty_trash, methods=["POST"]),
     Route(f"{BASE}/brake/release", release, methods=["POST"]),

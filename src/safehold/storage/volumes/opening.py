@@ -9,6 +9,7 @@ from safehold.core.clock import SystemClock
 from safehold.core.errors import UsageError, Waiting
 from safehold.storage.store import Store
 from safehold.storage.volumes.catalogue import Catalogue, folder_of
+from safehold.storage.volumes.discs.opening import open_discs
 from safehold.storage.volumes.drives.drive_store import DriveStore
 from safehold.storage.volumes.drives.presence import look, require_single
 
@@ -21,9 +22,12 @@ def open_view(text: str, state: Path | None) -> Store:
     name, _, view = text.partition("@")
     if state is None:
         raise UsageError(f"volumes:{text} needs to know where this machine keeps its volume sets.", "Use the command line.")
-    with closing(Catalogue(folder_of(state, name))) as catalogue:
-        if catalogue.set.kind != "drives":
-            raise UsageError(f"{name} is a set of discs; its store is opened with its keys.", "Use the command line.")
+    catalogue = Catalogue(folder_of(state, name))
+    if catalogue.set.kind != "drives":
+        store = open_discs(catalogue, generation=int(view) if view.isdecimal() else 0)
+        store.and_close(catalogue.close)
+        return store
+    with closing(catalogue):
         wanted = catalogue.named(view).uuid if view else ""
         found = look(catalogue, SystemClock().now_ns())
     require_single(found)

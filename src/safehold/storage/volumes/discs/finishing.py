@@ -30,18 +30,6 @@ class Finisher(Protocol):
         earlier sessions too, are files."""
 
 
-class Plain:
-    """No plain files and no directory: frames alone."""
-
-    extras_bytes = 0
-
-    def extras(self, volume: Volume) -> list[tuple[str, bytes]]:
-        return []
-
-    def directory(self, volume: Volume, reserved: int, start_sector: int, extents: list[Extent]) -> bytes:
-        return b""
-
-
 def write_extras(medium: Medium, volume: Volume, slot: int, layout: Layout, finisher: Finisher) -> tuple[Placed, int]:
     """Write the plain files from a slot on; where they are, and the slot behind them."""
     placed: Placed = []

@@ -19,7 +19,7 @@ from safehold.storage.volumes import frames, rows
 from safehold.storage.volumes.catalogue import Volume
 from safehold.storage.volumes.discs import record
 from safehold.storage.volumes.discs.finishing import Finisher, write_directory, write_extras
-from safehold.storage.volumes.discs.layout import Layout
+from safehold.storage.volumes.discs.layout import NEXT_SECTOR, Layout
 from safehold.storage.volumes.discs.ledger import UNFINISHED, Group, Ledger, Member, Piece, Session, Stored
 from safehold.storage.volumes.discs.shelf import Shelf
 from safehold.storage.volumes.discs.upload import Body
@@ -70,7 +70,7 @@ class Recorder:
         self._images = Path(str(self._set.settings["images"]))
         self._shelf = shelf
         self._clock = clock
-        self._finisher = finisher
+        self.finisher = finisher
         self._open: _Open | None = None
         self.staged = Staged()
         self.full: list[Volume] = []
@@ -156,8 +156,12 @@ class Recorder:
         medium = ImageMedium(path, write=True, create=not path.exists())
         medium.cut(end * self.layout.frame)
         if session is None or session.is_closed:
-            session = self.layout.next_session(sessions, volume.number)
+            session = self._following(volume, sessions)
         return _Open(volume, session, medium)
+
+    def _following(self, volume: Volume, sessions: list[Session]) -> Session:
+        """The session after those that there are; on a volume that was burned it begins where the disc goes on."""
+        return self.layout.next_session(sessions, volume.number, int(str(volume.settings.get(NEXT_SECTOR, 0))))
 
     def _new_volume(self) -> _Open:
         try:
@@ -206,7 +210,7 @@ class Recorder:
         self.ledger.put_member(Member(group.number, len(self.ledger.members(group.number)), volume.number))
 
     def _fitting(self, here: _Open, wanted: int) -> int:
-        room = self.layout.room(here.session, 2 * self._reserve(), self._finisher.extras_bytes)
+        room = self.layout.room(here.session, 2 * self._reserve(), self.finisher.extras_bytes)
         if wanted <= room:
             return wanted
         empty = here.session.session == 1 and here.session.frames == 0
@@ -277,13 +281,14 @@ class Recorder:
         if volume is not None:
             self.full.append(self._catalogue.change(volume.uuid, state="closed"))
 
-    def finish_parity(self, here: _Open) -> Volume:
-        """Finish a parity volume."""
-        self._finish(here)
+    def finish_parity(self, here: _Open, group: Group) -> Volume:
+        """Finish a parity volume; its catalogue says that the group is closed."""
+        self.ledger.put_session(here.session)
+        self._finish(here, group)
         return self._catalogue.change(here.volume.uuid, state="closed")
 
-    def _finish(self, here: _Open) -> None:
-        self._write_catalogue(here)
+    def _finish(self, here: _Open, group: Group | None = None) -> None:
+        self._write_catalogue(here, group)
         session, medium, size = here.session, here.medium, self.layout.frame
         rows.encode(
             self.layout.rows(session),
@@ -293,12 +298,12 @@ class Recorder:
             lambda slot, block: medium.write(slot * size, block),
         )
         end = session.start + session.frames + self.layout.rows(session).parity
-        extras, end = write_extras(medium, here.volume, end, self.layout, self._finisher)
+        extras, end = write_extras(medium, here.volume, end, self.layout, self.finisher)
         closed = msgspec.structs.replace(
             session, end=end, closed_ns=self._clock.now_ns(), extras=msgspec.json.encode(extras).decode()
         )
         before = self.ledger.sessions(here.volume.number)[: session.session - 1]
-        write_directory(medium, here.volume, [*before, closed], self.layout, self._finisher)
+        write_directory(medium, here.volume, [*before, closed], self.layout, self.finisher)
         medium.flush()
         with self._catalogue.transaction():
             self.ledger.put_session(closed)
@@ -307,21 +312,21 @@ class Recorder:
 
     def _after(self, here: _Open) -> None:
         """A volume with hardly any room left takes no more; else the next frame begins a session."""
-        following = self.layout.next_session(self.ledger.sessions(here.volume.number), here.volume.number)
-        room = self.layout.room(following, 2 * self._reserve(), self._finisher.extras_bytes)
+        following = self._following(here.volume, self.ledger.sessions(here.volume.number))
+        room = self.layout.room(following, 2 * self._reserve(), self.finisher.extras_bytes)
         self._open = None
         self._shelf.drop(here.volume.number)
         if room < (_LEAST_ROOM if self.layout.cuts else self.layout.count(2 << 20)):
             self.full.append(self._catalogue.change(here.volume.uuid, state="closed"))
 
-    def _write_catalogue(self, here: _Open) -> None:
+    def _write_catalogue(self, here: _Open, group: Group | None) -> None:
         volume, session = here.volume.number, here.session
         for whole in (True, False):
-            data = record.take(self.ledger, volume, session.session, self._clock.now_ns(), self.seal, whole=whole)
+            data = record.take(self.ledger, volume, session.session, self._clock.now_ns(), self.seal, whole, group)
             body = Body(self.layout.frame)
             body.append(memoryview(data))
             body.finish()
-            if self.layout.end(session, body.frames, self._finisher.extras_bytes) <= self.layout.slots:
+            if self.layout.end(session, body.frames, self.finisher.extras_bytes) <= self.layout.slots:
                 body.begin(frames.head(record.KEY, body.size))
                 self._append(here, body, secrets.randbits(63), 0, body.frames)
                 return
@@ -360,9 +365,9 @@ class ParityDisc:
         count = session.frames + len(block) // size
         self._here.session = msgspec.structs.replace(session, frames=count, across=count)
 
-    def finish(self) -> Volume:
-        """Write catalogue, parity and directory; the volume is closed then."""
-        return self._recorder.finish_parity(self._here)
+    def finish(self, group: Group) -> Volume:
+        """Write catalogue, parity and directory; the volume is closed then, and so is the group when all are."""
+        return self._recorder.finish_parity(self._here, group)
 
     def close(self) -> None:
         self._here.medium.close()

@@ -33,7 +33,9 @@ class Found:
     place: Path
     identity: Identity
     record: record.Record | None = None
-    """The catalogue of its last session."""
+    """The catalogue of its last session ..."""
+    data_end: int = 0
+    """... and the slot behind its last frame."""
 
 
 @dataclass(slots=True)
@@ -56,7 +58,8 @@ def look(places: Iterable[Path], report: Reporter) -> Shown:
             identity = identify(medium)
             if identity is not None:
                 shown.sets.add(identity.set_id)
-                shown.volumes[identity.volume] = Found(place, identity, last_catalogue(medium, identity.frame_size))
+                last = last_catalogue(medium, identity.frame_size)
+                shown.volumes[identity.volume] = Found(place, identity, *(last or ()))
                 report(Note(message=f"Volume {identity.volume} is at {place}."))
         except SafeholdError:
             continue
@@ -138,7 +141,7 @@ def _take_rest(ledger: Ledger, layout: Layout, number: int, found: Found, report
         known = {each.session: each for each in ledger.sessions(number)}
         closed = [each for each in known.values() if each.is_closed]
         if found.record is not None and found.record.session in known and found.record.session not in {s.session for s in closed}:
-            closed.append(_closed(known[found.record.session], medium, layout))
+            closed.append(_closed(known[found.record.session], found, medium, layout))
             ledger.put_session(closed[-1])
         end = max((each.end for each in closed), default=0)
         if end and end * layout.frame >= medium.used:
@@ -150,14 +153,12 @@ def _take_rest(ledger: Ledger, layout: Layout, number: int, found: Found, report
         medium.close()
 
 
-def _closed(session: Session, medium: Medium, layout: Layout) -> Session:
+def _closed(session: Session, found: Found, medium: Medium, layout: Layout) -> Session:
     """The session that a catalogue ends, which it says is open still: its frames up to the parity, and all that follows."""
-    end = -(-medium.used // layout.frame)
-    found = survey(medium, layout.frame, session.start)
-    seen = found.sessions.get(session.session)
-    if seen is None:
-        return session
-    return msgspec.structs.replace(session, frames=seen.frames, end=seen.end or end, across=seen.across)
+    count = found.data_end - session.start
+    closed = msgspec.structs.replace(session, frames=count, closed_ns=found.record.time_ns if found.record else 0)
+    end = session.start + count + layout.rows(closed).parity
+    return msgspec.structs.replace(closed, end=max(end, -(-medium.used // layout.frame)))
 
 
 def _take_survey(ledger: Ledger, found: Survey, number: int) -> None:

@@ -37,8 +37,11 @@ class Survey:
     """Data frames that are known to have been there and cannot be read, nor made from parity."""
 
 
-def last_catalogue(medium: Medium, frame_size: int) -> record.Record | None:
-    """The catalogue of the last closed session, found with a few reads; None where what leads to it is damaged."""
+def last_catalogue(medium: Medium, frame_size: int) -> tuple[record.Record, int] | None:
+    """The catalogue of the last closed session, and the slot behind its data frames, found with a few reads.
+
+    None where what leads to it is damaged.
+    """
     tail = _last_frame(medium, frame_size)
     if tail is None or tail.kind == frames.ACROSS:
         return None
@@ -50,7 +53,7 @@ def last_catalogue(medium: Medium, frame_size: int) -> record.Record | None:
     data = _stream(medium, end - count, count, frame_size)
     try:
         key, size = frames.parse_head(data) if data else ("", 0)
-        return record.parse(data[frames.HEAD_SIZE : frames.HEAD_SIZE + size]) if key == record.KEY else None
+        return (record.parse(data[frames.HEAD_SIZE : frames.HEAD_SIZE + size]), end) if key == record.KEY else None
     except FormatError:
         return None
 

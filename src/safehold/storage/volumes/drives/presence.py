@@ -13,7 +13,7 @@ from safehold.core.errors import StoreError
 from safehold.storage.volumes.catalogue import Catalogue, Volume
 from safehold.storage.volumes.drives import marks
 from safehold.storage.volumes.drives.marks import Identity
-from safehold.storage.volumes.drives.mounts import Mount, is_own_disk, mount_of, mounts
+from safehold.storage.volumes.drives.mounts import Mount, device_of, is_own_disk, mount_of, mounts
 
 PLAIN = "plain_folder"
 """In a volume's settings: it was said that its folder is on no drive of its own."""
@@ -67,7 +67,9 @@ def look(catalogue: Catalogue, now_ns: int) -> Found:
     doubles: list[tuple[Present, Path]] = []
     for folder in _unique(_candidates(volumes.values(), table)):
         identity = _identity(folder)
-        volume = volumes.get(identity.uuid) if identity is not None and identity.set == set_id else None
+        if identity is None or identity.set != set_id:
+            continue
+        volume = volumes.get(identity.uuid) or _newcomer(catalogue, folder, identity)
         if volume is None or (mount := _fit_mount(volume, folder)) is None:
             continue
         if volume.uuid in here:
@@ -103,6 +105,31 @@ def where_for(folder: Path, *, plain: bool) -> tuple[Path, Mount]:
         )
     inside = folder if folder.name == marks.FOLDER or (folder / marks.IDENTITY).is_file() else folder / marks.FOLDER
     return Path(os.path.realpath(inside)), mount
+
+
+def _newcomer(catalogue: Catalogue, folder: Path, identity: Identity) -> Volume | None:
+    """A drive of the set that the catalogue does not know: it was added on another machine, or the catalogue was an older one."""
+    with suppress(OSError):
+        mount = mount_of(folder)
+        if is_own_disk(mount):
+            return None
+        device = device_of(mount)
+        known = catalogue.volumes()
+        taken = any(each.number == identity.number for each in known)
+        volume = Volume(
+            uuid=identity.uuid,
+            number=catalogue.next_number() if taken else identity.number,
+            label=identity.label,
+            kind="drive",
+            state="open",
+            fs_uuid=device.fs_uuid,
+            serial=device.serial,
+            path=str(folder),
+            settings={"folder": os.path.relpath(folder, mount.path)},
+        )
+        catalogue.put(volume)
+        return volume
+    return None
 
 
 def _candidates(volumes: Iterable[Volume], table: list[Mount]) -> Iterator[Path]:
