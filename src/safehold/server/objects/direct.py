@@ -19,7 +19,7 @@ from safehold.server.answers import answer, body_of, described, empty, service_o
 from safehold.server.asking import Asker, Place
 from safehold.server.errors import Refusal
 from safehold.server.objects import holdings, quota, receiving, rules
-from safehold.server.objects.routes import BASE, located
+from safehold.server.objects.routes import BASE, located, nothing
 from safehold.server.service import Service
 from safehold.storage.cloud.bucket import Bucket
 
@@ -72,7 +72,7 @@ async def permit(request: Request) -> Response:
     """A signed request by which a device stores a pack in the bucket itself."""
     wanted = await body_of(request, _Wanted)
     service = service_of(request)
-    _, place, _ = await located(request, lambda *_: None)
+    _, place, _ = await located(request, nothing)
 
     def sign() -> dict[str, object]:
         bucket = bucket_of(service)
@@ -96,7 +96,7 @@ async def done(request: Request) -> Response:
     """Make a pack count that a device stored in the bucket, or give back the room that was set aside for it."""
     told = await body_of(request, _Stored)
     service = service_of(request)
-    asker, place, _ = await located(request, lambda *_: None)
+    asker, place, _ = await located(request, nothing)
 
     def record() -> None:
         _require_pack(told.key)

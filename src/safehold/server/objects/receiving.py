@@ -168,8 +168,8 @@ def _footer(key: str, head: bytes, end: bytes, size: int) -> Footer:
 def adopt(service: Service, place: Place, asker: Asker, promise: Promise, *, existed: bool) -> None:
     """Make a pack count whose bytes its device put into the bucket, by a request that was good for those bytes alone.
 
-    ``existed``: the bytes were there before, and are compared with their name.  Raises ``Refusal``.  The room that was set aside for it may be too little by what the device says now, so it is set
-    aside anew.
+    ``existed``: the bytes were there before, and are compared with their name.  The room that was set aside for it may be too
+    little by what the device says now, so it is set aside anew.  Raises ``Refusal``.
     """
     with _as_refusal(promise):
         store = service.store(place.id)
