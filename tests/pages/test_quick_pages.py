@@ -17,14 +17,15 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages' commands are for a shell")
-def test_sqlite(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["sqlite", "blu-ray", "floppies"])
+def test_a_page(tmp_path: Path, page: str) -> None:
     home, exchange = tmp_path / "home", tmp_path / "exchange"
     home.mkdir()
     exchange.mkdir()
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     shell = Shell(["env", "-i", f"HOME={home}", f"PATH={path}", "TERM=dumb", "bash", "--norc"], exchange, str(exchange))
     try:
-        for block in blocks_of(DOCS / "sqlite.md"):
+        for block in blocks_of(DOCS / f"{page}.md"):
             done, output = shell.run(block.commands, 60)
             assert done and missing(block.shown, output) is None, f"{block.page}:{block.line}\n{output}"
     finally:
