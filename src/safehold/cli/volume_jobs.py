@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safehold.core.errors import UsageError
@@ -98,6 +99,14 @@ def _run(job: Job) -> int:
     """A program of its own: what goes wrong in one backup must not hinder the next."""
     environ = {**os.environ, **job.variables}
     try:
-        return subprocess.run([sys.executable, "-m", "safehold", *job.words], check=False, cwd=job.folder, env=environ).returncode
+        return subprocess.run([*own_program(), *job.words], check=False, cwd=job.folder, env=environ).returncode
     except OSError as error:
         raise UsageError(f"The backup {job.id} cannot be run in {job.folder}: {error.strerror}.", "Note it anew.") from error
+
+
+def own_program() -> list[str]:
+    """How this program is called: as it was, if that is a program, else as a module of its Python."""
+    called = Path(sys.argv[0])
+    if called.stem == "safehold" and os.access(called, os.X_OK):
+        return [str(called.absolute())]
+    return [sys.executable, "-m", "safehold"]

@@ -134,6 +134,11 @@ def test_a_machine_that_never_saw_them_recovers_all(home: Program, drives: LoopD
     assert set(held(home)) == {first, second}
     assert state_of(home)["Stick B"]["place"] == "mother's house"
     assert (restored(home, "latest", "out") / str(source)[1:] / "letters" / "one.txt").read_bytes() == b"one\n"
+    # And without Safehold, by what is on the drive.
+    alone = drives.media / "A" / "safehold"
+    words = [sys.executable, alone / "RESTORE.PYZ", "--key-file", home.key, alone, "restore", "latest", home.folder / "alone"]
+    subprocess.run(words, check=True, capture_output=True)
+    assert (home.folder / "alone" / str(source)[1:] / "letters" / "one.txt").read_bytes() == b"one\n"
     again = home("volumes", "recover", drives.media / "A")
     assert again.status == 2 and "knows a volume set home already" in again.err
     # Without any catalogue, the drives themselves tell.
@@ -144,7 +149,7 @@ def test_a_machine_that_never_saw_them_recovers_all(home: Program, drives: LoopD
     ran = home.do("volumes", "recover", *both, "--name", "other", "--json")
     assert (ran.value["volumes"], ran.value["snapshots"]) == (2, 2)
     assert any(event.get("code") == "catalogue-damaged" for event in ran.events)
-    assert home("volumes", "recover", source).status == 10
+    assert home("volumes", "recover", source).status == 2
 
 
 def test_wrong_drives_are_named_and_left_alone(home: Program, drives: LoopDrives, source: Path, tmp_path: Path) -> None:

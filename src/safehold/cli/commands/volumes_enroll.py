@@ -29,6 +29,7 @@ def run(call: Call) -> int:
     """Write them."""
     from pathlib import Path
 
+    from safehold.cli.volume_jobs import own_program
     from safehold.cli.volume_sets import catalogue_of, require_drives
     from safehold.ops.volumes.jobs import KEPT
     from safehold.storage.volumes.drives.enrolling import files, write
@@ -36,7 +37,7 @@ def run(call: Call) -> int:
     values = call.values
     catalogue = catalogue_of(call, values.name)
     require_drives(catalogue)
-    program = [*_program(), "volumes", "run", values.name, "--wait", str(WAIT_SECONDS), *([] if values.user else ["--mount"])]
+    program = [*own_program(), "volumes", "run", values.name, "--wait", str(WAIT_SECONDS), *([] if values.user else ["--mount"])]
     variables = {name: call.environ[name] for name in KEPT if call.environ.get(name) and name != "SAFEHOLD_REPO"}
     variables["SAFEHOLD_STATE_DIR"] = str(call.state)
     wanted = files(values.name, catalogue.volumes(), program, variables, values.user)
@@ -50,13 +51,6 @@ def run(call: Call) -> int:
     if values.root == "/":
         _reload(call)
     return 0
-
-
-def _program() -> list[str]:
-    """How to call this program."""
-    import sys
-
-    return [sys.executable, "-m", "safehold"]
 
 
 def _reload(call: Call) -> None:

@@ -20,11 +20,21 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 @functools.cache
 def restore_program() -> bytes:
-    """The zipapp, which any ``python3`` runs."""
+    """The zipapp of discs, which any ``python3`` runs."""
+    return _zipapp(_FILES)
+
+
+@functools.cache
+def drive_program() -> bytes:
+    """The same for a drive, whose folder is a repository as it is."""
+    return _zipapp({"__main__.py": "emergency_reader.py"})
+
+
+def _zipapp(files: dict[str, str]) -> bytes:
     packed = io.BytesIO()
     packed.write(b"#!/usr/bin/env python3\n")
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, source in _FILES.items():
+        for name, source in files.items():
             archive.writestr(zipfile.ZipInfo(name, _DATE), _source(source), zipfile.ZIP_DEFLATED)
     return packed.getvalue()
 

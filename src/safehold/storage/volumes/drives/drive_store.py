@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sys
@@ -14,11 +15,15 @@ from safehold.core.errors import DamageError, StoreError, StoreFull, StoreUnreac
 from safehold.storage.local import LocalStore
 from safehold.storage.oserrors import explained
 from safehold.storage.store import Buffer, ObjectInfo, Upload
-from safehold.storage.volumes.drives.mounts import is_plugged_in
+from safehold.storage.volumes.drives.mounts import goes_away, is_plugged_in
 from safehold.storage.wrappers.passthrough import PassThrough, PassThroughUpload
 
 _T = TypeVar("_T")
 _PIECE = 1 << 20
+_FAULTS = (errno.EIO, errno.EROFS)
+"""What a drive gives that is being pulled: FAT turns read-only at the first fault."""
+GOING_SECONDS = 3.0
+"""So long after a fault it may take the system to notice that the drive is gone."""
 NAMED_BY_CONTENT = ("packs/", "index/", "snapshots/", "condemned/")
 """Their names end in the SHA-256 of their bytes, so who reads one back knows whether it is what was written."""
 
@@ -93,7 +98,7 @@ class DriveStore(PassThrough):
 
     def explained(self, error: StoreError) -> StoreError:
         """An error of the local store, as one of this drive."""
-        if isinstance(error, StoreUnreachable) or not is_plugged_in(self._device):
+        if isinstance(error, StoreUnreachable) or self._is_gone(error):
             return StoreUnreachable(
                 f"{self.title} is gone: it was unplugged, or unmounted, while it was in use.",
                 "What was finished is safe.  Plug it in again and run it again: it goes on where it was.",
@@ -104,6 +109,13 @@ class DriveStore(PassThrough):
                 "`safehold forget` and `safehold prune` make room, or a larger drive takes its place; what was finished is safe.",
             )
         return error
+
+    def _is_gone(self, error: StoreError) -> bool:
+        if not is_plugged_in(self._device):
+            return True
+        cause = error.__cause__
+        failed = isinstance(cause, OSError) and cause.errno in _FAULTS
+        return failed and bool(self._device) and goes_away(self._device, GOING_SECONDS)
 
     def read_back(self) -> int:
         """Read from the drive itself, past the system's memory, what was written; the bytes that were read.

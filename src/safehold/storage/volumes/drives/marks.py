@@ -13,6 +13,7 @@ import msgspec
 from safehold.core.errors import StoreError
 from safehold.storage import filesystem as fs
 from safehold.storage.oserrors import explained
+from safehold.storage.volumes.burning import restore_program
 
 FOLDER = "safehold"
 """On the drive: everything is in it."""
@@ -54,6 +55,7 @@ def read(folder: Path) -> Identity | None:
 
 def write(folder: Path, identity: Identity) -> None:
     """Say who it is, durably, and how its contents are restored.  Raises ``StoreError``."""
+    write_file(folder, restore_program.NAME, restore_program.drive_program())
     write_file(folder, README, readme(identity).encode().replace(b"\n", b"\r\n"))
     write_file(folder, IDENTITY, msgspec.json.format(msgspec.json.encode(identity), indent=2) + b"\n")
 
@@ -125,6 +127,13 @@ HOW TO RESTORE
 To go on with backups on a new computer:   safehold volumes recover FOLDER
 
 IF THE PROGRAM CANNOT BE FOUND ANY MORE
+
+RESTORE.PYZ in this folder restores without Safehold, on Linux, macOS or a BSD with Python 3.11
+or newer (it is a zip file of one file of plain Python: look inside):
+
+       pip install cryptography msgpack zstandard
+       python3 RESTORE.PYZ FOLDER list
+       python3 RESTORE.PYZ FOLDER restore latest restored
 
 The format is documented byte by byte in the program's documentation, docs/format.
 In short: "config" is a line of JSON and a signature; "keys" holds the keys, sealed under the

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ _TABLE = "/proc/self/mountinfo"
 _UDEV = Path("/run/udev/data")
 _BY_UUID = Path("/dev/disk/by-uuid")
 _SYSFS = Path("/sys/dev/block")
+_OFFLINE = frozenset(("offline", "transport-offline", "cancel", "deleted"))
+"""States of a SCSI device that has gone (Linux, drivers/scsi/scsi_sysfs.c)."""
+_LOOK_SECONDS = 0.1
 _NO_DRIVES = frozenset(
     (
         *("autofs", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl", "hugetlbfs"),
@@ -22,6 +26,8 @@ _NO_DRIVES = frozenset(
     )
 )
 """Kinds that hold nobody's files."""
+NETWORK = frozenset(("nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "fuse.sshfs", "fuse.rclone", "fuse.s3fs", "davfs"))
+"""Kinds that may keep whoever looks at them waiting for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +101,28 @@ def device_of(mount: Mount) -> Device:
 
 
 def is_plugged_in(device: str) -> bool:
-    """Whether a device (``8:17``) is still there; True where the system doesn't say."""
-    return not device or not _SYSFS.is_dir() or device.startswith("0:") or (_SYSFS / device).exists()
+    """Whether a device (``8:17``) is still there and answers; True where the system doesn't say."""
+    if not device or not _SYSFS.is_dir() or device.startswith("0:"):
+        return True
+    here = _SYSFS / device
+    # A partition's disk is the folder above (sysfs); its state is that of the SCSI device, which USB sticks and disks are.
+    states = (here / "device/state", here.resolve().parent / "device/state")
+    return here.exists() and not any(_says(state, _OFFLINE) for state in states)
+
+
+def goes_away(device: str, seconds: float) -> bool:
+    """Whether a device that just failed turns out to be unplugged: errors come before the system has noticed."""
+    for _ in range(int(seconds / _LOOK_SECONDS)):
+        if not is_plugged_in(device):
+            return True
+        time.sleep(_LOOK_SECONDS)
+    return not is_plugged_in(device)
+
+
+def _says(path: Path, words: frozenset[str]) -> bool:
+    with suppress(OSError):
+        return path.read_text().strip() in words
+    return False
 
 
 def _udev(device: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from safehold.core.errors import StoreError
 from safehold.storage.volumes.catalogue import Catalogue, Volume
 from safehold.storage.volumes.drives import marks
 from safehold.storage.volumes.drives.marks import Identity
-from safehold.storage.volumes.drives.mounts import Mount, device_of, is_own_disk, mount_of, mounts
+from safehold.storage.volumes.drives.mounts import NETWORK, Mount, device_of, is_own_disk, mount_of, mounts
 
 PLAIN = "plain_folder"
 """In a volume's settings: it was said that its folder is on no drive of its own."""
@@ -139,7 +139,7 @@ def _candidates(volumes: Iterable[Volume], table: list[Mount]) -> Iterator[Path]
             yield Path(volume.path)
             relatives.add(str(volume.settings.get("folder", marks.FOLDER)))
     for mount in table:
-        for relative in relatives:
+        for relative in relatives if mount.kind not in NETWORK else ():
             yield Path(mount.path, relative)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 import threading
 from pathlib import Path
@@ -31,6 +33,9 @@ class ImageMedium:
                 fs.flush_folder(str(path.parent))
             else:
                 self._descriptor = os.open(path, _CHANGE if write else _READ)
+            if stat.S_ISDIR(os.fstat(self._descriptor).st_mode):
+                os.close(self._descriptor)
+                raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
             self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
         except FileNotFoundError:
             raise unreachable(str(path)) from None
