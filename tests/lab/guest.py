@@ -69,12 +69,13 @@ _START = """
 exec >/dev/ttyS0 2>&1 </dev/null
 stty -F /dev/ttyS0 -onlcr
 mount -t ext4 -o ro /dev/vdb /site
+ln -sfn /proc/self/fd /dev/fd
 install -m 755 /mnt/safehold /usr/local/bin/safehold
 /lib/systemd/systemd-udevd --daemon
 for m in MODULES; do modprobe -q $m; done
 udevadm trigger; udevadm settle
 echo LAB-START
-bash /mnt/script.sh; echo "LAB-END $?"
+bash /mnt/script.sh 2>&1 | cat; echo "LAB-END ${PIPESTATUS[0]}"
 sync; echo o >/proc/sysrq-trigger; sleep 10
 """
 _FIRST = """#!/bin/busybox sh

@@ -28,6 +28,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from guest import lab
 
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the guest is made by Debian's tools"),
+    pytest.mark.timeout(1500),
+]
 FOLDER = Path(sys.prefix) / "lab"
 
 DISC = """
@@ -119,7 +123,7 @@ def said(disc: tuple[Path, int, dict[str, bytes]], tmp_path_factory: pytest.Temp
     options += ["-drive", f"file={floppy},format=raw,if=floppy,id=floppy0"]
     options += ["-drive", f"file={stick},format=raw,if=none,id=stick0", "-device", "qemu-xhci"]
     options += ["-device", "usb-storage,drive=stick0,id=stick,removable=on"]
-    ended = lab(FOLDER).run(script.replace("SECOND", str(disc[1])), work / "run", *options)
+    ended = lab(FOLDER).run(script.replace("SECOND", str(disc[1])), work / "run", *options, seconds=800)
     assert ended.status == 0, ended.output
     pieces = re.split(r"^PART (\w+)\n", ended.output, flags=re.MULTILINE)
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
