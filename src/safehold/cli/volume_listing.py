@@ -113,6 +113,8 @@ def show_status(call: Call, name: str) -> None:
 
 def attention_of(catalogue: Catalogue, here: dict[str, Present], now_ns: int) -> list[Attention]:
     """What a person should do about a set of drives."""
+    if catalogue.set.kind == "discs":
+        return _of_discs(catalogue, now_ns)
     volumes = [each for each in catalogue.volumes() if each.state not in OUT_OF_USE]
     every = int(catalogue.set.settings.get("seen_every_days", SEEN_EVERY_DAYS))
     found: list[Attention] = []
@@ -130,6 +132,50 @@ def attention_of(catalogue: Catalogue, here: dict[str, Present], now_ns: int) ->
         elif each.state != "damaged" and now_ns - each.verified_ns > VERIFIED_EVERY_DAYS * _DAY:
             found.append(Attention("unverified", f"{title} should be read back: `safehold volumes verify`."))
     found += _too_few(catalogue, volumes)
+    return found
+
+
+def _of_discs(catalogue: Catalogue, now_ns: int) -> list[Attention]:
+    """What a person should do about a set of discs."""
+    from safehold.storage.volumes.discs.ledger import Ledger
+
+    name = catalogue.set.name
+    volumes = {each.number: each for each in catalogue.volumes() if each.state != "retired"}
+    found = [
+        Attention("damaged", f"{title_of(each)} is {each.state}: `safehold volumes repair {name} {each.number}` writes it anew.")
+        for each in volumes.values()
+        if each.state in ("damaged", "lost")
+    ]
+    ledger = Ledger(catalogue)
+    for group in ledger.groups():
+        members = [volumes[each.volume] for each in ledger.members(group.number) if each.volume in volumes]
+        if group.m and not group.closed_ns and members:
+            labels = ", ".join(each.label for each in members)
+            message = f"Not yet covered by parity across volumes: {labels}. `safehold volumes close {name}` writes it."
+            found.append(Attention("uncovered", message))
+    old = [each for each in volumes.values() if each.state == "closed" and now_ns - each.verified_ns > VERIFIED_EVERY_DAYS * _DAY]
+    if old:
+        what = words.count(len(old), "disc was", "discs were")
+        message = f"{what} not read back for half a year, or never: `safehold volumes verify {name}`."
+        found.append(Attention("unverified", message))
+    return found + _to_burn(catalogue)
+
+
+def _to_burn(catalogue: Catalogue) -> list[Attention]:
+    """Of sets that are burned: what waits for it, and which discs are spoiled."""
+    from safehold.storage.volumes.burning.plan import burned_of, plan
+
+    name = catalogue.set.name
+    burned = {each.label: burned_of(each) for each in catalogue.volumes() if burned_of(each).time_ns}
+    found = [
+        Attention("spoiled", f"The disc of {label} is spoiled ({state.problem.rstrip('.')}): `safehold volumes burn {name}`.")
+        for label, state in burned.items()
+        if state.problem
+    ]
+    waiting = len(plan(catalogue, [])) - len(found) if burned else 0
+    if waiting > 0:
+        what = words.count(waiting, "disc waits", "discs wait")
+        found.append(Attention("unburned", f"{what} to be burned: `safehold volumes burn {name}`."))
     return found
 
 
@@ -159,7 +205,7 @@ def _copies(catalogue: Catalogue) -> dict[int, int]:
 
 def _here(call: Call, catalogue: Catalogue) -> dict[str, Present]:
     if catalogue.set.kind != "drives":
-        return {}
+        return {}  # a disc is looked for when it is needed
     return {each.volume.uuid: each for each in look(catalogue, call.clock.now_ns()).present}
 
 
