@@ -110,7 +110,7 @@ class _Body(asyncio.BufferedProtocol):
     def go_on(self) -> None:
         """The buffer is free again."""
         self._filled = 0
-        if self.left:
+        if self.left and not self._protocol.transport.is_closing():
             self._protocol.flow.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
