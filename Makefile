@@ -18,7 +18,10 @@ SERVERS := openssh-server openssh-sftp-server ceph-mon ceph-mgr ceph-osd ceph-co
 
 # Browsers, which puppeteer (tests/web) drives.
 BROWSERS := chromium firefox-esr
-PACKAGES := $(DEBIAN) $(DATABASES) $(SERVERS) $(BROWSERS)
+
+# Discs: what burns and reads them, and the emulated machine with drives (tests/lab).
+DISCS := mmdebstrap qemu-system-x86 seabios xorriso genisoimage p7zip-full growisofs dosfstools mtools
+PACKAGES := $(DEBIAN) $(DATABASES) $(SERVERS) $(BROWSERS) $(DISCS)
 
 .PHONY: help quickstart install test lint types clean packages lock docs-tried
 
@@ -43,7 +46,7 @@ install:
 docs-tried: $(VENV)/.dev
 	$(BIN)/python tests/pages/tried.py $(PAGES)
 
-test: $(VENV)/.dev packages $(VENV)/.web $(VENV)/.plugins
+test: $(VENV)/.dev packages $(VENV)/.web $(VENV)/.plugins $(VENV)/.lab
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
@@ -65,7 +68,7 @@ types: $(VENV)/.dev
 packages:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(PACKAGES) >/dev/null 2>&1; then \
 		export DEBIAN_FRONTEND=noninteractive install="apt-get install -y -qq --no-install-recommends"; \
-		apt-get update -qq && $$install $(DEBIAN) $(SERVERS) $(BROWSERS) postgresql-common >/dev/null && \
+		apt-get update -qq && $$install $(DEBIAN) $(SERVERS) $(BROWSERS) $(DISCS) postgresql-common >/dev/null && \
 		sed -i 's/^#*create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
 		$$install $(DATABASES) >/dev/null; \
 	fi
@@ -89,6 +92,10 @@ $(VENV)/.web: $(VENV)/.dev tests/web/package-lock.json
 $(VENV)/.plugins: $(VENV)/.dev packages
 	@if command -v apt-get >/dev/null && [ ! -d $(VENV)/mariadb-server ]; then \
 		(cd $(VENV) && apt-get download -qq -o APT::Sandbox::User=root mariadb-server >/dev/null && dpkg -x mariadb-server_*.deb mariadb-server && rm mariadb-server_*.deb); fi
+
+# The emulated machine with drives, made once.
+$(VENV)/.lab: tests/lab/guest.py requirements.lock $(VENV)/.dev packages
+	@if [ "$$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null; then $(BIN)/python tests/lab/guest.py $(VENV)/lab && touch $@; fi
 
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q pyproject.toml --extra server --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

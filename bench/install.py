@@ -21,6 +21,7 @@ INSTALLED = Path(__file__).resolve().parent / "work" / "peers"
 # The last word names the variable a program takes its version from.
 _GO_MODULES = {
     "restic": ("github.com/restic/restic", "cmd/restic", "v0.18.1", "main.version"),
+    "rest-server": ("github.com/restic/rest-server", "cmd/rest-server", "v0.14.0", "main.version"),
     "kopia": ("github.com/kopia/kopia", "", "v0.21.1", "github.com/kopia/kopia/repo.BuildVersion"),
 }
 _CRATES = {"rustic": "rustic-rs", "bupstash": "bupstash"}
@@ -129,6 +130,7 @@ INSTALLERS: dict[str, Callable[[str], bool]] = {
     "borg": _pip,
     "bupstash": _cargo,
     "restic": _go,
+    "rest-server": _go,
     "kopia": _go,
     "rustic": _cargo,
 }

@@ -24,7 +24,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
-import psutil
 import urllib3
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -33,6 +32,22 @@ from online_servers import Client, Person, ServerProcess, free_port
 MIB = 1 << 20
 OBJECT = 32 * MIB
 AT_ONCE = 4
+
+
+class Watched:
+    """What a process has used, as the kernel tells."""
+
+    def __init__(self, pid: int) -> None:
+        self._folder = Path(f"/proc/{pid}")
+
+    def cpu(self) -> float:
+        """Seconds of CPU, user's and system's, of all its threads."""
+        fields = (self._folder / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def mib(self) -> float:
+        """Memory that it holds."""
+        return int((self._folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
 def objects(count: int) -> list[tuple[str, bytes]]:
@@ -154,20 +169,20 @@ def main() -> None:
     try:
         owner = Person(server.url, "anna")
         owner.register(server.setup_code)
-        process = psutil.Process(server.process.pid)
+        process = Watched(server.process.pid)
         for number in range(values.rounds):
             base = owner.repository(f"round-{number}")
             token = owner.token("admin")
             plain = folder / f"plain-{number}"
             plain.mkdir()
             here = locally(plain, made)
-            before = sum(process.cpu_times()[:2])
+            before = process.cpu()
             there = upload(server.url, token, base, made)
-            cpu = sum(process.cpu_times()[:2]) - before
+            cpu = process.cpu() - before
             addresses = [f"{server.url}{base}/objects/index/{name}" for name, _ in made]
-            before = sum(process.cpu_times()[:2])
+            before = process.cpu()
             rate = ranges(pooled(server.url, token), addresses, 600)
-            range_cpu = (sum(process.cpu_times()[:2]) - before) / (600 * MIB / 1e9)
+            range_cpu = (process.cpu() - before) / (600 * MIB / 1e9)
             line = {
                 "local_mb_s": round(gigabytes * 1000 / here),
                 "upload_mb_s": round(gigabytes * 1000 / there),
@@ -178,20 +193,24 @@ def main() -> None:
             }
             if shutil.which("nginx"):
                 nginx = Nginx(plain, folder)
+                watched = Watched(nginx.process.pid)
+                before = watched.cpu()
                 peer = ranges(
                     urllib3.PoolManager(maxsize=AT_ONCE, block=True),
                     [f"http://127.0.0.1:{nginx.port}/{name}" for name, _ in made],
                     600,
                 )
+                nginx_cpu = (watched.cpu() - before) / (600 * MIB / 1e9)
                 nginx.process.terminate()
                 nginx.process.wait()
-                line |= {"nginx_ranges_s": round(peer), "ranges_ratio": round(rate / peer, 2)}
+                line |= {"nginx_ranges_s": round(peer), "nginx_cpu_s_per_gb": round(nginx_cpu, 2)}
+                line["ranges_ratio"] = round(rate / peer, 2)
             print(json.dumps(line), flush=True)
             shutil.rmtree(plain)
         base = owner.repository("devices")
         tokens = [owner.token("admin") for _ in range(values.devices)]
         median, worst = many_devices(server.url, tokens, base, 5)
-        memory = process.memory_info().rss / MIB
+        memory = process.mib()
         print(
             json.dumps(
                 {"devices": values.devices, "median_s": round(median, 3), "p99_s": round(worst, 3), "server_mib": round(memory)}

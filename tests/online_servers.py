@@ -88,8 +88,8 @@ class Client:
 class Person(Client):
     """Somebody with an account, logged in as a browser is."""
 
-    def __init__(self, url: str, name: str, password: str = "correct horse") -> None:
-        super().__init__(url)
+    def __init__(self, url: str, name: str, password: str = "correct horse", fingerprint: str | None = None) -> None:
+        super().__init__(url, fingerprint=fingerprint)
         self.headers = {"X-Safehold": "1", "Origin": url}
         self.name = name
         self.salt, self.login = STRETCHED.setdefault(password, new_login(password))
@@ -276,6 +276,14 @@ def free_port() -> int:
 def text(data: bytes) -> str:
     """Bytes as JSON has them."""
     return base64.b64encode(data).decode()
+
+
+def put_snapshot(who: Client, base: str, data: bytes) -> str:
+    """Store it where its hash belongs; that key."""
+    key = snapshot_key(data)
+    answer = who("PUT", f"{base}/objects/{key}", data=data)
+    assert answer.status == 201, answer.data
+    return key
 
 
 def snapshot_key(data: bytes) -> str:

@@ -17,14 +17,24 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages' commands are for a shell")
-def test_sqlite(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["sqlite.md", "blu-ray.md", "floppies.md"])
+def test_a_page(tmp_path: Path, page: str) -> None:
+    _try(tmp_path, page)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its drives are mounted in a namespace of their own")
+def test_flash_drives(tmp_path: Path) -> None:
+    _try(tmp_path, "flash-drives.md", "unshare", "--mount", "--propagation", "private")
+
+
+def _try(tmp_path: Path, page: str, *around: str) -> None:
     home, exchange = tmp_path / "home", tmp_path / "exchange"
     home.mkdir()
     exchange.mkdir()
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    shell = Shell(["env", "-i", f"HOME={home}", f"PATH={path}", "TERM=dumb", "bash", "--norc"], exchange, str(exchange))
+    shell = Shell([*around, "env", "-i", f"HOME={home}", f"PATH={path}", "TERM=dumb", "bash", "--norc"], exchange, str(exchange))
     try:
-        for block in blocks_of(DOCS / "sqlite.md"):
+        for block in blocks_of(DOCS / page):
             done, output = shell.run(block.commands, 60)
             assert done and missing(block.shown, output) is None, f"{block.page}:{block.line}\n{output}"
     finally:

@@ -90,11 +90,13 @@ def home(tmp_path: Path) -> Path:
 def test_keys_come_from_the_profile(home: Path) -> None:
     place = places.parse("s3://bucket")
     environ = {"HOME": str(home)}
-    first = places._s3(place, StoreOptions(environ=environ))
+    first = places.s3_settings(place, StoreOptions(environ=environ))
     assert first["access_key_id"] == "A" and first["region"] == "us-east-1" and "endpoint" not in first
-    work = places._s3(place, StoreOptions(environ={**environ, "AWS_PROFILE": "work"}))
+    work = places.s3_settings(place, StoreOptions(environ={**environ, "AWS_PROFILE": "work"}))
     assert work["endpoint"] == "https://s3.example.org" and work["region"] == "eu-west-1" and work["session_token"] == "E"
-    given = places._s3(place, StoreOptions(environ={**environ, "AWS_ACCESS_KEY_ID": "X"}, region="r", endpoint="http://e"))
+    given = places.s3_settings(
+        place, StoreOptions(environ={**environ, "AWS_ACCESS_KEY_ID": "X"}, region="r", endpoint="http://e")
+    )
     assert given == {"region": "r", "endpoint": "http://e"}
 
 

@@ -15,6 +15,19 @@ let heard;
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+/** Of a new browser if this one has crashed, which is not what is tested here, or is just going down. */
+async function newPage() {
+  if (browser.connected) {
+    try {
+      return await browser.newPage();
+    } catch {
+      await browser.close().catch(() => {});
+    }
+  }
+  ({ browser } = await launch(name, folder));
+  return await browser.newPage();
+}
+
 /** Waits until a function of the page is true of its arguments. */
 async function until(test, ...values) {
   await page.waitForFunction(test, { timeout: 30000, polling: 50 }, ...values);
@@ -23,8 +36,7 @@ async function until(test, ...values) {
 const COMMANDS = {
   async open({ url, width = 1280, height = 860, before = '' }) {
     await page?.close().catch(() => {});
-    if (!browser.connected) ({ browser } = await launch(name, folder)); // it has crashed, which is not what is tested here
-    page = await browser.newPage();
+    page = await newPage();
     heard = listen(page, new URL(url).origin);
     await page.setViewport({ width, height });
     if (before) await page.evaluateOnNewDocument(before);
@@ -60,7 +72,7 @@ const COMMANDS = {
   run: ({ script }) => page.evaluate(script),
   async shot({ path }) {
     await pause(150);
-    await page.screenshot({ path });
+    await page.screenshot({ path, fullPage: true });
   },
   heard: () => heard,
 };

@@ -11,6 +11,13 @@ from online_servers import Person, ServerInThread, text
 from web_browser import NAMES, Browser, running, sha256
 from web_repository import PASSPHRASE, Made, make
 
+from safehold.codec.passphrase import Passphrase
+from safehold.codec.recovery import RecoveryKey
+from safehold.core.clock import SystemClock
+from safehold.repo.keys.admin import add_slot, list_slots
+from safehold.repo.repository import open_repository
+from safehold.storage.local import LocalStore
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
@@ -71,3 +78,42 @@ def test_a_session_opens_what_is_there(browser: Browser, anna: Person, made: Mad
     heard = browser.tell("heard")
     assert heard["foreign"] == []
     assert [error for error in heard["errors"] if "401" not in error] == []  # the refusal before the login, as a console says it
+
+
+EVIL = "<img src=x onerror=window.hurt=1>"
+PRESS_REMOVE = """(name) => {
+  const rows = [...document.querySelectorAll('tr')].filter((row) => row.textContent.includes(name));
+  rows.map((row) => row.querySelector('button')).find(Boolean).click();
+}"""
+
+
+def test_keys_and_a_recovery_kit(browser: Browser, anna: Person, made: Made, tmp_path: Path) -> None:
+    """In the session of the test before: a key is taken back, and a kit made whose words the program opens the repository with."""
+    store = LocalStore(made.folder, create=False)
+    opened = open_repository(store, Passphrase(PASSPHRASE), tmp_path / "cache")
+    slot = f"keys/{add_slot(store, opened.keyring, 'reader', Passphrase('x'), EVIL, clock=SystemClock()).hex()}.slot"
+    objects = "/api/v1/repositories/anna/home/objects"
+    assert anna("PUT", f"{objects}/{slot}", data=store.get(slot)).status == 201
+    browser.tell("open", url=f"{anna.url}/anna/home#/keys")
+    unlock(browser)
+    browser.tell("waitText", selector="td, th", text=EVIL)
+    browser.tell("run", script=f"({PRESS_REMOVE})({json.dumps(EVIL)})")
+    browser.tell("clickText", selector="dialog button", text="Remove")
+    browser.tell("waitText", selector=".toast", text="opens nothing any more")
+    browser.tell("waitText", selector="tr", text="removed")
+    browser.tell("clickText", selector="main form .button", text="Make a recovery kit")
+    browser.tell("wait", selector=".kit svg.qr")
+    words = browser.texts(".kit .words li")
+    browser.tell("clickText", selector=".kit .button", text="I have it")
+    browser.tell("clickText", selector="dialog button", text="Yes, I have it")
+    browser.tell("waitText", selector="h1", text="Keys")
+    browser.tell("waitText", selector="td, th", text="recovery kit")
+    assert browser.texts(".words") == [] and browser.tell("run", script="window.hurt ?? null") is None
+    assert browser.tell("heard") == {"errors": [], "foreign": []}
+    listed = {key for key, *_ in anna("GET", f"{objects}?prefix=keys/").json["objects"]}
+    for key in listed - {info.key for info in store.list("keys/")}:
+        store.put(key, anna("GET", f"{objects}/{key}").data)
+    again = open_repository(store, RecoveryKey.parse(" ".join(words)), tmp_path / "other")
+    assert again.keyring.role == "owner"
+    assert all(each.retired_ns for each in list_slots(store, again.keyring) if each.label == EVIL)
+    store.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from web_reader import evaluate
 
-from safehold.server.pages import FOLDER
+from safehold.server.web_files import FOLDER
 
 GIB = 1 << 30
 MODULE = json.dumps(str(FOLDER / "browse" / "zip.js"))

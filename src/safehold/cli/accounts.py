@@ -30,15 +30,20 @@ class Prelogin(msgspec.Struct):
     lanes: int
 
 
-def login_key(password: str, told: Prelogin) -> bytes:
-    """32 bytes that prove the password.  Raises ``FormatError`` where the server asks for too cheap a derivation."""
+def stretched(password: str, told: Prelogin) -> bytes:
+    """32 bytes of a password, slowly.  Raises ``FormatError`` where the server asks for too cheap a derivation."""
     from safehold.codec.passphrase import Cost, Passphrase
-    from safehold.codec.sealing import derive
 
     if len(told.salt) != SALT_SIZE:
         raise SafeholdError("The server told a salt of a wrong length.", "Is it a Safehold server?")
-    master = Passphrase(password).stretched(told.salt, Cost(told.memory_kib, told.passes, told.lanes))
-    return derive(master, LOGIN)
+    return Passphrase(password).stretched(told.salt, Cost(told.memory_kib, told.passes, told.lanes))
+
+
+def login_key(password: str, told: Prelogin) -> bytes:
+    """32 bytes that prove the password.  Raises as ``stretched``."""
+    from safehold.codec.sealing import derive
+
+    return derive(stretched(password, told), LOGIN)
 
 
 def new_login(password: str) -> tuple[bytes, bytes]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from safehold.cli import credentials, settings
 from safehold.cli.render import output
 from safehold.cli.settings import Named, Settings
 from safehold.core.clock import SystemClock
-from safehold.core.errors import RepositoryMissing, SafeholdError, UsageError
+from safehold.core.errors import RepositoryMissing, SafeholdError, SourceIncomplete, UsageError
 
 if TYPE_CHECKING:
+    from safehold.cli.volume_sets import VolumeSession
     from safehold.repo.keys.unlock import Credential
     from safehold.repo.repository import Repository
     from safehold.storage.online.address import Address
@@ -27,27 +28,54 @@ CACHE_TAG = (
 )
 
 
+class Closing(Protocol):
+    """What is closed at the end of a call."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class Call:
     """What a command is given.  Use as a context manager: it closes what was opened."""
 
-    def __init__(self, values: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, values: argparse.Namespace, environ: Mapping[str, str], command: str = "", words: Sequence[str] = ()
+    ) -> None:
+        """``command``: its own words, such as ``key list``; ``words``: all that was said."""
         self.values = values
         self.environ = environ
+        self.command = command
+        self.words = words
         self.clock = SystemClock()
         self.out = output.choose(as_json=values.json, quiet=values.quiet, monotonic=self.clock.monotonic)
-        self._opened: list[Store | Api] = []
+        self._opened: list[Closing] = []
         self._repository: Repository | None = None
         self.online_store: OnlineStore | None = None
         """The store on a server of ours, if one was opened."""
+        self._sessions: list[VolumeSession] = []
+        self.volumes: VolumeSession | None = None
+        """The volume set, if the repository is one."""
 
     def __enter__(self) -> Call:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        try:
+            if exception[0] is None or isinstance(exception[1], SourceIncomplete):
+                for session in self._sessions:
+                    session.finish()
+        finally:
+            self._close()
+
+    def closing(self, opened: Closing) -> None:
+        """Close it at the end."""
+        self._opened.append(opened)
+
+    def _close(self) -> None:
         self.out.settle()
         if self.online_store is not None and self.online_store.has_moved:
             self._remember_history(self.online_store)
-        for store in self._opened:
+        for store in reversed(self._opened):
             store.close()
 
     @cached_property
@@ -105,6 +133,8 @@ class Call:
 
         if place.location.startswith(("https://", "http://")):
             return self._online_store(place, create)
+        if place.location.startswith("volumes:"):
+            return self._volume_store(place, create)
         if is_distant(place.location):
             opened = distant.open_distant(self, place, create=create)
             self._opened.append(opened)
@@ -118,6 +148,18 @@ class Call:
             raise RepositoryMissing(
                 f"There is no repository at {place.location}.", "`safehold init` makes one; if it is on a drive, is it mounted?"
             ) from error
+        self._opened.append(store)
+        return store
+
+    def _volume_store(self, place: Named, create: bool) -> Store:
+        from safehold.storage.open import open_store
+        from safehold.storage.options import StoreOptions
+
+        if create:
+            raise UsageError(
+                f"{place.location} is made by `safehold volumes create`.", "`safehold volumes add` then adds drives."
+            )
+        store = open_store(place.location, options=StoreOptions(state=self.state))
         self._opened.append(store)
         return store
 
@@ -156,6 +198,18 @@ class Call:
         self._opened.append(api)
         return address, api
 
+    def server(self) -> tuple[str, Api]:
+        """The server that is meant, by itself or by a repository on it, and requests to it.  Raises as ``online``."""
+        from safehold.cli.logins import Logins, connect
+        from safehold.storage.online.address import parse
+
+        if not self.place.location.startswith(("https://", "http://")):
+            raise UsageError(f"{self.place.location} is no online server.", "This is for https://HOST.")
+        address = parse(self.place.location, repository=False)
+        api = connect(address, Logins(self.state, self.environ).find(address))
+        self._opened.append(api)
+        return address.server, api
+
     def credential(self, place: Named | None = None, *, new: bool = False) -> Credential:
         """What opens the repository.  Raises ``UsageError``, ``WrongKey``."""
         values = self.values
@@ -177,11 +231,32 @@ class Call:
 
         Raises ``RepositoryMissing``, ``RepositoryTooNew``, ``WrongKey``, ``StoreUnreachable``.
         """
+        if self.place.location.startswith("volumes:"):
+            return self._of_volumes(wrap)
         if wrap is not None:
             return self._open(wrap, fresh)
         if self._repository is None:
             self._repository = self._open(lambda store: store, fresh)
         return self._repository
+
+    def _of_volumes(self, wrap: Callable[[Store], Store] | None) -> Repository:
+        from safehold.cli.volume_sets import of_place
+
+        if self.volumes is None:
+            self.volumes = of_place(self, self.place, self.credential)
+            self._sessions.append(self.volumes)
+        if wrap is not None:
+            return self.volumes.repository(wrap)
+        if self._repository is None:
+            self._repository = self.volumes.repository()
+        return self._repository
+
+    def repositories(self, repository: Repository) -> Iterator[Repository]:
+        """A repository, or of a volume set each that is here: what is done to all drives is done one by one."""
+        if self.volumes is None:
+            yield repository
+        else:
+            yield from self.volumes.all_views()
 
     def _open(self, wrap: Callable[[Store], Store], fresh: bool) -> Repository:
         from safehold.repo import config
@@ -201,13 +276,20 @@ class Call:
         from safehold.repo.repository import open_repository
 
         place = self.named(wanted)
-        store = self.store(place)
-        config.read(store)
+        store = None if place.location.startswith("volumes:") else self.store(place)
+        if store is not None:
+            config.read(store)
         prefix = "SAFEHOLD_TO_"
         environ = {f"SAFEHOLD_{name.removeprefix(prefix)}": v for name, v in self.environ.items() if name.startswith(prefix)}
         given = credentials.Given(password_file, key_file)
         if given == credentials.Given() and not environ and not (place.password_file or place.password_command or place.key_file):
             given = credentials.Given(self.values.password_file)
             environ = {name: value for name, value in self.environ.items() if name.startswith("SAFEHOLD_PASSWORD")}
+        if store is None:
+            from safehold.cli.volume_sets import of_place
+
+            session = of_place(self, place, lambda: credentials.find(given, environ, place), writing=True)
+            self._sessions.append(session)
+            return session.repository()
         credential = credentials.find(given, environ, place)
         return open_repository(store, credential, self.cache, clock=self.clock, report=self.out.report)

@@ -28,6 +28,7 @@ IMAGES = "Image copies of databases"
 KEYS = "Keys"
 STORES = "Stores"
 DATABASES = "Databases"
+VOLUMES = "Drives and discs"
 SHARES = "Share"
 ONLINE = "Online"
 
@@ -59,6 +60,22 @@ COMMANDS = (
     Command("image-copy open", IMAGES, "Open an image copy for reading, or a clone of it for writing"),
     Command("image-copy verify", IMAGES, "Check an image copy's pages, or everything in it"),
     Command("image-copy remove", IMAGES, "Give up an image copy"),
+    Command("volumes create", VOLUMES, "Make a set of drives that rotate, or of discs"),
+    Command("volumes add", VOLUMES, "Make a drive one of a set"),
+    Command("volumes list", VOLUMES, "List the sets, or the volumes of one"),
+    Command("volumes status", VOLUMES, "Say what is protected by how many copies, and what is overdue"),
+    Command("volumes sync", VOLUMES, "Have the drives that are here catch up from each other"),
+    Command("volumes verify", VOLUMES, "Read everything back from volumes, and prove it"),
+    Command("volumes label", VOLUMES, "Change a volume's label or place, or say that it is lost"),
+    Command("volumes burn", VOLUMES, "Burn discs or floppies, read them back, and compare"),
+    Command("volumes print", VOLUMES, "Make labels to print"),
+    Command("volumes eject", VOLUMES, "Unmount a drive, and say that it is safe to remove"),
+    Command("volumes enroll", VOLUMES, "Have backups run by themselves when a drive is plugged in"),
+    Command("volumes run", VOLUMES, "Run the backups that wait for a drive"),
+    Command("volumes watch", VOLUMES, "Wait for drives, and run the backups that wait for them"),
+    Command("volumes close", VOLUMES, "Close the open disc of a set, and make the parity of its group"),
+    Command("volumes repair", VOLUMES, "Write a lost or damaged disc anew, from parity"),
+    Command("volumes recover", VOLUMES, "Learn a set from its volumes and the passphrase alone"),
     Command("share create", SHARES, "Share a file, a folder or a snapshot, by a link or as a file"),
     Command("share list", SHARES, "List what is shared, and how often it was opened"),
     Command("share revoke", SHARES, "Take a share back"),
@@ -81,6 +98,8 @@ COMMANDS = (
     Command("login", ONLINE, "Let this machine use a repository on an online server"),
     Command("logout", ONLINE, "Forget a login, and withdraw its token"),
     Command("account confirm", ONLINE, "Give your second factor, so that things can be deleted on the server"),
+    Command("account key", ONLINE, "Show the words by which others know that what they share reaches you"),
+    Command("account trust", ONLINE, "Remember whose key is whose, by the words that they said"),
     Command("account release", ONLINE, "Release the brake on deleting much at once, for an hour"),
     Command("device list", ONLINE, "List the devices of an online repository, and how their backups went"),
     Command("device approve", ONLINE, "Admit a device by the six words that it shows"),

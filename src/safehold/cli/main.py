@@ -46,7 +46,7 @@ def _run(words: Sequence[str]) -> int:
         return 0
     from safehold.cli.call import Call
 
-    with Call(parsed.values, os.environ) as call:
+    with Call(parsed.values, os.environ, parsed.command.words, words) as call:
         status = parsed.module.run(call)
         assert isinstance(status, int)
         return status

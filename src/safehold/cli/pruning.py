@@ -30,12 +30,15 @@ def prune(call: Call, repository: Repository) -> int:
     from safehold.repo.prune import execute, plan
 
     repository.require_owner("prune")
-    retire_logs(call, repository)
-    planned = plan(repository, _options(call))
-    if call.values.dry_run:
-        _show_plan(call, planned)
-    else:
-        _show(call, execute(repository, planned))
+    if call.volumes is not None:
+        call.volumes.settle()  # what was just forgotten is told to the drives first
+    for each in call.repositories(repository):
+        retire_logs(call, each)
+        planned = plan(each, _options(call))
+        if call.values.dry_run:
+            _show_plan(call, planned)
+        else:
+            _show(call, execute(each, planned))
     return 0
 
 
@@ -62,6 +65,8 @@ def _options(call: Call) -> Options:
         options = msgspec.structs.replace(options, trash_ns=values.trash_days * 86_400 * 10**9)
     if values.max_unused:
         options = msgspec.structs.replace(options, max_unused=percent(values.max_unused, "--max-unused") / 100)
+    elif call.volumes is not None and call.volumes.write_once:
+        options = msgspec.structs.replace(options, max_unused=1.0)  # packing again frees nothing there
     return options
 
 

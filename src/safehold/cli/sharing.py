@@ -12,6 +12,7 @@ from safehold.core.errors import SafeholdError, SnapshotMissing, UsageError
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
+    from safehold.codec.share_secret import Link
     from safehold.ops.share import Made
     from safehold.ops.share_service import OnlineRegistry, ShareState
     from safehold.repo.shares.records import Record
@@ -66,7 +67,31 @@ def until_ns(text: str, now_ns: int) -> int:
     return now_ns + int((now - parse_duration(text).before(now)).total_seconds()) * NS
 
 
-def tell(call: Call, what: str, made: Made, file: str = "") -> None:
+def keys_of(call: Call, names: list[str]) -> dict[str, bytes]:
+    """The compared public keys of people.  Raises ``UsageError``, ``StoreRefused``."""
+    from safehold.cli.acquaintances import People
+
+    if not names:
+        return {}
+    server, api = call.server()
+    people = People(call.state, server)
+    return {name: people.public(api, name) for name in names}
+
+
+def give(call: Call, made: Made, keys: dict[str, bytes]) -> None:
+    """Hand a share that was made to people, by their keys."""
+    from safehold.cli import acquaintances
+    from safehold.codec.account_key import Gift
+
+    if not keys:
+        return
+    address, api = call.online()
+    record = made.record
+    for name, public in keys.items():
+        acquaintances.give(api, address.base, record.share, name, public, Gift(record.secret, record.name))
+
+
+def tell(call: Call, what: str, made: Made, file: str = "", people: list[str] | None = None) -> None:
     """A share that was made or brought up to date."""
     from safehold.cli.render import words
 
@@ -83,8 +108,10 @@ def tell(call: Call, what: str, made: Made, file: str = "") -> None:
         "bytes_used": made.used,
         "bytes_stored": made.added,
         "expires": words.iso(record.expires_ns) if record.expires_ns else None,
+        "given_to": people or [],
     }
-    call.out.result("\n".join([*_how(record, made, file), _cost(made, file)]), value)
+    given = [f"Given to {', '.join(people)}, who find it by `safehold share list --received`."] if people else []
+    call.out.result("\n".join([*_how(record, made, file), *given, _cost(made, file)]), value)
 
 
 def _how(record: Record, made: Made, file: str) -> list[str]:
@@ -195,6 +222,29 @@ def chosen_request(call: Call, text: str) -> Request:
     if len(fitting) != 1:
         raise SnapshotMissing(f"No request, or more than one, begins with `{wanted}`.", "Its id is in its link, behind /r/.")
     return fitting[0]
+
+
+def given_link(call: Call, text: str) -> Link | None:
+    """The whole link of a share that was given to this account: ``text`` is the link without its end.  None for any other."""
+    from safehold.cli import acquaintances
+    from safehold.cli.logins import Logins, connect
+    from safehold.codec.share_secret import Link, ShareSecret, without_secret
+    from safehold.storage.online.address import parse
+
+    named = without_secret(text)
+    if named is None:
+        return None
+    scheme, host, share = named
+    address = parse(f"{scheme}://{host}", repository=False)
+    api = connect(address, Logins(call.state, call.environ).find(address))
+    try:
+        for given in acquaintances.received(api):
+            if given.share == share.hex():
+                gift = acquaintances.opened(acquaintances.own(call, api), given)
+                return Link(scheme, host, share, ShareSecret(gift.secret))
+    finally:
+        api.close()
+    raise UsageError("That share was not given to your account, or is over.", "Is the link whole, up to its last character?")
 
 
 def require_safe(scheme: str, host: str) -> None:

@@ -19,6 +19,7 @@ VERSION = "1"
 WORDS = 12
 _CHECK_BITS = 4
 _LINK = re.compile(r"(https?)://([^/?#\s@]+)/s/([0-9a-f]{32})#([A-Za-z0-9_-]+)", re.IGNORECASE)
+_GIVEN = re.compile(r"(https?)://([^/?#\s@]+)/s/([0-9a-f]{32})", re.IGNORECASE)
 _REQUEST = re.compile(rf"(https?)://([^/?#\s@]+)/r/([0-9a-f]{{32}})#{VERSION}([A-Za-z0-9_-]{{43}})", re.IGNORECASE)
 _KEY_FILE = re.compile(r"safehold-share:([0-9a-f]{32})#([A-Za-z0-9_-]+)")
 
@@ -129,6 +130,12 @@ class RequestLink:
             raise WrongKey("This is no link to send files by.", "It would be https://HOST/r/, 32 digits, # and 44 characters.")
         digest = base64.urlsafe_b64decode(match[4] + "=")
         return cls(match[1].lower(), match[2].lower(), bytes.fromhex(match[3]), digest)
+
+
+def without_secret(text: str) -> tuple[str, str, bytes] | None:
+    """Scheme, host and share of a link without its end: of one that was given to an account, whose key opens the secret."""
+    match = _GIVEN.fullmatch(text.strip())
+    return (match[1].lower(), match[2].lower(), bytes.fromhex(match[3])) if match else None
 
 
 def is_link(text: str) -> bool:

@@ -240,6 +240,12 @@ class StoreUnreachable(StoreError):
     retryable = True
 
 
+class Waiting(StoreUnreachable):
+    """No volume that this needs is here; it is waited for, and nothing has failed."""
+
+    code = "waiting"
+
+
 class StoreFull(StoreError):
     """The store is full, or over its quota."""
 

@@ -8,12 +8,14 @@ footing as the walk itself and never sees a path.  What it has to tell comes bac
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from safehold.core.entries import Entry
 from safehold.core.events import Warn
+from safehold.ops.supply import Supply
 from safehold.sources.files.placing import Folder, Placer
 from safehold.sources.files.placing.terms import Placed, Tally
 
@@ -38,6 +40,8 @@ class Told(msgspec.Struct):
     damaged: int
     files: int
     bytes: int
+    left: list[tuple[int, Entry]] = []
+    """What the child could not do for want of segments: the number of its folder, and the entry."""
     failure: tuple[str, str, str] | None = None
     """What stopped it: code, message and hint."""
 
@@ -50,6 +54,12 @@ class Placing(Protocol):
 
     def become_child(self) -> None:
         """From now on nothing is told to anybody, but kept for ``take``."""
+
+    def borrow(self, bodies: Mapping[bytes, bytes]) -> None:
+        """From now on read no store, only these sealed segments, by id."""
+
+    def take_left(self) -> list[Entry]:
+        """What was not placed since the last time, because other segments would have been needed."""
 
     def take(self) -> Told:
         """What was done since the last time."""
@@ -74,6 +84,8 @@ class Borrowers(Protocol):
 
 
 if sys.platform == "linux":
+    import mmap
+    import os
     import queue
 
     from safehold.core.errors import SafeholdError, by_code
@@ -89,11 +101,19 @@ if sys.platform == "linux":
         groups: dict[int, str]
         entries: list[Entry]
 
+    class _Question(msgspec.Struct, array_like=True):
+        """What a child is to place.  Its descriptors are the folders', then that of the segments, if there are any."""
+
+        lots: list[_Lent]
+        segments: list[tuple[bytes, int]] | None
+        """Id and length of each, in order; None if the child may ask the store."""
+
     class Children:
         """The child processes of one restore."""
 
-        def __init__(self, placing: Placing, placer: Placer, count: int) -> None:
+        def __init__(self, placing: Placing, placer: Placer, count: int, supply: Supply | None) -> None:
             self.count = count
+            self._supply = supply
             self._placing = placing
             self._placer = placer
             self._children: list[Child] = []
@@ -106,9 +126,15 @@ if sys.platform == "linux":
 
         def place(self, lots: list[Lot]) -> list[Lot]:
             kept = [Lot(lot.folder, [entry for entry in lot.entries if _linked(entry)]) for lot in lots]
+            lots = [Lot(lot.folder, [e for e in lot.entries if not _linked(e)]) for lot in lots]
+            bodies: dict[bytes, bytes] | None = None
+            if self._supply is not None:
+                supplied = self._supply.gather(lots)
+                lots, bodies = [Lot(*lot) for lot in supplied.lots if lot[1]], supplied.bodies
+                kept += [Lot(*lot) for lot in supplied.kept]
             child = self._idle.get()
             try:
-                kept += self._ask(child, [Lot(lot.folder, [e for e in lot.entries if not _linked(e)]) for lot in lots])
+                kept += self._ask(child, lots, bodies)
             finally:
                 self._idle.put(child)
             return [lot for lot in kept if lot.entries]
@@ -121,7 +147,7 @@ if sys.platform == "linux":
             for child in self._children:
                 child.close()
 
-        def _ask(self, child: Child, lots: list[Lot]) -> list[Lot]:
+        def _ask(self, child: Child, lots: list[Lot], bodies: dict[bytes, bytes] | None) -> list[Lot]:
             lent: list[_Lent] = []
             descriptors: list[int] = []
             unreached: list[Lot] = []
@@ -135,7 +161,8 @@ if sys.platform == "linux":
                         continue
                     held.append(folder)
                     lent.append(_lent(folder, entries))
-                answer = child.ask(_encoder.encode(lent), descriptors)
+                question = _Question(lent, None if bodies is None else [(name, len(body)) for name, body in bodies.items()])
+                answer = _ask_with(child, question, descriptors, bodies)
             finally:
                 for folder in held:
                     self._placer.release(folder)
@@ -144,7 +171,7 @@ if sys.platform == "linux":
             if told.failure is not None:
                 code, message, hint = told.failure
                 raise by_code(code)(message, hint)
-            return unreached
+            return unreached + [Lot(held[number], [entry]) for number, entry in told.left]
 
     class _Answering:
         """A child's side: places what is asked of it."""
@@ -159,15 +186,21 @@ if sys.platform == "linux":
                 self._placing.become_child()
                 self._begun = True
             failure = None
+            left = []
             try:
-                for lent, fd in zip(_questions.decode(question), descriptors, strict=True):
+                asked = _questions.decode(question)
+                if asked.segments is not None:
+                    self._placing.borrow(_received(asked.segments, descriptors))
+                for number, (lent, fd) in enumerate(zip(asked.lots, descriptors, strict=True)):
                     self._place(lent, fd)
+                    left += [(number, entry) for entry in self._placing.take_left()]
             except SafeholdError as error:
                 failure = (error.code, str(error), error.hint)
             except Exception as error:
                 failure = ("failed", f"Something unforeseen happened ({type(error).__name__}: {error}); this is a bug.", "")
             told = self._placing.take()
             told.failure = failure
+            told.left = left
             return _encoder.encode(told)
 
         def _place(self, lent: _Lent, fd: int) -> None:
@@ -177,13 +210,40 @@ if sys.platform == "linux":
             self._placer.drop(folder)
 
     _encoder = msgspec.msgpack.Encoder()
-    _questions = msgspec.msgpack.Decoder(list[_Lent])
+    _questions = msgspec.msgpack.Decoder(_Question)
     _answers = msgspec.msgpack.Decoder(Told)
 
-    def borrowers(placing: Placing, placer: Placer, files: int) -> Borrowers | None:
-        """Children for a restore of so many files; None where they would not help."""
+    def borrowers(placing: Placing, placer: Placer, files: int, supply: Supply | None = None) -> Borrowers | None:
+        """Children for a restore of so many files; None where they would not help.
+
+        ``supply``: what fetches for them, where they can't ask the store themselves.
+        """
         count = useful() if files >= FORK_FROM else 0
-        return Children(placing, placer, count) if count else None
+        return Children(placing, placer, count, supply) if count else None
+
+    def _ask_with(child: Child, question: _Question, folders: list[int], bodies: dict[bytes, bytes] | None) -> bytes:
+        """The answer; the segments go along in memory that both see."""
+        if not bodies:
+            return child.ask(_encoder.encode(question), folders)
+        with open(os.memfd_create("segments", os.MFD_CLOEXEC), "wb", buffering=0) as shared:
+            for body in bodies.values():
+                rest = memoryview(body)
+                while rest:
+                    rest = rest[shared.write(rest) :]
+            return child.ask(_encoder.encode(question), [*folders, shared.fileno()])
+
+    def _received(segments: list[tuple[bytes, int]], descriptors: list[int]) -> dict[bytes, bytes]:
+        """What came along, by id; its descriptor is taken off the list."""
+        if not segments:
+            return {}
+        found, at = {}, 0
+        descriptor = descriptors.pop()
+        with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as shared:
+            os.close(descriptor)
+            for name, length in segments:
+                found[name] = shared[at : at + length]
+                at += length
+        return found
 
     def _lent(folder: Folder, entries: list[Entry]) -> _Lent:
         owners, groups = dict(folder.owners), dict(folder.groups)
@@ -195,6 +255,6 @@ if sys.platform == "linux":
 
 else:
 
-    def borrowers(placing: Placing, placer: Placer, files: int) -> Borrowers | None:
+    def borrowers(placing: Placing, placer: Placer, files: int, supply: Supply | None = None) -> Borrowers | None:
         """None: a fork is no safe thing there, or there is no such thing."""
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -154,6 +154,13 @@ class _Bringing:
 
     def become_child(self) -> None:
         """Never asked for: nothing is placed by child processes here."""
+
+    def borrow(self, bodies: Mapping[bytes, bytes]) -> None:
+        """Never asked for either."""
+
+    def take_left(self) -> list[entries.Entry]:
+        """Nothing: see above."""
+        return []
 
     def take(self) -> Told:
         """Nothing: see above."""

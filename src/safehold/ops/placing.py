@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from safehold.core.entries import Entry
 from safehold.core.errors import TargetError
 from safehold.ops.lending import MOST_LOTS, Lot, Placing, borrowers
+from safehold.ops.supply import Supply
 from safehold.sources.files.placing import Folder, Placer
 
 WORKERS = 2
@@ -23,16 +24,16 @@ children both need both have to open."""
 class Work:
     """Lots under way: a bounded number, and the first failure.  ``add``, ``wait`` and ``stop`` belong to one thread."""
 
-    def __init__(self, placing: Placing, placer: Placer, files: int, *, local: bool = True) -> None:
-        """``files``: about how many there will be; for few, or in a dry run, there are no children.  Nor are there if the store
-        is not ``local``: a connection cannot be shared with them."""
+    def __init__(self, placing: Placing, placer: Placer, files: int, supply: Supply | None = None) -> None:
+        """``files``: about how many there will be; for few, or in a dry run, there are no children.  ``supply``: fetches for
+        them from a store on another machine."""
         self._placing = placing
         self._placer = placer
         self._lots: list[Lot] = []
         self._entries = self._bytes = 0
         self._failure: BaseException | None = None
-        self._borrowers = borrowers(placing, placer, files) if local else None
-        workers = self._borrowers.count if self._borrowers else WORKERS if local else DISTANT_WORKERS
+        self._borrowers = borrowers(placing, placer, files, supply)
+        workers = DISTANT_WORKERS if supply else self._borrowers.count if self._borrowers else WORKERS
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="place")
         self._room = threading.Semaphore(3 * workers)
 

@@ -6,7 +6,7 @@ One thread walks the snapshot's trees and makes folders; others, or child proces
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -16,8 +16,9 @@ from safehold.core.errors import DamageError, TargetError
 from safehold.core.events import Event, Progress, Reporter, Warn
 from safehold.ops.lending import Told
 from safehold.ops.placing import Work
+from safehold.ops.supply import Supply
 from safehold.repo import files, trees
-from safehold.repo.reader import ChunkReader
+from safehold.repo.reader import ChunkReader, NotLent
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Snapshot
 from safehold.sources.files.exclude import Excluder
@@ -73,7 +74,8 @@ class _Restore:
         self.damaged = 0
         self._pending: list[Warn | Placed] = []
         self._reader: ChunkReader = repository.reader
-        self._local = repository.store.capabilities.local
+        self._supply = None if repository.store.capabilities.local else Supply(self._reader)
+        self._left: list[Entry] = []
         self._report = repository.report
         self._monotonic = repository.clock.monotonic
         self._tree = snapshot.tree
@@ -89,9 +91,10 @@ class _Restore:
         top = self._entry if self._entry is not None and self._entry.kind == DIRECTORY else None
         self._progress = _Progress(report, self._monotonic, phase, self._total_files, self._total_bytes)
         self._report = report
+        self._reader.prepare()
         with Placer(target, options, self._tell, top) as placer:
             self._placer = placer
-            self._work = Work(self, placer, 0 if options.dry_run else self._total_files, local=self._local)
+            self._work = Work(self, placer, 0 if options.dry_run else self._total_files, self._supply)
             try:
                 if self._entry is not None and self._entry.kind != DIRECTORY:
                     self.place(placer.root, [self._entry])
@@ -173,6 +176,15 @@ class _Restore:
         self._reader.limit(CHILD_CACHE)
         self.take()
 
+    def borrow(self, bodies: Mapping[bytes, bytes]) -> None:
+        """From now on the store is not asked."""
+        self._reader.borrow(bodies)
+
+    def take_left(self) -> list[Entry]:
+        """What could not be placed since the last time."""
+        left, self._left = self._left, []
+        return left
+
     def take(self) -> Told:
         """What was placed since the last time."""
         progress = self._progress
@@ -209,6 +221,9 @@ class _Restore:
                         data = files.open_file(reader, entry)
                 except DamageError as error:
                     self._lost(folder.path(entry.name), error)
+                    continue
+                except NotLent:
+                    self._left.append(entry)
                     continue
             placer.place(folder, entry, data)
             self._progress.advance(entry.size)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 
 from blake3 import blake3
 
-from safehold.core.errors import DamageError, ObjectMissing, StoreError
+from safehold.core.errors import DamageError, ObjectMissing, SafeholdError, StoreError
 from safehold.repo import segments
 from safehold.repo.index import Index
 from safehold.repo.packs import key_of
@@ -17,6 +18,12 @@ from safehold.storage.store import Store
 
 CACHE_BYTES = 48 * 1024 * 1024
 """Raw segments kept in memory: neighbours in a segment are mostly wanted one after the other."""
+
+
+class NotLent(SafeholdError):
+    """A segment is wanted that was not handed over.  Nobody is told: who handed over the others reads it."""
+
+    code = "not-lent"
 
 
 class ChunkReader:
@@ -34,6 +41,7 @@ class ChunkReader:
         self._cache_bytes = cache_bytes
         self._last: tuple[SegmentPlace | None, bytes] = (None, b"")
         """The segment that was read from last, which the next chunk mostly lies in, too; replaced as a whole."""
+        self._lent: Mapping[bytes, bytes] | None = None
 
     def place(self, name: bytes) -> ChunkPlace | None:
         """Where a chunk lies; None if it is in no index."""
@@ -57,6 +65,18 @@ class ChunkReader:
                 raise
             return self._read_elsewhere(kind, name, place, error)
 
+    def prepare(self) -> None:
+        """Have the index here: after this, finding a chunk that is in it needs no store."""
+        self._index.load()
+
+    def borrow(self, bodies: Mapping[bytes, bytes]) -> None:
+        """From now on the store is never asked; sealed segments come from these, by id.  What needs others raises ``NotLent``."""
+        self._lent = bodies
+
+    def sealed(self, place: SegmentPlace) -> bytes:
+        """A segment as it is stored."""
+        return self._store.get_range(key_of(place.pack), place.offset, place.length)
+
     def limit(self, cache_bytes: int) -> None:
         """Keep no more than so many bytes of segments from now on."""
         self._cache_bytes = cache_bytes
@@ -79,7 +99,9 @@ class ChunkReader:
         return raw
 
     def _load(self, place: SegmentPlace) -> bytes:
-        body = self._store.get_range(key_of(place.pack), place.offset, place.length)
+        body = self.sealed(place) if self._lent is None else self._lent.get(place.id)
+        if body is None:
+            raise NotLent("A segment was not handed over.")
         raw = segments.open_body(self._seals, self._seals.session_secret(place.session), place.kind, place.id, body)
         self._remember(place.id, raw)
         return raw
@@ -103,7 +125,7 @@ class ChunkReader:
 
     def _read_elsewhere(self, kind: int, name: bytes, tried: ChunkPlace, error: Exception) -> bytes:
         """From another copy, if there is one: after a prune that moved it, or in a repository that holds it twice."""
-        self._index.refresh()
+        self._ask_again()
         for place in self._index.find_all(name):
             if place.segment.id != tried.segment.id or place.segment.pack != tried.segment.pack:
                 try:
@@ -120,7 +142,7 @@ class ChunkReader:
 
     def _find_again(self, kind: int, name: bytes) -> ChunkPlace:
         """Once more after listing the shards again: another machine may have added or moved it."""
-        self._index.refresh()
+        self._ask_again()
         place = self._index.find(name)
         if place is None:
             raise DamageError(
@@ -128,6 +150,11 @@ class ChunkReader:
                 "Run `safehold check` to see what is affected, then `safehold repair`.",
             )
         return place
+
+    def _ask_again(self) -> None:
+        if self._lent is not None:
+            raise NotLent("A chunk is to be looked for.")
+        self._index.refresh()
 
     def _remember(self, segment_id: bytes, raw: bytes) -> None:
         with self._lock:

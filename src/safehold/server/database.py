@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from sqlalchemy.exc import OperationalError
 
 from safehold.core.clock import SystemClock
 from safehold.core.errors import SafeholdError
+from safehold.server.together import Together
 
 _WRITES: dict[str, Any] = {"safehold_write": True}
 _ONE_MOMENT: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -45,13 +46,14 @@ class Database:
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.url = parsed
         self.changes = 0
-        """How many write transactions this server made: what was looked up before one may not hold after it."""
-        self._turn = threading.Lock()
+        """How many transactions this server made that changed something: what was looked up before one may not hold after it."""
+        self._counting = threading.Lock()
         level = {} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}  # whatever the server's own default is
         self.engine = create_engine(parsed, pool_size=20, max_overflow=20, pool_pre_ping=not self.is_sqlite, **level)
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        self._together = Together(self._open) if self.is_sqlite else None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -61,17 +63,26 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, alone: bool = False, keeps_lookups: bool = False) -> Iterator[Connection]:
         """A transaction, durable when the block ends, undone if it raises.
 
-        On SQLite this process's writers queue here: SQLite itself lets them poll, and some would wait for seconds.
+        On SQLite those that wait for one another are made durable together (``together``).  ``alone``: this one is not, because
+        it does something that is not undone with it.  ``keeps_lookups``: what was looked up before (``Recent``) still holds.
         """
-        with self._turn if self.is_sqlite else nullcontext():
-            try:
-                with self.engine.connect().execution_options(**_WRITES) as connection, connection.begin():
+        try:
+            if self._together is not None:
+                with self._together.join(alone) as connection:
                     yield connection
-            finally:
-                self.changes += 1
+            else:
+                with self._open() as connection, connection.begin():
+                    yield connection
+        finally:
+            if not keeps_lookups:
+                with self._counting:
+                    self.changes += 1
+
+    def _open(self) -> Connection:
+        return self.engine.connect().execution_options(**_WRITES)
 
     def prepare(self) -> None:
         """Bring the tables to this version.  Raises ``SafeholdError`` if they are of a newer one, or it cannot be reached."""
@@ -80,7 +91,7 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         try:
-            with self.write() as connection:  # of several servers that start at once one brings the tables up to date
+            with self.write(alone=True) as connection:  # of several servers that start at once one brings the tables up to date
                 if not self.is_sqlite:
                     connection.execute(text("SELECT pg_advisory_xact_lock(7233160)"))
                 config.attributes["connection"] = connection

@@ -19,6 +19,8 @@ _ADDRESSES = (
     "/activity",
     "/enrol",
     "/people",
+    "/storage",
+    "/join",
     "/s/{share}",
     "/r/{share}",
     "/{account}/{name}",

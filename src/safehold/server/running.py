@@ -20,9 +20,11 @@ from starlette.applications import Starlette
 from safehold.core.errors import SafeholdError
 from safehold.server.app import Setup, build
 from safehold.server.database import Database, insert_new
+from safehold.server.objects import direct
 from safehold.server.schema import facts
 from safehold.server.service import Service
 from safehold.server.settings import Settings
+from safehold.server.wire import Protocol
 
 _VALID_DAYS = 3650
 """Of a certificate of its own: clients know it by its fingerprint, so nothing is gained by a short life."""
@@ -43,7 +45,12 @@ def prepare(settings: Settings) -> Service:
         ) from error
     database = Database(settings.database)
     database.prepare()
-    return Service(settings, database)
+    service = Service(settings, database)
+    if service.locks is not None:
+        service.locks.require()
+    if service.direct is not None:
+        direct.require(service.bucket())
+    return service
 
 
 def server_secret(database: Database) -> bytes:
@@ -136,7 +143,7 @@ def configure(app: Starlette, settings: Settings) -> uvicorn.Config:
     files = certificate(settings) if settings.tls else None
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=Protocol,
         loop="auto",  # uvloop where there is one
         ws="none",
         interface="asgi3",

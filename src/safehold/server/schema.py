@@ -196,7 +196,9 @@ objects = Table(
     Column("actor", String(40), nullable=False),  # who put it: d:DEVICE or p:PERSON
     Column("checked_ns", BigInteger, nullable=False, default=0),  # when its bytes were hashed last
     Column("damage", String(16), nullable=False, default=""),  # lost, changed
+    Column("locked_ns", BigInteger, nullable=False, default=0),  # by the bucket, until then
     Index("objects_by_check", "checked_ns"),
+    Index("objects_by_lock", "locked_ns"),
     Index("objects_by_damage", "repository", "damage"),
 )
 
@@ -392,6 +394,16 @@ share_segments = Table(
     _owned("shares", "share", primary_key=True),
     Column("generation", BigInteger, primary_key=True),
     Column("segment", LargeBinary(16), primary_key=True),
+)
+
+given_shares = Table(
+    "given_shares",
+    METADATA,
+    _owned("shares", "share", primary_key=True),
+    Column("person", _ID, ForeignKey("people.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("sender", String(63), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # the link's secret, to the person's public key
+    Column("given_ns", BigInteger, nullable=False),
 )
 
 share_sessions = Table(

@@ -6,13 +6,19 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from safehold.core.clock import Clock, SystemClock
+from safehold.core.clock import NS, Clock, SystemClock
 from safehold.server.database import Database
+from safehold.server.objects import rules
 from safehold.server.settings import Settings
 from safehold.storage.open import open_patiently
 from safehold.storage.options import StoreOptions
 from safehold.storage.store import Store
+
+if TYPE_CHECKING:
+    from safehold.storage.cloud.bucket import Bucket
+    from safehold.storage.cloud.locking import Locks
 
 _MOST_STORES = 256
 """Stores that are kept open; each holds at most 64 open files."""
@@ -61,11 +67,21 @@ class Service:
     database: Database
     clock: Clock = field(default_factory=SystemClock)
     recent: Recent = field(init=False)
+    direct: Bucket | None = None
+    """The bucket as devices reach it themselves, where they may."""
+    locks: Locks | None = None
+    """Of the bucket, where objects are to be locked."""
     _stores: OrderedDict[str, Store] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.recent = Recent(self.database, self.clock.monotonic)
+        if self.settings.lock_days:
+            from safehold.storage.cloud.locking import Locks
+
+            self.locks = Locks(self.bucket())
+        if self.settings.direct_endpoint:
+            self.direct = self.bucket(self.settings.direct_endpoint)
 
     def store(self, repository: str) -> Store:
         """Where the bytes of a repository lie; made when it is first asked for.  Raises ``StoreError``."""
@@ -81,8 +97,24 @@ class Service:
     def _open(self, repository: str) -> Store:
         place = self.settings.store.rstrip("/")
         folder = self.settings.data.absolute()
-        options = StoreOptions(state=folder / "stores")
-        return open_patiently(f"{place or folder / 'repositories'}/{repository}", True, options, self.clock)
+        return open_patiently(f"{place or folder / 'repositories'}/{repository}", True, self._options(), self.clock)
+
+    def _options(self) -> StoreOptions:
+        return StoreOptions(state=self.settings.data.absolute() / "stores")
+
+    def bucket(self, endpoint: str = "") -> Bucket:
+        """The bucket in which the bytes lie.  Raises ``UsageError`` if they lie in none, or its keys are not told."""
+        from safehold.storage.cloud.bucket import Bucket
+
+        return Bucket(self.settings.store, self._options(), SystemClock(), endpoint)
+
+    def lock(self, repository: str, key: str) -> int:
+        """Lock an object that is stored, if the settings say so; until when.  Raises ``StoreError``."""
+        if self.locks is None or not rules.is_locked(key):
+            return 0
+        until = self.clock.now_ns() + self.settings.lock_days * 86400 * NS
+        self.locks.lock(f"{repository}/{key}", until)
+        return until
 
     def close(self) -> None:
         """Let go of everything."""

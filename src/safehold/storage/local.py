@@ -10,7 +10,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -95,6 +95,22 @@ class LocalStore:
         if offset >= 0 and len(data) != length:
             raise StoreError(f"{key} in the store {self.location} has {size} bytes; {length} from {offset} on were asked for.")
         return data
+
+    def is_open(self, key: str) -> bool:
+        """Whether ``descriptor`` waits for nothing."""
+        return self._files.is_open(self._folders.path(key))
+
+    @contextmanager
+    def descriptor(self, key: str) -> Iterator[int]:
+        """An open file with the bytes of an object, for reading at offsets.  Raises ``ObjectMissing``."""
+        check_key(key)
+        with ExitStack() as lent:
+            try:
+                self._folders.check(folder_of(key))
+                found = lent.enter_context(self._files.lend(self._folders.path(key)))
+            except OSError as error:
+                raise self._unread(error, key) from error
+            yield found
 
     def size(self, key: str) -> int:
         check_key(key)

@@ -47,6 +47,16 @@ class OpenFiles:
             start = max(0, size + offset) if offset < 0 else offset
             return _read_whole(file, start, max(0, min(length, size - start))), size
 
+    def is_open(self, path: str) -> bool:
+        """Whether a file can be read without opening it."""
+        return path in self._files
+
+    @contextmanager
+    def lend(self, path: str) -> Iterator[int]:
+        """The descriptor of a file, open inside, for reading at offsets."""
+        with self._borrow(path) as file:
+            yield file.descriptor
+
     def forget(self, path: str) -> None:
         """Let go of a file, so that its space is free once it is deleted."""
         with self._lock:

@@ -15,7 +15,7 @@ from safehold.storage.store import Store
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(.*)", re.DOTALL | re.IGNORECASE)
 _BUCKETS = ("s3", "gs", "az")
 _SSH = ("sftp", "ssh")
-_LATER = {"http": "online servers", "https": "online servers", "volumes": "volume sets"}
+_LATER = {"http": "online servers", "https": "online servers"}
 
 
 def is_distant(location: str) -> bool:
@@ -26,7 +26,7 @@ def is_distant(location: str) -> bool:
 
 def open_store(location: str, create: bool = False, options: StoreOptions = DEFAULT) -> Store:
     """The store at ``location``: a path (``~`` is the home folder; a name with a colon may be written ``./a:b``), or
-    ``s3://``, ``gs://``, ``az://``, ``sftp://``.
+    ``s3://``, ``gs://``, ``az://``, ``sftp://``; or ``volumes:NAME[@VIEW]``, of the sets that ``options.state`` knows.
 
     Raises ``UsageError`` for a place of a kind that is not known, ``StoreUnreachable`` for a folder that is not there.
     """
@@ -42,6 +42,10 @@ def open_store(location: str, create: bool = False, options: StoreOptions = DEFA
         from safehold.storage.sftp.sftp_store import SftpStore
 
         return SftpStore(f"sftp:{match[2]}", create, options)
+    if match and kind == "volumes":
+        from safehold.storage.volumes.opening import open_view
+
+        return open_view(match[2], options.state)
     if match and kind in _LATER:
         raise UsageError(
             f"This version of Safehold can't yet reach {_LATER[kind]} ({match[1]}:...).",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -14,8 +16,10 @@ import pytest
 from broken_network import Proxy
 from cli_program import Program
 from disks import memory_disk
+from processes import CORES, COUNTING
 from ssh_server import SshServer
 
+from safehold.repo.seals import DATA
 from safehold.storage.open import open_store
 
 Place = Callable[[str], str]
@@ -79,11 +83,25 @@ def test_a_tree_for_which_children_are_forked(program: Program, place: Place, tm
     program.set(SAFEHOLD_REPO=place("r"), SAFEHOLD_KEY_FILE=str(program.key))
     program.set(HOME=os.environ["HOME"])
     program.do("init", "--key-file", program.key)
-    # In a process of its own, where the conditions for forking are those of a user.
-    for words in (("backup", tree), ("restore", f"latest:{tree}", "--target", tmp_path / "out"), ("backup", tree)):
-        ran = program.spawn(*words)
-        assert ran.status == 0, ran.err
-    assert _same(tree, tmp_path / "out")
+    # In processes of their own, where the conditions for forking are those of a user.
+    out, damaged = tmp_path / "out", tmp_path / "damaged"
+    for words in (("backup", tree), ("restore", f"latest:{tree}", "--target", out), ("backup", tree)):
+        ran = subprocess.run([sys.executable, "-c", COUNTING, *map(str, words)], capture_output=True, text=True, check=True)
+        assert words[0] == "backup" or ran.stderr.splitlines()[-1] == str(CORES > 1)
+    assert _same(tree, out)
+    (out / "7" / "7").write_bytes(b"other")
+    (out / "8" / "8").unlink()
+    assert program.spawn("restore", f"latest:{tree}", "--target", out).status == 0
+    assert _same(tree, out)
+    with closing(open_store(place("r"))) as store:
+        key = next(info.key for info in store.list("packs/") if store.get_range(info.key, 8, 1)[0] == DATA)
+        data = store.get(key)
+        store.delete(key)
+        store.put(key, data[:50] + bytes(64) + data[114:])
+    ran = program.spawn("restore", f"latest:{tree}", "--target", damaged, "--json")
+    told = {event["path"] for event in ran.events if event["event"] == "warn"}
+    missing = {str(path.relative_to(tree)) for path in tree.rglob("*") if not (damaged / path.relative_to(tree)).exists()}
+    assert (ran.status, told) == (4, missing) and told
 
 
 def _stored(location: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import stat
 from pathlib import Path
 
@@ -55,6 +57,26 @@ def test_the_last_owner_stays(safehold: Program) -> None:
     assert ran.status == 13 and "last owner" in ran.err
     ran = safehold("key", "remove", "Bob")
     assert ran.status == 2 and "key list" in ran.err
+
+
+def test_a_recovery_kit_is_a_page_for_its_owner_only(safehold: Program, source: Path, tmp_path: Path) -> None:
+    safehold.do("backup", source)
+    kit = tmp_path / "kit.html"
+    label = "<img src=x onerror=alert(1)>&"
+    told = safehold.do("key", "recovery", "--kit", kit, "--label", label, "--json").value
+    assert "words" not in told and told["kit"] == str(kit)
+    page = kit.read_text()
+    assert stat.S_IMODE(kit.stat().st_mode) == 0o600
+    assert "<img" not in page and html.escape(label) in page and "<script" not in page and "<svg" in page
+    assert str(safehold.repository) in page and "default-src 'none'" in page
+    words = re.findall(r"<li>([a-z]+)</li>", page)
+    assert len(words) == 24
+    assert safehold.do("--recovery", "cat", f"latest:{source}/letters/one.txt", stdin=" ".join(words).encode()).raw == b"one\n"
+    keys = len(safehold.do("key", "list", "--json").value["keys"])  # type: ignore[arg-type]
+    again = safehold("key", "recovery", "--kit", kit)
+    assert again.status == 2 and "already is a file" in again.err and kit.read_text() == page
+    assert safehold("key", "recovery", "--kit", tmp_path / "none" / "kit.html").status == 1
+    assert len(safehold.do("key", "list", "--json").value["keys"]) == keys  # type: ignore[arg-type]
 
 
 def test_recovery_words_open_the_repository(safehold: Program, source: Path) -> None:

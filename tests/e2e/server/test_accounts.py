@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import hashlib
+import hmac
+import unicodedata
 
 import pyotp
 import pytest
+from argon2.low_level import Type, hash_secret_raw
 from online_servers import Client, Person, ServerInThread, text
 
-from safehold.cli.accounts import Prelogin, login_key
-from safehold.codec.sealing import derive
+from safehold.cli.accounts import LOGIN, WRAP, Prelogin, login_key
 from safehold.core.errors import FormatError
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerInThread]:
-    made = ServerInThread(tmp_path / "srv")
-    yield made
-    made.stop()
 
 
 def test_the_first_account_needs_the_code_that_was_printed(server: ServerInThread) -> None:
@@ -145,12 +139,21 @@ def test_a_client_refuses_a_cheap_derivation() -> None:
             login_key("password", cheap)
 
 
-def test_the_login_key_says_nothing_of_the_wrap_key() -> None:
-    """Both come from one password: known answers for other implementations are in the golden file of the pages."""
-    from safehold.cli.accounts import LOGIN, WRAP
+ANSWERS = {
+    "login": "bbcb11d9d62c1ea73eb0100bc88c7fb7675d0728417ae324525596460cbf6dbf",
+    "wrap": "50e90c63f9789969adba6fba9c639c0e117532b8d1e9ea08e4cdffe2c5f6d24c",
+}
 
-    master = bytes(range(32))
-    assert derive(master, LOGIN) != derive(master, WRAP)
+
+def test_known_answer_of_a_password() -> None:
+    """Made with the reference implementation of Argon2 and with HMAC by itself; tests/web compares the pages with the same."""
+    name, salt = "\u00c4pfel & Birnen \u82f9\u679c", bytes(range(16))
+    master = hash_secret_raw(name.encode(), salt, 3, 65536, 1, 32, Type.ID, 0x13)
+    expanded = {info: hmac.new(master, info + b"\x01", hashlib.sha256).hexdigest() for info in (LOGIN, WRAP)}
+    assert expanded == {LOGIN: ANSWERS["login"], WRAP: ANSWERS["wrap"]}
+    assert login_key(name, Prelogin(salt, 65536, 3, 1)).hex() == ANSWERS["login"]
+    decomposed = unicodedata.normalize("NFD", name)  # as macOS types it
+    assert decomposed != name and login_key(decomposed, Prelogin(salt, 65536, 3, 1)).hex() == ANSWERS["login"]
 
 
 def test_tokens_make_no_tokens_and_scopes_are_checked(server: ServerInThread) -> None:

@@ -6,11 +6,10 @@ import hashlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from online_servers import Client, Person, ServerInThread, snapshot_key
+from online_servers import Client, Person, ServerInThread, put_snapshot, snapshot_key
 from sqlalchemy import select, update
 
 from safehold.core.errors import RolledBack
@@ -21,25 +20,6 @@ from safehold.storage.online.address import parse
 from safehold.storage.online.api import Api
 from safehold.storage.online.chain import BEGINNING, Entry, Head, entry_hash
 from safehold.storage.online.store import OnlineStore
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerInThread]:
-    made = ServerInThread(tmp_path / "srv")
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def owner(server: ServerInThread) -> Person:
-    return server.owner()
-
-
-def put(who: Client, base: str, data: bytes) -> str:
-    key = snapshot_key(data)
-    answer = who("PUT", f"{base}/objects/{key}", data=data)
-    assert answer.status == 201, answer.data
-    return key
 
 
 def test_bytes_that_are_not_what_their_name_says_are_not_stored(server: ServerInThread, owner: Person) -> None:
@@ -68,7 +48,7 @@ def test_bytes_that_are_not_what_their_name_says_are_not_stored(server: ServerIn
 
 def test_listings_come_in_pages_and_whole(owner: Person) -> None:
     base = owner.repository()
-    keys = sorted(put(owner, base, f"{n}".encode()) for n in range(25))
+    keys = sorted(put_snapshot(owner, base, f"{n}".encode()) for n in range(25))
     owner("PUT", f"{base}/objects/config", data=b"c")
     found: list[str] = []
     after: str | None = ""
@@ -79,6 +59,21 @@ def test_listings_come_in_pages_and_whole(owner: Person) -> None:
         after, pages = page["next"], pages + 1
     assert found == keys and pages == 3
     assert owner("GET", f"{base}/objects?prefix=snap").status == 400
+
+
+def test_what_takes_the_room_is_told_by_kind(server: ServerInThread, owner: Person) -> None:
+    base = owner.repository()
+    assert owner("GET", f"{base}/usage").json["kinds"] == []
+    for size in (100, 50):
+        put_snapshot(owner, base, bytes(size))
+    assert owner("PUT", f"{base}/objects/keys/{'0' * 32}.slot", data=bytes(400)).status == 201
+    assert owner("PUT", f"{base}/objects/config", data=bytes(7)).status == 201
+    assert owner("GET", f"{base}/usage").json["kinds"] == [
+        {"kind": "keys", "objects": 1, "bytes": 400},
+        {"kind": "snapshots", "objects": 2, "bytes": 150},
+        {"kind": "config", "objects": 1, "bytes": 7},
+    ]
+    assert Client(server.url)("GET", f"{base}/usage").status == 401
 
 
 def test_ranges(owner: Person) -> None:
@@ -108,7 +103,7 @@ def test_ranges(owner: Person) -> None:
 
 def test_deleting_takes_a_second_factor_and_goes_to_the_trash(server: ServerInThread, owner: Person) -> None:
     base = owner.repository()
-    key = put(owner, base, b"precious")
+    key = put_snapshot(owner, base, b"precious")
     server.clock.pass_days(0.02)  # half an hour: the second factor of the set-up holds no more
     refused = owner("DELETE", f"{base}/objects/{key}")
     assert refused.status == 403 and refused.code == "second-factor-needed"
@@ -126,9 +121,9 @@ def test_deleting_takes_a_second_factor_and_goes_to_the_trash(server: ServerInTh
 
 def test_what_is_in_the_trash_can_be_stored_again(owner: Person) -> None:
     base = owner.repository()
-    key = put(owner, base, b"again")
+    key = put_snapshot(owner, base, b"again")
     assert owner("DELETE", f"{base}/objects/{key}").status == 204
-    assert put(owner, base, b"again") == key
+    assert put_snapshot(owner, base, b"again") == key
     assert owner("GET", f"{base}/objects/{key}").data == b"again"
     assert owner("GET", f"{base}/trash").json["objects"] == []
     owner("PUT", f"{base}/objects/config", data=b"one")
@@ -141,7 +136,7 @@ def test_what_is_in_the_trash_can_be_stored_again(owner: Person) -> None:
 
 def test_the_brake(owner: Person) -> None:
     base = owner.repository()
-    keys = [put(owner, base, f"snapshot {n}".encode()) for n in range(30)]
+    keys = [put_snapshot(owner, base, f"snapshot {n}".encode()) for n in range(30)]
     answers = [owner("DELETE", f"{base}/objects/{key}") for key in keys[:11]]
     assert [answer.status for answer in answers] == [204] * 10 + [409] and answers[-1].code == "brake"
     assert owner("GET", base).json["snapshots"] == 20
@@ -151,7 +146,7 @@ def test_the_brake(owner: Person) -> None:
 
 def test_the_brake_is_on_again_after_an_hour_and_counts_anew_after_a_day(server: ServerInThread, owner: Person) -> None:
     base = owner.repository()
-    keys = [put(owner, base, f"snapshot {n}".encode()) for n in range(60)]
+    keys = [put_snapshot(owner, base, f"snapshot {n}".encode()) for n in range(60)]
     for key in keys[:10]:
         assert owner("DELETE", f"{base}/objects/{key}").status == 204
     owner("POST", f"{base}/brake/release")
@@ -226,12 +221,12 @@ def test_the_chain_continues_what_was_seen(server: ServerInThread, owner: Person
     base = owner.repository()
     store = OnlineStore(parse(f"{server.url}/anna/home", repository=True), Api(server.url, owner.token("admin")))
     assert store.about().head == Head(0, BEGINNING)
-    key = put(owner, base, b"one")
+    key = put_snapshot(owner, base, b"one")
     first = store.follow(Head(), store.about().head)
     assert first.number == 1
     owner("DELETE", f"{base}/objects/{key}")
     owner("POST", f"{base}/trash/restore", {})
-    put(owner, base, b"two")
+    put_snapshot(owner, base, b"two")
     second = store.follow(first, store.about().head)
     assert second.number == 4
     entries = [Entry(*row) for row in owner("GET", f"{base}/chain").json["entries"]]
@@ -268,7 +263,7 @@ def test_bytes_without_a_row_are_taken_over_if_they_are_the_same(server: ServerI
     store.put(key, b"left behind")
     store.put("config", b"another's")
     assert owner("GET", f"{base}/objects").json["objects"] == []
-    assert put(owner, base, b"left behind") == key
+    assert put_snapshot(owner, base, b"left behind") == key
     assert owner("GET", f"{base}/objects/{key}").data == b"left behind"
     assert owner("PUT", f"{base}/objects/config", data=b"mine").status == 403
     with server.service.database.read() as connection:
@@ -277,7 +272,7 @@ def test_bytes_without_a_row_are_taken_over_if_they_are_the_same(server: ServerI
 
 def test_a_restart_forgets_nothing(server: ServerInThread, owner: Person) -> None:
     base = owner.repository()
-    key = put(owner, base, b"durable")
+    key = put_snapshot(owner, base, b"durable")
     token = owner.token("read")
     server.stop()
     server.start()

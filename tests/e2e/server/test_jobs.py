@@ -6,13 +6,12 @@ import os
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
 from email import message_from_bytes
 from pathlib import Path
 
 import msgspec
 import pytest
-from online_servers import Person, ServerInThread, device, snapshot_key
+from online_servers import Person, ServerInThread, device, put_snapshot, snapshot_key
 from sqlalchemy import func, select, update
 
 from safehold.server import audit
@@ -29,31 +28,13 @@ NS = 10**9
 HOUR, DAY = 3600, 86400
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerInThread]:
-    made = ServerInThread(tmp_path / "srv")
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def owner(server: ServerInThread) -> Person:
-    return server.owner()
-
-
-def put(who: Person, base: str, data: bytes) -> str:
-    key = snapshot_key(data)
-    assert who("PUT", f"{base}/objects/{key}", data=data).status == 201
-    return key
-
-
 def path_of(server: ServerInThread, base: str, owner: Person, key: str) -> Path:
     return server.settings.data / "repositories" / owner("GET", base).json["id"] / key
 
 
 def test_the_trash_is_emptied_after_its_days_and_not_before(server: ServerInThread, owner: Person) -> None:
     base = owner.repository()
-    key, kept = put(owner, base, b"old"), put(owner, base, b"kept")
+    key, kept = put_snapshot(owner, base, b"old"), put_snapshot(owner, base, b"kept")
     assert owner("DELETE", f"{base}/objects/{key}").status == 204
     file, other = path_of(server, base, owner, key), path_of(server, base, owner, kept)
     server.clock.pass_days(13.9)
@@ -64,7 +45,7 @@ def test_the_trash_is_emptied_after_its_days_and_not_before(server: ServerInThre
     assert purging.purge(server.service) == "0 removed"
     owner.log_in(code=owner.recovery[0])  # type: ignore[attr-defined]
     assert owner("GET", f"{base}/trash").json == {"objects": []}
-    put(owner, base, b"old")
+    put_snapshot(owner, base, b"old")
     assert owner("GET", f"{base}/objects/{key}").data == b"old"
     with server.service.database.read() as connection:
         assert audit.verify(connection) is None
@@ -72,9 +53,9 @@ def test_the_trash_is_emptied_after_its_days_and_not_before(server: ServerInThre
 
 def test_what_was_stored_again_outlives_the_trash(server: ServerInThread, owner: Person) -> None:
     base = owner.repository()
-    key = put(owner, base, b"twice")
+    key = put_snapshot(owner, base, b"twice")
     owner("DELETE", f"{base}/objects/{key}")
-    put(owner, base, b"twice")
+    put_snapshot(owner, base, b"twice")
     server.clock.pass_days(20)
     assert purging.purge(server.service) == "0 removed"
     owner.log_in(code=owner.recovery[0])  # type: ignore[attr-defined]
@@ -83,7 +64,7 @@ def test_what_was_stored_again_outlives_the_trash(server: ServerInThread, owner:
 
 def test_a_purge_that_was_cut_off_leaves_bytes_that_are_found_as_strays(server: ServerInThread, owner: Person) -> None:
     base = owner.repository()
-    key, other = put(owner, base, b"cut off"), put(owner, base, b"other")
+    key, other = put_snapshot(owner, base, b"cut off"), put_snapshot(owner, base, b"other")
     owner("DELETE", f"{base}/objects/{key}")
     file = path_of(server, base, owner, key)
     with server.service.database.write() as connection:
@@ -96,7 +77,7 @@ def test_a_purge_that_was_cut_off_leaves_bytes_that_are_found_as_strays(server: 
 
 def test_strays_leave_what_is_in_the_trash_or_put_aside(server: ServerInThread, owner: Person) -> None:
     base = owner.repository()
-    trashed, aside = put(owner, base, b"trashed"), put(owner, base, b"aside")
+    trashed, aside = put_snapshot(owner, base, b"trashed"), put_snapshot(owner, base, b"aside")
     owner("DELETE", f"{base}/objects/{trashed}")
     assert owner("POST", f"{base}/quarantine", {"key": aside}).status == 204
     store = server.service.store(owner("GET", base).json["id"])
@@ -124,12 +105,12 @@ def test_bytes_that_are_removed_while_they_are_recorded_are_never_acknowledged(
     monkeypatch.undo()
     assert answer.status == 400 and "being removed" in answer.json["message"]
     assert owner("GET", f"{base}/objects").json["objects"] == []
-    put(owner, base, b"snatched")
+    put_snapshot(owner, base, b"snatched")
 
 
 def test_a_scrub_finds_lost_and_changed_bytes_and_says_so(server: ServerInThread, owner: Person) -> None:
     base = owner.repository()
-    lost, changed, longer, good = (put(owner, base, each) for each in (b"lost", b"changed", b"longer", b"good"))
+    lost, changed, longer, good = (put_snapshot(owner, base, each) for each in (b"lost", b"changed", b"longer", b"good"))
     path_of(server, base, owner, lost).unlink()
     for key, content in ((changed, b"chAnged"), (longer, b"longer!")):
         file = path_of(server, base, owner, key)
@@ -159,7 +140,7 @@ def test_a_scrub_takes_the_longest_unseen_first_and_only_its_share(
     assert scrubbing.share(0, 30, 24) == (1 << 30) // 24
     assert scrubbing.share(720 << 30, 30, 24) == 1 << 30
     base = owner.repository()
-    keys = [put(owner, base, bytes([n]) * 1000) for n in range(6)]
+    keys = [put_snapshot(owner, base, bytes([n]) * 1000) for n in range(6)]
     monkeypatch.setattr(scrubbing, "LEAST_BYTES", 2000 * 24)
     for count in (2, 4, 6):
         assert scrubbing.scrub(server.service) == "2 looked at, 0 damaged"
@@ -235,7 +216,7 @@ def test_what_is_suddenly_small() -> None:
 
 def test_backups_that_shrink_stop_deletions_till_the_owner_vouches(server: ServerInThread, owner: Person) -> None:
     base = owner.repository()
-    old = put(owner, base, b"old")
+    old = put_snapshot(owner, base, b"old")
     laptop = device(owner)
 
     def report(files: int) -> None:
@@ -251,7 +232,7 @@ def test_backups_that_shrink_stop_deletions_till_the_owner_vouches(server: Serve
     with server.service.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(notices_table)).scalar_one() == 2
     report(95)
-    other = put(owner, base, b"other")
+    other = put_snapshot(owner, base, b"other")
     assert owner("DELETE", f"{base}/objects/{other}").status == 204, "it is as it was"
     for _ in range(5):
         report(100)

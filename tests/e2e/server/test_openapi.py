@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +20,6 @@ from safehold.server.schema import audit
 from safehold.server.settings import Settings
 
 DOCS = Path(__file__).parents[3] / "docs"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerInThread]:
-    made = ServerInThread(tmp_path / "srv")
-    yield made
-    made.stop()
 
 
 def handlers() -> list[Route]:

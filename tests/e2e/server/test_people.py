@@ -22,18 +22,6 @@ from online_servers import Answer, Client, Person, ServerInThread, text
 from safehold.cli.accounts import new_login
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerInThread]:
-    made = ServerInThread(tmp_path / "srv")
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def owner(server: ServerInThread) -> Person:
-    return server.owner()
-
-
 def invited(server: ServerInThread, owner: Person, name: str, **more: Any) -> Person:
     code = owner("POST", "/api/v1/invitations", more or {}).json["code"]
     made = Person(server.url, name)
@@ -88,6 +76,16 @@ def test_who_runs_the_server_shuts_people_out_and_sets_quotas(server: ServerInTh
     assert bob("PATCH", "/api/v1/people/bob", {"quota": 0}).status == 403
     server.clock.offset_ns += 16 * 60 * 10**9
     assert owner("PATCH", "/api/v1/people/bob", {"quota": 0}).code == "second-factor-needed"
+
+
+def test_who_manages_a_repository_sees_its_members(server: ServerInThread, owner: Person) -> None:
+    bob = invited(server, owner, "bob")
+    members = f"{owner.repository()}/members"
+    assert owner("GET", members).json["members"] == []
+    assert owner("PUT", members, {"person": "bob", "role": "read+write"}).status == 204
+    assert owner("GET", members).json["members"] == [{"person": "bob", "role": "read+write"}]
+    assert bob("GET", members).status == 403
+    assert Client(server.url)("GET", members).status == 401
 
 
 def test_organisations_have_members_with_roles(server: ServerInThread, owner: Person) -> None:

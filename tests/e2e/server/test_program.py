@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 from cli_program import Program, Ran
-from online_servers import Client, ServerInThread, ServerProcess
+from online_servers import Client, Person, ServerInThread, ServerProcess
 
 from safehold.core.clock import SystemClock
 from safehold.storage.online.address import parse
@@ -41,18 +41,18 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerProcess]:
+def started(tmp_path: Path) -> Iterator[ServerProcess]:
     made = ServerProcess(tmp_path / "srv")
     yield made
     made.stop()
 
 
 @pytest.fixture
-def home(program: Program, server: ServerProcess) -> str:
+def home(program: Program, started: ServerProcess) -> str:
     """A repository on it; its address, which is also the default."""
-    words = ("--account", "anna", "--setup", server.setup_code, "--fingerprint", server.fingerprint)
-    program.do("login", server.url, *words)
-    address = f"{server.url}/anna/home"
+    words = ("--account", "anna", "--setup", started.setup_code, "--fingerprint", started.fingerprint)
+    program.do("login", started.url, *words)
+    address = f"{started.url}/anna/home"
     program.do("init", address)
     program.set(SAFEHOLD_REPO=address)
     return address
@@ -106,21 +106,21 @@ def test_from_nothing_to_a_restore(program: Program, home: str, tmp_path: Path) 
     assert (tmp_path / "older" / tree.relative_to("/") / "d0" / "f0").stat().st_size != 7
 
 
-def test_a_self_signed_server_is_trusted_by_its_fingerprint_only(program: Program, server: ServerProcess) -> None:
-    words = ("--account", "anna", "--setup", server.setup_code)
-    refused = program("login", server.url, *words)
+def test_a_self_signed_server_is_trusted_by_its_fingerprint_only(program: Program, started: ServerProcess) -> None:
+    words = ("--account", "anna", "--setup", started.setup_code)
+    refused = program("login", started.url, *words)
     assert refused.status == 13 and "not one to trust" in refused.err
-    wrong = program("login", server.url, *words, "--fingerprint", "00" * 32)
+    wrong = program("login", started.url, *words, "--fingerprint", "00" * 32)
     assert wrong.status == 13
-    assert program("login", server.url.replace("https", "http"), *words).status == 14
+    assert program("login", started.url.replace("https", "http"), *words).status == 14
     assert program("login", "http://backup.example.org", *words).status == 2
     for place in ("nonsense", "https://", "https://u:p@h/a/b", "https://h:99999999/a/b"):
         assert program("login", place).status == 2, place
-    assert program("-r", f"{server.url}/anna/home", "snapshots").status == 13  # not logged in
+    assert program("-r", f"{started.url}/anna/home", "snapshots").status == 13  # not logged in
 
 
 def test_a_device_is_admitted_by_its_words_and_shut_out(
-    program: Program, home: str, server: ServerProcess, tmp_path: Path
+    program: Program, home: str, started: ServerProcess, tmp_path: Path
 ) -> None:
     tree = _tree(tmp_path / "tree")
     mine = {
@@ -134,7 +134,7 @@ def test_a_device_is_admitted_by_its_words_and_shut_out(
         "SAFEHOLD_PASSWORD": None,
     }
     program.set(**theirs)
-    asking = program.start("login", server.url, "--fingerprint", server.fingerprint, "--name", "laptop", "--json")
+    asking = program.start("login", started.url, "--fingerprint", started.fingerprint, "--name", "laptop", "--json")
     assert asking.stdout is not None
     import json
 
@@ -158,20 +158,39 @@ def test_a_device_is_admitted_by_its_words_and_shut_out(
     assert program("backup", tree).status == 13
 
 
-def test_forgetting_and_pruning_need_the_second_factor(
-    program: Program, home: str, tmp_path: Path, server: ServerProcess
-) -> None:
+def test_forgetting_and_pruning_need_the_second_factor(program: Program, tmp_path: Path, server: ServerInThread) -> None:
+    owner = server.owner()
+    owner.repository()
+    address = f"{server.url}/anna/home"
+    program.set(SAFEHOLD_TOKEN=owner.token("admin"), SAFEHOLD_REPO=address)
+    program.do("init")
     tree = _tree(tmp_path / "tree")
     program.do("backup", tree)
     shutil.rmtree(tree / "d1")
     program.do("backup", tree)
     snapshots = [line["id"] for line in program.do("snapshots", "--json").value["snapshots"]]  # type: ignore[attr-defined]
     program.do("forget", snapshots[0])
-    refused = program("prune", "--trash-days", "0") if "--trash-days" in program("prune", "--help").out else program("prune")
-    assert refused.status in (0, 13), refused.err
-    program.do("check")
+    before = _kept(owner)
+    refused = program("prune", "--trash-days", "0")
+    assert refused.status == 13 and "safehold account confirm" in refused.err
+    assert before <= _kept(owner) and _trash(owner) == set()  # nothing went, not even a part
+    program.do("account", "confirm", "--code", owner.recovery[0])  # type: ignore[attr-defined]
+    done = program.do("prune", "--trash-days", "0", "--json").value
+    assert done["bytes_freed"] > 0, done  # type: ignore[operator]
+    gone = before - _kept(owner)
+    assert any(key.startswith("packs/") for key in gone) and any(key.startswith("snapshots/") for key in gone)
+    assert gone <= _trash(owner)
+    program.do("check", "--read-data")
     program.do("restore", snapshots[1], "--target", tmp_path / "r")
     _same(tree, tmp_path / "r" / tree.relative_to("/"))
+
+
+def _kept(owner: Person) -> set[str]:
+    return {line[0] for line in owner("GET", "/api/v1/repositories/anna/home/objects").json["objects"]}
+
+
+def _trash(owner: Person) -> set[str]:
+    return {line["key"] for line in owner("GET", "/api/v1/repositories/anna/home/trash").json["objects"]}
 
 
 def _at_last(program: Program, *words: object) -> Ran:
@@ -208,7 +227,7 @@ def test_retention_counts_by_the_servers_times_for_writers(program: Program, tmp
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_kills_of_the_server_lose_nothing_that_was_acknowledged(
-    program: Program, home: str, tmp_path: Path, server: ServerProcess
+    program: Program, home: str, tmp_path: Path, started: ServerProcess
 ) -> None:
     tree = tmp_path / "tree"
     random = Random(4)
@@ -216,8 +235,8 @@ def test_kills_of_the_server_lose_nothing_that_was_acknowledged(
 
     def kill_now_and_then() -> None:
         while not stop.wait(random.uniform(0.5, 2.5)):
-            server.kill()
-            server.start()
+            started.kill()
+            started.start()
 
     killer = threading.Thread(target=kill_now_and_then)
     killer.start()
@@ -240,17 +259,17 @@ def test_kills_of_the_server_lose_nothing_that_was_acknowledged(
     _same(tree, tmp_path / "r" / tree.relative_to("/"))
 
 
-def test_a_server_that_was_set_back_is_found_out(program: Program, home: str, tmp_path: Path, server: ServerProcess) -> None:
+def test_a_server_that_was_set_back_is_found_out(program: Program, home: str, tmp_path: Path, started: ServerProcess) -> None:
     tree = _tree(tmp_path / "tree")
     program.do("backup", tree)
-    server.stop()
-    shutil.copytree(server.folder, tmp_path / "before")
-    server.start()
+    started.stop()
+    shutil.copytree(started.folder, tmp_path / "before")
+    started.start()
     program.do("backup", tree)
-    server.stop()
-    shutil.rmtree(server.folder)
-    shutil.copytree(tmp_path / "before", server.folder)
-    server.start()
+    started.stop()
+    shutil.rmtree(started.folder)
+    shutil.copytree(tmp_path / "before", started.folder)
+    started.start()
     refused = program("backup", tree)
     assert refused.status == 4 and "older state" in refused.err
     assert program("snapshots").status == 4
@@ -259,21 +278,21 @@ def test_a_server_that_was_set_back_is_found_out(program: Program, home: str, tm
     program.do("backup", tree)
 
 
-def test_a_forked_history_is_found_out(program: Program, home: str, tmp_path: Path, server: ServerProcess) -> None:
+def test_a_forked_history_is_found_out(program: Program, home: str, tmp_path: Path, started: ServerProcess) -> None:
     program.do("backup", _tree(tmp_path / "tree"))
-    server.stop()
-    with sqlite3.connect(server.folder / "safehold.sqlite") as database:
+    started.stop()
+    with sqlite3.connect(started.folder / "safehold.sqlite") as database:
         database.execute("UPDATE repositories SET head = ?", ("f" * 64,))
     database.close()
-    server.start()
+    started.start()
     refused = program("snapshots")
     assert refused.status == 4 and "another history" in refused.err
 
 
 def test_a_server_that_is_away_is_said_plainly(
-    program: Program, home: str, server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+    program: Program, home: str, started: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.stop()
+    started.stop()
     refused = program("snapshots")
     assert refused.status == 14 and "cannot be reached" in refused.err
 
@@ -316,7 +335,7 @@ def until(check: Callable[[], object]) -> None:
     raise AssertionError("that does not come")
 
 
-def test_one_server_at_a_port_says_so(program: Program, server: ServerProcess, tmp_path: Path) -> None:
-    second = program.spawn("server", "run", "--data", tmp_path / "other", "--listen", server.url.rpartition("/")[2])
+def test_one_server_at_a_port_says_so(program: Program, started: ServerProcess, tmp_path: Path) -> None:
+    second = program.spawn("server", "run", "--data", tmp_path / "other", "--listen", started.url.rpartition("/")[2])
     assert second.status == 1 and "Nothing can listen" in second.err
-    assert Client(server.url, fingerprint=server.fingerprint)("GET", "/api/v1/health").status == 200
+    assert Client(started.url, fingerprint=started.fingerprint)("GET", "/api/v1/health").status == 200

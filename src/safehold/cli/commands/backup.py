@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from safehold.core.errors import SafeholdError, SourceIncomplete
+from safehold.core.errors import SafeholdError, SourceIncomplete, Waiting
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
@@ -54,6 +54,11 @@ def arguments(parser: Parser) -> None:
     add("--check", choices=("quick", "full"), default="", help="of an SQLite database: have SQLite check what is stored")
     add("--level", metavar="N", type=int, default=None, help="zstd's level of compression, 1 (fast) to 19 (small)")
     add("--no-verify", action="store_true", help="don't decode again what was compressed before it is stored")
+    add(
+        "--when-present",
+        action="store_true",
+        help="onto a volume set: if none of its drives is here, note the backup, to be run when one appears",
+    )
 
 
 def run(call: Call) -> int:
@@ -64,12 +69,22 @@ def run(call: Call) -> int:
 
     try:
         result = back_up(call, options(call))
+    except Waiting as error:
+        if not call.values.when_present:
+            raise
+        from safehold.cli.volume_jobs import note_waiting
+
+        return note_waiting(call, error)
     except SafeholdError as error:
         report_failed(call, error)
         raise
     _show(call, result)
     report_done(call, result)
     refresh_after_backup(call)
+    if call.values.when_present and not call.values.dry_run:
+        from safehold.cli.volume_jobs import note_done
+
+        note_done(call)
     snapshot = result.snapshot
     if snapshot.incomplete:
         count = snapshot.statistics.errors

@@ -65,7 +65,8 @@ def run(call: Call) -> int:
     gone = _named(call, repository) if call.values.snaps else _by_policy(call, repository, policy)
     if call.values.prune:
         return prune(call, repository)
-    retire_logs(call, repository, gone)
+    if call.volumes is None:  # of a volume set a prune does that, drive by drive
+        retire_logs(call, repository, gone)
     return 0
 
 

@@ -32,7 +32,7 @@ STATUSES = (4,)
 def arguments(parser: Parser) -> None:
     """Declare what it takes."""
     add = parser.add_argument
-    add("share", metavar="LINK|FILE", help="the whole link, in quotes; or a share file")
+    add("share", metavar="LINK|FILE", help="the whole link, in quotes; or a share file; or what `share list --received` shows")
     add("-t", "--target", metavar="DIR", default="", help="the folder to bring it into")
     add("--path", metavar="PATH", default="", help="only this file or folder of it")
     add("--list", action="store_true", help="only show what there is")
@@ -64,7 +64,7 @@ def _opened(call: Call) -> Iterator[OpenShare]:
         from safehold.ops.share_service import open_link
         from safehold.storage.online.api import Api
 
-        link = Link.parse(text)
+        link = sharing.given_link(call, text) or Link.parse(text)
         sharing.require_safe(link.scheme, link.host)
         api = Api(f"{link.scheme}://{link.host}", fingerprint=call.values.fingerprint)
         try:

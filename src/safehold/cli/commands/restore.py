@@ -27,6 +27,8 @@ STATUSES = (4, 13)
 
 def arguments(parser: Parser) -> None:
     """Declare what it takes."""
+    from safehold.cli.disc_sets import reach_arguments
+
     add = parser.add_argument
     add("snap", metavar="SNAP[:PATH]", help=f"{SNAP}; and what of it")
     add("-t", "--target", metavar="FOLDER", required=True, help="where to")
@@ -91,6 +93,7 @@ def arguments(parser: Parser) -> None:
         help="of a PostgreSQL database: put a tablespace (by its folder, name or number) there; may be repeated",
     )
     add("-v", "--verbose", action="store_true", help="tell of every file")
+    reach_arguments(parser)
 
 
 def run(call: Call) -> int:
@@ -123,11 +126,15 @@ def run(call: Call) -> int:
     if stored.snapshot.incomplete:
         call.out.note(f"Snapshot {stored.id[:8]} is incomplete: some of its source could not be read when it was made.")
     target = Path(values.target).expanduser()
+    if call.volumes is not None and not values.dry_run:
+        call.volumes.prepare(repository, stored.snapshot, path, values.include)
     started = call.clock.monotonic()
     result = restore(
         repository, stored.snapshot, target, options, path=path, include=values.include or None, verify=values.verify
     )
     _show(call, stored.id, target, result, call.clock.monotonic() - started)
+    if call.volumes is not None:
+        call.volumes.restored()
     return _judged(result)
 
 

@@ -37,7 +37,7 @@ def arguments(parser: Parser) -> None:
 def run(call: Call) -> int:
     """Run it."""
     try:
-        from safehold.server import accounts, app, running
+        from safehold.server import app, running
         from safehold.server.accounts import people
     except ImportError as error:
         raise SafeholdError(
@@ -45,7 +45,6 @@ def run(call: Call) -> int:
         ) from error
     from safehold.cli.server_settings import settings_of
 
-    del accounts
     settings = settings_of(call)
     service = running.prepare(settings)
     sock = running.listen(settings)

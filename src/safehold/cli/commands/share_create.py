@@ -20,6 +20,7 @@ USAGE = "SNAP[:PATH] [options]"
 EXAMPLES = (
     "safehold share create latest:/home/anna/Pictures --expires 30d",
     "safehold share create latest:/home/anna/Pictures --latest --password",
+    "safehold share create latest:/home/anna/Pictures --with bert",
     "safehold share create latest:/home/anna/will.pdf --file will.safehold-share",
 )
 STATUSES = (4, 13, 15)
@@ -40,6 +41,14 @@ def arguments(parser: Parser) -> None:
         "--file", metavar="OUT", default="", help="make a file that needs no server, opened by 12 words, or by its password alone"
     )
     add("--key-out", metavar="F", default="", help="with --file: write the key to this file, too")
+    add(
+        "--with",
+        metavar="NAME",
+        dest="people",
+        action="append",
+        default=[],
+        help="give it to this account on the server, too; its words were compared (`account trust`); again for more",
+    )
     add("--by-store", action="store_true", help="with --file: leave the data in the repository, which the friend can reach")
 
 
@@ -52,6 +61,7 @@ def run(call: Call) -> int:
     _check(call)
     values = call.values
     server = None if values.file else sharing.registry(call)
+    keys = sharing.keys_of(call, values.people)
     repository = call.repository()
     stored, path = resolve_path(repository, values.snap)
     snap = split(values.snap, stored.snapshot.tags)[0]
@@ -72,7 +82,8 @@ def run(call: Call) -> int:
         made = share.create(repository, stored, path, options, server)
         if options.latest:
             sharing.Following(call.state, repository.id).note()
-    sharing.tell(call, "share-create", made, values.file)
+        sharing.give(call, made, keys)
+    sharing.tell(call, "share-create", made, values.file, values.people)
     return 0
 
 
@@ -82,6 +93,8 @@ def _check(call: Call) -> None:
         raise UsageError("A file cannot expire, count who opens it, or change.", "Leave out --expires, --opens and --latest.")
     if (values.key_out or values.by_store) and not values.file:
         raise UsageError("--key-out and --by-store are for share files.", "Add --file OUT.")
+    if values.file and values.people:
+        raise UsageError("A file is given to nobody by the server.", "Leave out --file, or --with.")
     if values.opens < 0:
         raise UsageError("--opens is a number above 0.", "Without it there is no limit.")
     if values.latest and not values.snap.lower().startswith("latest"):

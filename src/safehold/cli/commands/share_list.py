@@ -1,6 +1,6 @@
 """List what is shared: with links, how often each was opened, and until when it can be.
 
-With a share's id: who opened it, and when."""
+With a share's id: who opened it, and when.  With --received: what others gave to your account on a server."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument(
         "share", metavar="SHARE", nargs="?", default="", help="an id (4 digits or more), or a link: show who opened it"
     )
+    parser.add_argument("--received", action="store_true", help="what others gave to your account (its password is asked for)")
     parser.add_argument("--links", action="store_true", help="show the links, which open the shares")
 
 
@@ -38,6 +39,8 @@ def run(call: Call) -> int:
     from safehold.cli import sharing
     from safehold.ops import share
 
+    if call.values.received:
+        return _received(call)
     repository = call.repository()
     if call.values.share:
         return _log(call, share.chosen(repository, call.values.share))
@@ -86,6 +89,28 @@ def _value(call: Call, record: Record, state: ShareState | None) -> dict[str, ob
         "bytes": record.size,
         "state": sharing.condition(record, state, call.clock.now_ns()),
     }
+
+
+def _received(call: Call) -> int:
+    """What was given to the account, with what its givers call it, which only the account's key opens."""
+    from safehold.cli import acquaintances
+    from safehold.cli.render import words
+
+    server, api = call.server()
+    given = acquaintances.received(api)
+    mine = acquaintances.own(call, api) if given else None
+    rows, values = [["Link", "From", "What", "Given", "Ends"]], []
+    for each in given:
+        assert mine is not None
+        name = words.printable(acquaintances.opened(mine, each).name)
+        link = f"{server}/s/{each.share}"
+        ends = words.moment(each.expires_ns) if each.expires_ns else ""
+        rows.append([link, each.sender, name, words.moment(each.given_ns), ends])
+        end = words.iso(each.expires_ns) if each.expires_ns else None
+        values.append({"id": each.share, "link": link, "from": each.sender, "name": name, "expires": end})
+    text = "\n".join([*words.table(rows), "Open one: safehold open LINK --target DIR"]) if given else "Nothing was given to you."
+    call.out.result(text, {"received": values})
+    return 0
 
 
 def _log(call: Call, record: Record) -> int:

@@ -34,12 +34,19 @@ def run(call: Call) -> int:
     repository = call.repository()
     every = _of_trash(repository) if call.values.trash else repository.visible_snapshots()
     found = [stored for stored in selected(every, call.values) if call.values.logs or not stored.snapshot.is_logs]
-    databases = [] if call.values.trash else reachable.found(repository, every)
+    # Logs lie in trees, which are on the drives: of a volume set each of them tells of its own.
+    databases = [] if call.values.trash or call.volumes is not None else reachable.found(repository, every)
+    held = None if call.volumes is None else call.volumes.holders()
     if call.out.as_json:
         listed = [records.snapshot(stored) for stored in found]
+        for value in listed if held is not None else []:
+            value["volumes"] = held.get(str(value["id"]), []) if held else []
         call.out.result("", {"snapshots": listed, "databases": [reachable.value(each) for each in databases]})
         return 0
     rows = [[*records.HEADINGS], *map(records.row, found)]
+    if held is not None:
+        places = ["On", *(", ".join(held.get(each.id, [])) for each in found)]
+        rows = [[*row, place] for row, place in zip(rows, places, strict=True)]
     for line in words.table(rows, frozenset({3, 4})) if found else []:
         call.out.result(line)
     for database in databases:

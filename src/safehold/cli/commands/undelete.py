@@ -28,6 +28,8 @@ def run(call: Call) -> int:
     repository = call.repository()
     for name in [_in_trash(repository, text) for text in call.values.snaps]:
         undelete(repository, name)
+        if call.volumes is not None:
+            call.volumes.undeleted(name)
         call.out.result(f"Snapshot {name[:8]} is back.", {"event": "undelete", "snapshot": name})
     return 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 from starlette.requests import Request
@@ -36,7 +38,9 @@ async def state(request: Request) -> Response:
     """What a page must know before anybody has logged in."""
     service = service_of(request)
     first = await reading(request, people.is_empty)
-    return answer({"first_run": first, "open_registration": service.settings.open_registration, "version": 1})
+    provider = urlsplit(service.settings.openid_issuer).hostname or ""
+    told = {"first_run": first, "open_registration": service.settings.open_registration, "openid": provider, "version": 1}
+    return answer(told)
 
 
 @described(_NewPerson)
@@ -225,6 +229,20 @@ def _account_to_manage(connection: Connection, asker: Asker, name: str) -> str:
     return str(row.id) if row is not None else asker.person
 
 
+async def list_members(request: Request) -> Response:
+    """Who has which role in a repository, beside its owners: for those who may change that."""
+    asker = await known(request)
+
+    def look(connection: Connection) -> list[dict[str, object]]:
+        place = asking.place(connection, asker, request.path_params["account"], request.path_params["name"])
+        place.require(Right.MANAGE, "see who may do what here")
+        query = select(accounts.c.name, grants.c.role).join(accounts, accounts.c.id == grants.c.person)
+        rows = connection.execute(query.where(grants.c.repository == place.id).order_by(accounts.c.name))
+        return [{"person": row.name, "role": row.role} for row in rows]
+
+    return answer({"members": await reading(request, look)})
+
+
 class _Member(msgspec.Struct):
     person: str
     role: str
@@ -266,5 +284,6 @@ ROUTES: list[BaseRoute] = [
     Route(f"{API}/tokens", make_token, methods=["POST"]),
     Route(f"{API}/tokens/{{token}}", revoke_token, methods=["DELETE"]),
     Route(f"{API}/repositories", make_repository, methods=["POST"]),
+    Route(f"{API}/repositories/{{account}}/{{name}}/members", list_members, methods=["GET"]),
     Route(f"{API}/repositories/{{account}}/{{name}}/members", set_member, methods=["PUT"]),
 ]

@@ -41,6 +41,6 @@ def _purge_one(service: Service, repository: str, line: str, key: str, now: int)
             return False  # brought back, stored anew, or purged by another server
         note = {"actor": ACTOR, "account": row.account, "repository": repository}
         audit.note(connection, now, "trash.purge", **note, key=key)
-    with suppress(StoreError), service.database.write() as connection:  # what stays is found as a stray
+    with suppress(StoreError), service.database.write(alone=True) as connection:  # what stays is found as a stray
         holdings.remove_bytes(connection, service.store(repository), repository, key)
     return True

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, select, update
 from safehold.core.clock import NS
 from safehold.server.database import insert_new
 from safehold.server.ids import new_id
-from safehold.server.jobs import lapsing, mailing, notices, purging, scrubbing
+from safehold.server.jobs import lapsing, locking, mailing, notices, purging, scrubbing
 from safehold.server.schema import jobs
 from safehold.server.service import Service
 
@@ -38,6 +38,7 @@ JOBS: Mapping[str, Job] = {
     "purge": Job(purging.purge, 3600, "17 * * * *"),
     "scrub": Job(scrubbing.scrub, 3600, "27 * * * *"),
     "strays": Job(scrubbing.strays, 86400, "37 3 * * *"),
+    "lock": Job(locking.extend, 86400, "47 4 * * *"),
     "overdue": Job(notices.overdue, 300, "*/5 * * * *"),
     "mail": Job(mailing.send, 60, "* * * * *"),
 }

@@ -114,6 +114,6 @@ def _strays_of(service: Service, repository: str) -> int:
     for key in listed:
         if key in known or key.startswith(f"{QUARANTINE}/"):
             continue
-        with service.database.write() as connection:
+        with service.database.write(alone=True) as connection:
             removed += holdings.remove_bytes(connection, store, repository, key)
     return removed

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from safehold.server.schema import chain, repositories
 from safehold.storage.online.chain import BEGINNING, Entry, entry_hash
 
 PAGE = 5000
 """Entries in one answer, at most."""
+_ADD = insert(chain)
+_MOVE = (
+    update(repositories)
+    .where(repositories.c.id == bindparam("repository"))
+    .values(number=bindparam("new_number"), head=bindparam("new_head"))
+)
 
 
-def append(connection: Connection, repository: str, now_ns: int, what: str, key: str, sha256: str, actor: str) -> None:
-    """Add an entry, in the transaction that does what it tells."""
-    last = connection.execute(
-        select(repositories.c.number, repositories.c.head).where(repositories.c.id == repository).with_for_update()
-    ).one()
+def append(connection: Connection, last: Row[Any], now_ns: int, what: str, key: str, sha256: str, actor: str) -> None:
+    """Add an entry, in the transaction that does what it tells.  ``last`` is the repository's row, locked, with its head."""
     entry = Entry(last.number + 1, now_ns, what, key, sha256, actor)
     head = entry_hash(last.head or BEGINNING, entry)
-    connection.execute(insert(chain).values(repository=repository, hash=head, **msgspec.structs.asdict(entry)))
-    connection.execute(update(repositories).where(repositories.c.id == repository).values(number=entry.number, head=head))
+    connection.execute(_ADD, {"repository": last.id, "hash": head, **msgspec.structs.asdict(entry)})
+    connection.execute(_MOVE, {"repository": last.id, "new_number": entry.number, "new_head": head})
 
 
 def after(connection: Connection, repository: str, number: int) -> list[Entry]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Connection, Row, cast, delete, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, Row, bindparam, case, cast, delete, func, insert, select, update
 
 from safehold.core.clock import NS
 from safehold.repo.packs import Footer
@@ -21,6 +21,7 @@ from safehold.server.ids import new_id
 from safehold.server.objects import chain, quota, rules
 from safehold.server.objects.rules import Right
 from safehold.server.schema import devices, objects, repositories, segments, sources, trash
+from safehold.storage.keys import QUARANTINE
 from safehold.storage.store import Store
 
 DAY_NS = 24 * 3600 * NS
@@ -29,6 +30,21 @@ BRAKE_SHARE = 4
 BRAKE_BYTES = 256 << 20
 BRAKE_SNAPSHOTS = 10
 """... unless it is less than this: small repositories may be tidied."""
+
+# Put into words once, because every upload asks them.
+_LOCK = select(repositories).where(repositories.c.id == bindparam("repository")).with_for_update()
+_FIND = select(objects).where(objects.c.repository == bindparam("repository"), objects.c.key == bindparam("key"))
+_FIND_IN_TRASH = select(trash).where(trash.c.repository == bindparam("repository"), trash.c.key == bindparam("key"))
+_ADD = insert(objects)
+_OUT_OF_TRASH = delete(trash).where(trash.c.repository == bindparam("repository"), trash.c.key == bindparam("key"))
+_COUNT = (
+    update(repositories)
+    .where(repositories.c.id == bindparam("repository"))
+    .values(bytes=repositories.c.bytes + bindparam("more"), snapshots=repositories.c.snapshots + bindparam("more_snapshots"))
+)
+
+_DAMAGED = select(func.count()).select_from(objects).where(objects.c.repository == bindparam("repository"), objects.c.damage > "")
+_TRASHED = select(func.count(), func.coalesce(func.sum(trash.c.size), 0)).where(trash.c.repository == bindparam("repository"))
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -39,11 +55,13 @@ class Received(msgspec.Struct, frozen=True):
     sha256: str
     footer: Footer | None = None
     """Of a pack."""
+    locked_ns: int = 0
+    """Until when its bucket lets nobody remove it."""
 
 
 def lock(connection: Connection, repository: str) -> Row[Any]:
     """Let nobody else change what a repository holds, on any server, till the transaction ends.  Its row."""
-    return connection.execute(select(repositories).where(repositories.c.id == repository).with_for_update()).one()
+    return connection.execute(_LOCK, {"repository": repository}).one()
 
 
 def remove_bytes(connection: Connection, store: Store, repository: str, key: str) -> bool:
@@ -60,7 +78,7 @@ def remove_bytes(connection: Connection, store: Store, repository: str, key: str
 
 def find(connection: Connection, repository: str, key: str) -> Row[Any] | None:
     """The row of an object, if there is one."""
-    return connection.execute(select(objects).where(objects.c.repository == repository, objects.c.key == key)).first()
+    return connection.execute(_FIND, {"repository": repository, "key": key}).first()
 
 
 def require(connection: Connection, place: Place, asker: Asker, key: str) -> Row[Any]:
@@ -85,12 +103,12 @@ def listing(connection: Connection, repository: str, prefix: str, after: str, li
 
 def record(connection: Connection, place: Place, asker: Asker, received: Received, now_ns: int) -> None:
     """Make an object visible.  Raises ``Exists``."""
-    lock(connection, place.id)
+    locked = lock(connection, place.id)
     if find(connection, place.id, received.key) is not None:
         raise Exists(f"{received.key} is stored already.")
     values = {"repository": place.id, "key": received.key, "size": received.size, "sha256": received.sha256}
-    connection.execute(insert(objects).values(**values, received_ns=now_ns, actor=asker.actor))
-    connection.execute(delete(trash).where(trash.c.repository == place.id, trash.c.key == received.key))
+    connection.execute(_ADD, {**values, "received_ns": now_ns, "actor": asker.actor, "locked_ns": received.locked_ns})
+    connection.execute(_OUT_OF_TRASH, {"repository": place.id, "key": received.key})
     _count(connection, place, received.key, received.size, 1)
     if received.footer is not None and received.footer.segments:
         pack = rules.hash_in(received.key)
@@ -102,7 +120,7 @@ def record(connection: Connection, place: Place, asker: Asker, received: Receive
         ]
         connection.execute(insert(segments), rows)
     if rules.is_chained(received.key):
-        chain.append(connection, place.id, now_ns, "put", received.key, received.sha256, asker.actor)
+        chain.append(connection, locked, now_ns, "put", received.key, received.sha256, asker.actor)
 
 
 def remove_mark(connection: Connection, place: Place, asker: Asker, key: str) -> bool:
@@ -131,7 +149,7 @@ def discard(connection: Connection, place: Place, asker: Asker, key: str, now_ns
     kept = {name: getattr(row, name) for name in ("repository", "key", "size", "sha256", "received_ns", "actor")}
     connection.execute(insert(trash).values(id=new_id(), **kept, deleted_ns=now_ns, deleted_by=asker.actor))
     _count(connection, place, key, -row.size, -1)
-    chain.append(connection, place.id, now_ns, "delete", key, row.sha256, asker.actor)
+    chain.append(connection, counted, now_ns, "delete", key, row.sha256, asker.actor)
     return True
 
 
@@ -148,7 +166,7 @@ def bring_back(connection: Connection, place: Place, asker: Asker, wanted: Seque
             kept = {name: getattr(row, name) for name in ("repository", "key", "size", "sha256", "received_ns", "actor")}
             connection.execute(insert(objects).values(**kept))
             _count(connection, place, row.key, row.size, 1)
-            chain.append(connection, place.id, now_ns, "restore", row.key, row.sha256, asker.actor)
+            chain.append(connection, lock(connection, place.id), now_ns, "restore", row.key, row.sha256, asker.actor)
     return len(rows)
 
 
@@ -165,27 +183,32 @@ def lapsed(connection: Connection, now_ns: int, limit: int = 1000) -> list[Row[A
 
 def in_trash(connection: Connection, repository: str, key: str) -> Row[Any] | None:
     """The line of the trash of a key."""
-    return connection.execute(select(trash).where(trash.c.repository == repository, trash.c.key == key)).first()
+    return connection.execute(_FIND_IN_TRASH, {"repository": repository, "key": key}).first()
 
 
 def damaged(connection: Connection, repository: str) -> int:
     """How many objects a scrub found lost or changed."""
-    where = (objects.c.repository == repository) & (objects.c.damage > "")
-    return connection.execute(select(func.count()).select_from(objects).where(where)).scalar_one()
+    return connection.execute(_DAMAGED, {"repository": repository}).scalar_one()
 
 
 def trash_total(connection: Connection, repository: str) -> tuple[int, int]:
     """How many objects and bytes are in the trash."""
-    row = connection.execute(
-        select(func.count(), func.coalesce(func.sum(trash.c.size), 0)).where(trash.c.repository == repository)
-    ).one()
+    row = connection.execute(_TRASHED, {"repository": repository}).one()
     return int(row[0]), int(row[1])
+
+
+def by_kind(connection: Connection, repository: str) -> Sequence[Row[Any]]:
+    """Objects and bytes by the first part of their keys, the most first.  What was put aside counts as ``quarantine``."""
+    tops = (*rules.TOPS, QUARANTINE)
+    kind = case(*((objects.c.key.like(f"{top}/%") | (objects.c.key == top), top) for top in tops), else_="other").label("kind")
+    total = func.coalesce(func.sum(objects.c.size), 0)
+    query = select(kind, func.count().label("objects"), cast(total, BigInteger).label("bytes"))
+    return connection.execute(query.where(objects.c.repository == repository).group_by(kind).order_by(total.desc())).all()
 
 
 def _count(connection: Connection, place: Place, key: str, size: int, number: int) -> None:
     is_snapshot = number if rules.top_of(key) == "snapshots" else 0
-    values = {"bytes": repositories.c.bytes + size, "snapshots": repositories.c.snapshots + is_snapshot}
-    connection.execute(update(repositories).where(repositories.c.id == place.id).values(values))
+    connection.execute(_COUNT, {"repository": place.id, "more": size, "more_snapshots": is_snapshot})
     quota.charge(connection, place.account, size)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from safehold.core.clock import NS
 from safehold.server.errors import Full
@@ -14,10 +14,7 @@ LAPSE_NS = 3600 * NS
 WARN_FROM = 0.9
 """Of the quota: from there on answers warn."""
 
-
-def is_limited(connection: Connection, account: str) -> bool:
-    """Whether an account has a quota at all."""
-    return bool(connection.execute(select(accounts.c.quota).where(accounts.c.id == account)).scalar())
+_CHARGE = update(accounts).where(accounts.c.id == bindparam("account")).values(used=accounts.c.used + bindparam("more"))
 
 
 def reserve(connection: Connection, account: str, size: int, now_ns: int) -> str:
@@ -47,8 +44,6 @@ def settle(connection: Connection, account: str, reservation: str, size: int, no
 
     Raises ``Full``.
     """
-    if not reservation:
-        return
     live = (reservations.c.id == reservation) & (reservations.c.made_ns > now_ns - LAPSE_NS)
     if not connection.execute(delete(reservations).where(live)).rowcount:
         release(connection, reservation)
@@ -61,9 +56,15 @@ def release(connection: Connection, reservation: str) -> None:
         connection.execute(delete(reservations).where(reservations.c.id == reservation))
 
 
+def release_of(connection: Connection, account: str, reservation: str) -> None:
+    """The same, of what somebody says is a reservation of that account."""
+    mine = (reservations.c.id == reservation) & (reservations.c.account == account)
+    connection.execute(delete(reservations).where(mine))
+
+
 def charge(connection: Connection, account: str, size: int) -> None:
     """Count bytes that are stored now; negative: that are not any more."""
-    connection.execute(update(accounts).where(accounts.c.id == account).values(used=accounts.c.used + size))
+    connection.execute(_CHARGE, {"account": account, "more": size})
 
 
 def forget_lapsed(connection: Connection, now_ns: int) -> None:

@@ -1,14 +1,14 @@
 """Taking an object in: hashed while it streams, durable before it is acknowledged, charged before it is taken.
 
-The body comes in small pieces; they are gathered, and hashed and written in a thread, a mebibyte at a time, so that other
-requests go on.
+A large body is hashed and written in a thread, a mebibyte at a time, so that other requests go on; a small one is taken in by
+one call (``receive_whole``).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager, suppress
 
 import msgspec
 
@@ -21,11 +21,12 @@ from safehold.server.objects import holdings, quota, rules
 from safehold.server.objects.holdings import Received
 from safehold.server.service import Service
 from safehold.storage.keys import is_key
-from safehold.storage.store import Store, Upload
+from safehold.storage.store import Buffer, Store, Upload
 
 MAX_OBJECT = 5 << 30
 """Bytes: what one request to S3 takes."""
-_BATCH = 1 << 20
+BATCH = 1 << 20
+"""Bytes that are hashed and written at once."""
 _TRIES = 20
 _PAUSE = 0.05
 """Seconds.  So often, and so long between, it is looked whether a row comes for bytes that are there."""
@@ -43,8 +44,18 @@ class Promise(msgspec.Struct, frozen=True):
     reservation: str
 
 
-def begin(service: Service, place: Place, asker: Asker, key: str, length: str, told: str) -> Promise:
+def begin(service: Service, place: Place, key: str, length: str, told: str) -> Promise:
     """Check what is to come, and set room aside.  Raises ``Refusal``."""
+    promise = check(service, place, key, length, told)
+    if not place.has_quota:
+        return promise
+    with service.database.write(keeps_lookups=True) as connection:
+        reservation = quota.reserve(connection, place.account, promise.size, service.clock.now_ns())
+    return msgspec.structs.replace(promise, reservation=reservation)
+
+
+def check(service: Service, place: Place, key: str, length: str, told: str) -> Promise:
+    """What is to come, if it may.  Raises ``Refusal``."""
     if not is_key(key) or not rules.is_known(key):
         raise Refusal(f"{key!r} is no place for an object.", "docs/format says which there are.")
     place.require(rules.to_put(key), f"store {rules.top_of(key)}")
@@ -60,46 +71,53 @@ def begin(service: Service, place: Place, asker: Asker, key: str, length: str, t
         raise TooLarge(f"{key} would have {size} bytes; an object has {MAX_OBJECT} at most.")
     with service.database.read() as connection:
         stored = holdings.find(connection, place.id, key)
-        has_quota = quota.is_limited(connection, place.account)
     if stored is not None:
         raise Exists(f"{key} is stored already.", headers={"X-Content-SHA256": stored.sha256})
-    reservation = ""
-    if has_quota:
-        with service.database.write() as connection:
-            reservation = quota.reserve(connection, place.account, size, service.clock.now_ns())
-    return Promise(key, size, told or promised, reservation)
+    return Promise(key, size, told or promised, "")
 
 
-async def receive(service: Service, place: Place, asker: Asker, promise: Promise, body: AsyncIterator[bytes]) -> Received:
-    """Take the body in and record it.  Raises ``Refusal``; then nothing is stored, and the room is given back."""
+async def receive(service: Service, place: Place, asker: Asker, promise: Promise, body: AsyncGenerator[Buffer]) -> Received:
+    """Take a body in, part by part, and record it.  Raises ``Refusal``; then nothing is stored, and the room is given back."""
     try:
-        taking = await threaded(_Taking, service.store(place.id), promise)
-        try:
-            await _stream(taking, promise, body)
+        with _as_refusal(promise):
+            taking = await threaded(_Taking, service.store(place.id), promise)
+            try:
+                async with aclosing(body):
+                    async for data in body:
+                        await threaded(taking.take, data)
+            except BaseException:
+                await threaded(taking.upload.abort)
+                raise
             return await threaded(_finish, service, place, asker, promise, taking)
-        finally:
-            await threaded(taking.upload.abort)
-    except StoreFull as error:
-        raise Full(f"The server's disk is full: {promise.key} was not stored.", "Tell whoever runs the server.") from error
-    except SafeholdError as error:
-        raise Refusal(str(error), error.hint) from error
     finally:
         if promise.reservation:
             await threaded(_release, service, promise)
 
 
-async def _stream(taking: _Taking, promise: Promise, body: AsyncIterator[bytes]) -> None:
-    gathered: list[bytes] = []
-    waiting = 0
-    async for block in body:
-        gathered.append(block)
-        waiting += len(block)
-        if taking.size + waiting > promise.size:
-            raise TooLarge(f"{promise.key} is longer than the {promise.size} bytes that were announced.")
-        if waiting >= _BATCH:
-            await threaded(taking.take, gathered)
-            gathered, waiting = [], 0
-    await threaded(taking.take, gathered)
+def receive_whole(service: Service, place: Place, asker: Asker, promise: Promise, body: Buffer) -> Received:
+    """Take a body in that is here, and record it.  Raises ``Refusal``; then nothing is stored, and the room is given back."""
+    try:
+        with _as_refusal(promise):
+            taking = _Taking(service.store(place.id), promise)
+            try:
+                taking.take(body)
+            except BaseException:
+                taking.upload.abort()
+                raise
+            return _finish(service, place, asker, promise, taking)
+    finally:
+        if promise.reservation:
+            _release(service, promise)
+
+
+@contextmanager
+def _as_refusal(promise: Promise) -> Iterator[None]:
+    try:
+        yield
+    except StoreFull as error:
+        raise Full(f"The server's disk is full: {promise.key} was not stored.", "Tell whoever runs the server.") from error
+    except SafeholdError as error:
+        raise Refusal(str(error), error.hint) from error
 
 
 class _Taking:
@@ -107,6 +125,7 @@ class _Taking:
 
     def __init__(self, store: Store, promise: Promise) -> None:
         self.store = store
+        self._promise = promise
         self.upload: Upload = store.upload()
         self.size = 0
         self._digest = hashlib.sha256()
@@ -114,34 +133,75 @@ class _Taking:
         self._head = b""
         self._end = b""
 
-    def take(self, blocks: list[bytes]) -> None:
-        """Hash and write some bytes."""
-        data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+    def take(self, data: Buffer) -> None:
+        """Hash and write some bytes.  Raises ``TooLarge`` if more come than were announced."""
+        self.size += len(data)
+        if self.size > self._promise.size:
+            raise TooLarge(f"{self._promise.key} is longer than the {self._promise.size} bytes that were announced.")
         self._digest.update(data)
         self.upload.write(data)
-        self.size += len(data)
         if self._is_pack:
-            self._head = self._head or data[: HEADER.size]
-            self._end = (self._end + data)[-_FOOTER:] if len(data) < _FOOTER else data[-_FOOTER:]
+            if len(self._head) < HEADER.size:
+                self._head += bytes(data[: HEADER.size])
+            if self.size > self._promise.size - _FOOTER:
+                self._end = (self._end + bytes(data[-_FOOTER:]))[-_FOOTER:]
 
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
     def footer(self, key: str) -> Footer | None:
         """The clear footer of a pack.  Raises ``Mismatch`` if what came is no pack."""
-        if not self._is_pack:
-            return None
+        return _footer(key, self._head, self._end, self.size) if self._is_pack else None
+
+
+def _footer(key: str, head: bytes, end: bytes, size: int) -> Footer:
+    """Of a pack, by its beginning and its end.  Raises ``Mismatch``."""
+    try:
+        length = TAIL.unpack(end[-TAIL.size :])[2] if len(end) >= TAIL.size else 0
+        if length + TAIL.size > len(end) and length < size:
+            raise Mismatch(f"The footer of {key} is larger than any that Safehold writes.")
+        return parse_tail(key, head, end, size).footer
+    except FormatError as error:
+        raise Mismatch(f"{key} is no pack: {error}") from error
+
+
+def adopt(service: Service, place: Place, asker: Asker, promise: Promise, *, existed: bool) -> None:
+    """Make a pack count whose bytes its device put into the bucket, by a request that was good for those bytes alone.
+
+    ``existed``: the bytes were there before, and are compared with their name.  The room that was set aside for it may be too
+    little by what the device says now, so it is set aside anew.  Raises ``Refusal``.
+    """
+    with _as_refusal(promise):
+        store = service.store(place.id)
         try:
-            length = TAIL.unpack(self._end[-TAIL.size :])[2] if len(self._end) >= TAIL.size else 0
-            end = self._end
-            if length + TAIL.size > len(end) and length < self.size:
-                raise Mismatch(f"The footer of {key} is larger than any that Safehold writes.")
-            return parse_tail(key, self._head, end, self.size).footer
-        except FormatError as error:
-            raise Mismatch(f"{key} is no pack: {error}") from error
+            size = store.size(promise.key)
+        except ObjectMissing:
+            raise Refusal(f"{promise.key} is not in the bucket.", "Store it anew.") from None
+        if size != promise.size:
+            raise Mismatch(f"{promise.key} has {size} bytes in the bucket, not {promise.size}.")
+        head = store.get_range(promise.key, 0, min(size, HEADER.size))
+        end = store.get_range(promise.key, -_FOOTER, _FOOTER)
+        footer = _footer(promise.key, head, end, size)
+        received = Received(promise.key, size, promise.sha256, footer, service.lock(place.id, promise.key))
+        if existed:
+            _compare(store, received)
+        with service.database.write(keeps_lookups=True) as connection:
+            now = service.clock.now_ns()
+            holdings.lock(connection, place.id)
+            quota.release_of(connection, place.account, promise.reservation)
+            quota.release(connection, quota.reserve(connection, place.account, size, now))
+            holdings.record(connection, place, asker, received, now)
+            _require(store, received)
 
 
 def _finish(service: Service, place: Place, asker: Asker, promise: Promise, taking: _Taking) -> Received:
+    try:
+        return _store(service, place, asker, promise, taking)
+    finally:
+        taking.upload.abort()
+
+
+def _store(service: Service, place: Place, asker: Asker, promise: Promise, taking: _Taking) -> Received:
     if taking.size != promise.size:
         raise Refusal(f"{promise.key} ended after {taking.size} of {promise.size} bytes.", "Send it again.")
     digest = taking.sha256()
@@ -157,10 +217,12 @@ def _finish(service: Service, place: Place, asker: Asker, promise: Promise, taki
         _wait_for_row(service, place, promise.key)
         _compare(taking.store, received)
         adopted = True
-    with service.database.write() as connection:
+    received = msgspec.structs.replace(received, locked_ns=service.lock(place.id, promise.key))
+    with service.database.write(keeps_lookups=True) as connection:
         now = service.clock.now_ns()
-        holdings.lock(connection, place.id)
-        quota.settle(connection, place.account, promise.reservation, received.size, now)
+        if promise.reservation:
+            holdings.lock(connection, place.id)
+            quota.settle(connection, place.account, promise.reservation, received.size, now)
         holdings.record(connection, place, asker, received, now)
         # Who removes bytes that have no row holds the same lock, and may have removed these since.
         _compare(taking.store, received) if adopted else _require(taking.store, received)
@@ -205,8 +267,8 @@ def _compare(store: Store, received: Received) -> None:
 
 def _digest(store: Store, received: Received) -> str:
     digest = hashlib.sha256()
-    for offset in range(0, received.size, _BATCH):
-        digest.update(store.get_range(received.key, offset, min(_BATCH, received.size - offset)))
+    for offset in range(0, received.size, BATCH):
+        digest.update(store.get_range(received.key, offset, min(BATCH, received.size - offset)))
     return digest.hexdigest()
 
 

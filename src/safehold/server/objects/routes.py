@@ -7,30 +7,33 @@ from contextlib import contextmanager, suppress
 from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from safehold.core.clock import NS
 from safehold.core.errors import SafeholdError
 from safehold.server import asking, audit
 from safehold.server.answers import answer, body_of, described, empty, service_of, threaded
 from safehold.server.asking import Asker, Place
-from safehold.server.devices import health
 from safehold.server.errors import Braked, NotFound, Refusal
 from safehold.server.jobs import notices
 from safehold.server.objects import chain, holdings, receiving, rules, sending
+from safehold.server.objects.holdings import Received
 from safehold.server.objects.quota import WARN_FROM
+from safehold.server.objects.receiving import Promise
 from safehold.server.objects.rules import Right
-from safehold.server.schema import accounts, objects, repositories, segments, trash
+from safehold.server.schema import accounts, objects, segments
 from safehold.server.service import Service
+from safehold.server.wire import body_of as bytes_of
 from safehold.storage.keys import check_key, check_prefix
 from safehold.storage.online.chain import BEGINNING, Entry
 
 BASE = "/api/v1/repositories/{account}/{name}"
 MOST_LISTED = 10_000
-RELEASE_NS = 3600 * NS
+_SMALL = 64 << 10
+"""Bytes of a body that are taken in before it is known who sends them: uvicorn holds as many by itself."""
+_ACCOUNT = select(accounts).where(accounts.c.id == bindparam("account"))
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,22 +44,25 @@ async def located(
 ) -> tuple[Asker, Place, R]:
     """In a thread: find out who asks and of what, and look something up in the same moment."""
 
-    def look() -> tuple[Asker, Place, R]:
-        service = service_of(request)
-        now = service.clock.now_ns()
-        with service.database.read() as connection:
-            asker = asking.identify(connection, request, service.settings, now)
-            place = asking.place(connection, asker, request.path_params["account"], request.path_params["name"])
-            found = function(service, connection, asker, place, *args, **kwargs)
-        if asker.is_unnoted:
-            with service.database.write() as connection:
-                asking.note_use(connection, asker, now)
-        return asker, place, found
-
-    return await threaded(look)
+    return await threaded(lambda: _locate(request, function, *args, **kwargs))
 
 
-def _nothing(service: Service, connection: Connection, asker: Asker, place: Place) -> None:
+def _locate(
+    request: Request, function: Callable[Concatenate[Service, Connection, Asker, Place, P], R], *args: P.args, **kwargs: P.kwargs
+) -> tuple[Asker, Place, R]:
+    service = service_of(request)
+    now = service.clock.now_ns()
+    with service.database.read() as connection:
+        asker = asking.identify(connection, request, service.settings, now)
+        place = asking.place(connection, asker, request.path_params["account"], request.path_params["name"])
+        found = function(service, connection, asker, place, *args, **kwargs)
+    if asker.is_unnoted:
+        with service.database.write(keeps_lookups=True) as connection:
+            asking.note_use(connection, asker, now)
+    return asker, place, found
+
+
+def nothing(service: Service, connection: Connection, asker: Asker, place: Place) -> None:
     """Nothing is to be looked up besides."""
 
 
@@ -67,7 +73,7 @@ async def about(request: Request) -> Response:
 
 
 def _about(service: Service, connection: Connection, asker: Asker, place: Place) -> dict[str, object]:
-    account = connection.execute(select(accounts).where(accounts.c.id == place.account)).one()
+    account = connection.execute(_ACCOUNT, {"account": place.account}).one()
     trashed, trashed_bytes = holdings.trash_total(connection, place.id)
     return {
         "id": place.id,
@@ -80,6 +86,7 @@ def _about(service: Service, connection: Connection, asker: Asker, place: Place)
         "chain": {"number": place.row.number, "head": place.row.head or BEGINNING},
         "damaged": holdings.damaged(connection, place.id),
         "append_only": True,
+        "direct": service.direct is not None,
         "warnings": _warnings(account.used, account.quota),
     }
 
@@ -120,8 +127,7 @@ async def get(request: Request) -> Response:
         check_key(key)
 
     service = service_of(request)
-    who = (request.headers.get("authorization"), request.headers.get("cookie"), asking.address_of(request, service.settings))
-    asked = (*who, request.path_params["account"], request.path_params["name"], key)
+    asked = (*_who(request), key)
     kept = service.recent.find(asked)
     if isinstance(kept, _Found):
         found = kept
@@ -136,7 +142,14 @@ async def get(request: Request) -> Response:
         service.recent.keep(asked, found, begun)
     if request.method == "HEAD":
         return empty(200, {"Content-Length": str(found.size), "X-Content-SHA256": found.sha256, "Accept-Ranges": "bytes"})
-    return await sending.send(service.store(found.repository), key, found.size, found.sha256, request.headers.get("range", ""))
+    return await sending.send(request, service.store(found.repository), key, found.size, found.sha256)
+
+
+def _who(request: Request) -> tuple[str | None, ...]:
+    """All that decides who asks, of what repository."""
+    address = asking.address_of(request, service_of(request).settings)
+    told = request.headers.get("authorization"), request.headers.get("cookie"), address
+    return (*told, request.path_params["account"], request.path_params["name"])
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -147,23 +160,63 @@ class _Found(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class _Placed(msgspec.Struct, frozen=True):
+    """Who asks, and what they may do where."""
+
+    asker: Asker
+    place: Place
+
+
 @described(bytes)
 async def put(request: Request) -> Response:
     """Store an object."""
-    key = request.path_params["key"]
-    service = service_of(request)
-    asker, place, _ = await located(request, _nothing)
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) <= _SMALL:  # it comes along with the head, so all is done by one thread
+        return await threaded(_put_small, request, await request.body())
+    placed, promise = await threaded(_begin_put, request)
+    body = bytes_of(request, promise.size, receiving.BATCH)
+    received = await receiving.receive(service_of(request), placed.place, placed.asker, promise, body)
+    return _stored(received)
+
+
+def _begin_put(request: Request) -> tuple[_Placed, Promise]:
+    """Look who asks, and set room aside.  Raises ``Refusal``."""
+    placed = _placed(request)
     length, told = request.headers.get("content-length", ""), request.headers.get("x-content-sha256", "").lower()
-    promise = await threaded(receiving.begin, service, place, asker, key, length, told)
-    received = await receiving.receive(service, place, asker, promise, request.stream())
+    key = request.path_params["key"]
+    return placed, receiving.begin(service_of(request), placed.place, key, length, told)
+
+
+def _put_small(request: Request, body: bytes) -> Response:
+    placed, promise = _begin_put(request)
+    return _stored(receiving.receive_whole(service_of(request), placed.place, placed.asker, promise, body))
+
+
+def _stored(received: Received) -> Response:
     return empty(201, {"X-Content-SHA256": received.sha256})
+
+
+def _placed(request: Request) -> _Placed:
+    """Who asks, and where: as it was a moment ago, if they did so then.  Raises ``Refusal``."""
+    service = service_of(request)
+    asked = ("PUT", *_who(request))
+    kept = service.recent.find(asked)
+    if isinstance(kept, _Placed):
+        if kept.asker.session:
+            asking.require_same_site(request, service.settings)
+        return kept
+    begun = service.recent.begin()
+    asker, place, _ = _locate(request, nothing)
+    made = _Placed(asker, place)
+    service.recent.keep(asked, made, begun)
+    return made
 
 
 async def delete(request: Request) -> Response:
     """End a session mark, or put an object into the trash."""
     key = request.path_params["key"]
     service = service_of(request)
-    asker, place, _ = await located(request, _nothing)
+    asker, place, _ = await located(request, nothing)
     await threaded(_delete, service, asker, place, key)
     return empty()
 
@@ -175,7 +228,7 @@ def _delete(service: Service, asker: Asker, place: Place, key: str) -> None:
         with service.database.write() as connection:
             found = holdings.remove_mark(connection, place, asker, key)
         if found:
-            with suppress(SafeholdError), service.database.write() as connection:  # nobody sees it any more
+            with suppress(SafeholdError), service.database.write(alone=True) as connection:  # nobody sees it any more
                 holdings.remove_bytes(connection, service.store(place.id), place.id, key)
         return
     now = service.clock.now_ns()
@@ -207,7 +260,7 @@ async def quarantine(request: Request) -> Response:
     """Put a damaged object aside."""
     wanted = await body_of(request, _Key)
     service = service_of(request)
-    asker, place, _ = await located(request, _nothing)
+    asker, place, _ = await located(request, nothing)
     await threaded(_quarantine, service, asker, place, wanted.key)
     return empty()
 
@@ -215,8 +268,8 @@ async def quarantine(request: Request) -> Response:
 def _quarantine(service: Service, asker: Asker, place: Place, key: str) -> None:
     place.require(Right.ADMINISTER, "put objects aside")
     store = service.store(place.id)
-    with _as_refusal(), service.database.write() as connection:
-        holdings.lock(connection, place.id)
+    with _as_refusal(), service.database.write(alone=True) as connection:
+        counted = holdings.lock(connection, place.id)
         row = holdings.find(connection, place.id, key)
         if row is None:
             raise NotFound(f"There is no object {key}.")
@@ -227,7 +280,7 @@ def _quarantine(service: Service, asker: Asker, place: Place, key: str) -> None:
         where = (objects.c.repository == place.id) & (objects.c.key == key)
         connection.execute(update(objects).where(where).values(key=moved))
         connection.execute(segments.delete().where(segments.c.repository == place.id, segments.c.pack == rules.hash_in(key)))
-        chain.append(connection, place.id, service.clock.now_ns(), "quarantine", key, row.sha256, asker.actor)
+        chain.append(connection, counted, service.clock.now_ns(), "quarantine", key, row.sha256, asker.actor)
 
 
 @described(query=("after",))
@@ -243,21 +296,6 @@ async def history(request: Request) -> Response:
     return answer({"entries": entries, "complete": len(entries) < chain.PAGE})
 
 
-async def see_trash(request: Request) -> Response:
-    """What is in the trash."""
-
-    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[dict[str, object]]:
-        place.require(Right.DELETE, "see the trash here")
-        query = select(trash).where(trash.c.repository == place.id).order_by(trash.c.deleted_ns.desc()).limit(MOST_LISTED)
-        return [
-            {"id": r.id, "key": r.key, "size": r.size, "deleted_ns": r.deleted_ns, "deleted_by": r.deleted_by}
-            for r in connection.execute(query)
-        ]
-
-    _, _, rows = await located(request, look)
-    return answer({"objects": rows})
-
-
 async def damage(request: Request) -> Response:
     """The objects whose bytes a scrub found lost or changed."""
 
@@ -271,46 +309,15 @@ async def damage(request: Request) -> Response:
     return answer({"objects": rows})
 
 
-class _Wanted(msgspec.Struct):
-    ids: list[str] = []
+async def usage(request: Request) -> Response:
+    """What takes the room: objects and bytes of each kind."""
 
+    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[dict[str, object]]:
+        place.require(Right.LIST, "see what is stored here")
+        return [{"kind": r.kind, "objects": r.objects, "bytes": r.bytes} for r in holdings.by_kind(connection, place.id)]
 
-@described(_Wanted)
-async def empty_trash(request: Request) -> Response:
-    """Take objects out of the trash: those named, or all."""
-    wanted = await body_of(request, _Wanted)
-    service = service_of(request)
-    asker, place, _ = await located(request, _nothing)
-
-    def bring_back() -> int:
-        now = service.clock.now_ns()
-        with service.database.write() as connection:
-            count = holdings.bring_back(connection, place, asker, wanted.ids, now)
-            note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
-            audit.note(connection, now, "trash.restore", **note, objects=count)
-        return count
-
-    return answer({"restored": await threaded(bring_back)})
-
-
-async def release(request: Request) -> Response:
-    """Release the brake for an hour."""
-    service = service_of(request)
-    asker, place, _ = await located(request, _nothing)
-
-    def let_go() -> int:
-        now = service.clock.now_ns()
-        place.require(Right.DELETE, "release the brake here")
-        asker.require_second_factor(now)
-        with service.database.write() as connection:
-            until = now + RELEASE_NS
-            connection.execute(update(repositories).where(repositories.c.id == place.id).values(brake_released_ns=until))
-            health.vouch(connection, place.id)
-            note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
-            audit.note(connection, now, "brake.release", **note)
-        return until
-
-    return answer({"until_ns": await threaded(let_go)})
+    _, _, rows = await located(request, look)
+    return answer({"kinds": rows})
 
 
 class _as_refusal:
@@ -333,7 +340,5 @@ ROUTES: list[BaseRoute] = [
     Route(f"{BASE}/quarantine", quarantine, methods=["POST"]),
     Route(f"{BASE}/chain", history, methods=["GET"]),
     Route(f"{BASE}/damage", damage, methods=["GET"]),
-    Route(f"{BASE}/trash", see_trash, methods=["GET"]),
-    Route(f"{BASE}/trash/restore", empty_trash, methods=["POST"]),
-    Route(f"{BASE}/brake/release", release, methods=["POST"]),
+    Route(f"{BASE}/usage", usage, methods=["GET"]),
 ]

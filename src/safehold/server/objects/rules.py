@@ -40,7 +40,7 @@ RIGHTS = {
 }
 
 _HASHED = re.compile(r"(?:packs/([0-9a-f]{2})|index|snapshots|condemned)/([0-9a-f]{64})")
-_TOPS = ("config", "config-copy", "keys", "packs", "index", "snapshots", "sessions", "condemned", "shares", "parity")
+TOPS = ("config", "config-copy", "keys", "packs", "index", "snapshots", "sessions", "condemned", "shares", "parity")
 _CHAINED = ("config", "config-copy", "keys", "snapshots", "condemned")
 
 
@@ -65,7 +65,7 @@ def top_of(key: str) -> str:
 
 def is_known(key: str) -> bool:
     """Whether a repository has objects there."""
-    return top_of(key) in _TOPS or top_of(key) == "validate"
+    return top_of(key) in TOPS or top_of(key) == "validate"
 
 
 def hash_in(key: str) -> str:
@@ -82,6 +82,11 @@ def must_be_hashed(key: str) -> bool:
 def is_chained(key: str) -> bool:
     """Whether storing it changes what the repository means (``docs/server.md``, "The chain")."""
     return top_of(key) in _CHAINED
+
+
+def is_locked(key: str) -> bool:
+    """Whether an object is put under the bucket's lock, where there is one: all but what comes and goes."""
+    return top_of(key) not in ("sessions", "validate", QUARANTINE)
 
 
 def to_get(key: str) -> Right:

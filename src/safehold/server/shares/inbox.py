@@ -22,6 +22,7 @@ from safehold.server.schema import repositories, requests
 from safehold.server.service import Service
 from safehold.server.shares import ledger
 from safehold.server.shares.routes import changing
+from safehold.server.wire import body_of as bytes_of
 
 API = "/api/v1/requests/{request}"
 MOST_SENT = 300
@@ -158,7 +159,7 @@ async def send(request: Request) -> Response:
         asker = Asker(person=name, address=address)
         try:
             key = f"shares/{name}/{secrets.token_hex(32)}.sent"
-            return place, asker, receiving.begin(service, place, asker, key, length, "")
+            return place, asker, receiving.begin(service, place, key, length, "")
         except BaseException:
             undo()
             raise
@@ -173,7 +174,7 @@ async def send(request: Request) -> Response:
 
     place, asker, promise = await threaded(begin)
     try:
-        received = await receiving.receive(service, place, asker, promise, request.stream())
+        received = await receiving.receive(service, place, asker, promise, bytes_of(request, size, receiving.BATCH))
     except BaseException:
         await threaded(undo)
         raise

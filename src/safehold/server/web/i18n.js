@@ -4,16 +4,22 @@ import accountEn from './i18n/account-en.js';
 import accountZh from './i18n/account-zh.js';
 import de from './i18n/de.js';
 import en from './i18n/en.js';
+import keysDe from './i18n/keys-de.js';
+import keysEn from './i18n/keys-en.js';
+import keysZh from './i18n/keys-zh.js';
 import localDe from './i18n/local-de.js';
 import localEn from './i18n/local-en.js';
 import localZh from './i18n/local-zh.js';
+import peopleDe from './i18n/people-de.js';
+import peopleEn from './i18n/people-en.js';
+import peopleZh from './i18n/people-zh.js';
 import shareDe from './i18n/share-de.js';
 import shareEn from './i18n/share-en.js';
 import shareZh from './i18n/share-zh.js';
 import zh from './i18n/zh.js';
 
 export const LANGUAGES = { en: 'English', de: 'Deutsch', zh: '中文' };
-const TEXTS = { en: { ...en, ...accountEn, ...shareEn, ...localEn }, de: { ...de, ...accountDe, ...shareDe, ...localDe }, zh: { ...zh, ...accountZh, ...shareZh, ...localZh } };
+const TEXTS = { en: { ...en, ...accountEn, ...shareEn, ...localEn, ...keysEn, ...peopleEn }, de: { ...de, ...accountDe, ...shareDe, ...localDe, ...keysDe, ...peopleDe }, zh: { ...zh, ...accountZh, ...shareZh, ...localZh, ...keysZh, ...peopleZh } };
 const STORED = 'safehold-language';
 
 function wanted() {

@@ -59,6 +59,9 @@ function drawHeader() {
         languageChoice(),
         h('button', { class: 'button plain square', type: 'button', 'aria-label': label, title: label, onclick: switchTheme }, icon(theme() === 'dark' ? 'sun' : 'moon')))),
   );
+  const links = parts.header.querySelector('.navigation');
+  const here = links?.querySelector('[aria-current]');
+  if (here && here.offsetLeft + here.offsetWidth > links.offsetLeft + links.clientWidth) links.scrollLeft = here.offsetLeft - links.offsetLeft; // a narrow screen
   parts.skip.textContent = t('shell.skip');
   parts.footer.textContent = t(state.footer);
 }

@@ -72,17 +72,18 @@ def connect(place: Place, options: StoreOptions) -> Client:
     if place.kind == "az":
         at: Any = {"endpoint": options.endpoint} if options.endpoint else {}
         return AzureStore(place.bucket, config=at, client_options=client, retry_config=retry)
-    return S3Store(place.bucket, config=_s3(place, options), client_options=client, retry_config=retry)
+    return S3Store(place.bucket, config=s3_settings(place, options), client_options=client, retry_config=retry)
 
 
 def _address(place: Place, options: StoreOptions) -> str:
     """The address that was set, by option, variable or file; empty for the vendor's own."""
     if place.kind == "s3":
-        return str(_s3(place, options).get("endpoint", ""))
+        return str(s3_settings(place, options).get("endpoint", ""))
     return options.endpoint
 
 
-def _s3(place: Place, options: StoreOptions) -> Any:
+def s3_settings(place: Place, options: StoreOptions) -> Any:
+    """What ``obstore`` is told of S3: ``region``, ``endpoint``, and keys where a profile has them.  Raises ``UsageError``."""
     environ = options.environ
     profile = {} if environ.get("AWS_ACCESS_KEY_ID") else _profile(environ)
     endpoint = (

@@ -172,7 +172,7 @@ def whole(buffer: bytearray, size: int) -> Iterator[tuple[int, Frame]]:
             yield at, parse(buffer, at)
 
 
-def damaged(buffer: bytearray, size: int, set_id: bytes, volume: int, slot: int) -> list[int]:
+def damaged(buffer: bytearray | memoryview, size: int, set_id: bytes, volume: int, slot: int) -> list[int]:
     """Which slots of a buffer, whose first slot is ``slot``, hold no whole frame of their own."""
     base = address(buffer) if buffer else 0
     expected = PREFIX.pack(b"", 0, 0, 0, 0, volume, set_id, 0, 0)[12:24]
@@ -180,7 +180,7 @@ def damaged(buffer: bytearray, size: int, set_id: bytes, volume: int, slot: int)
     for at in range(0, len(buffer), size):
         if not (
             is_whole(buffer, base, at, size)
-            and buffer[at + 12 : at + 24] == expected
+            and bytes(buffer[at + 12 : at + 24]) == expected
             and int.from_bytes(buffer[at + 24 : at + 28], "little") == slot
         ):
             bad.append(slot)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_program import Program
 from postgres_archiving import Archiving, numbers
-from postgres_servers import MAJORS, Server
+from postgres_servers import NEW, OLD, Server
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +42,7 @@ def archived_image(archiving_any: Archiving) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("archiving_any", [NEW, pytest.param(OLD, marks=pytest.mark.soak)], indirect=True)
 def test_the_archive_leads_on_without_the_original(archiving_any: Archiving, archived_image: Path) -> None:
     a, update = archiving_any, ("image-copy", "update", "shop")
     assert a.server.sql("SELECT count(*) FROM pg_replication_slots") == [(0,)]
@@ -146,7 +147,7 @@ def test_rolls_by_the_archive_can_be_killed(archiving: Archiving) -> None:
     shutil.rmtree(image)
 
 
-@pytest.fixture(params=MAJORS)
+@pytest.fixture(params=[OLD, pytest.param(NEW, marks=pytest.mark.soak)])
 def pair(pg_folder: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Server, Server]]:
     """A primary and its standby."""
     major = request.param

@@ -14,7 +14,7 @@ from cli_program import Program
 from disks import memory_disk
 from postgres_archiving import Archiving, numbers
 from postgres_proof import Cluster, databases, opened, sums
-from postgres_servers import Server
+from postgres_servers import NEW, OLD, Server
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +82,7 @@ def _size(safehold: Program) -> int:
     return sum(path.stat().st_size for path in safehold.repository.rglob("*") if path.is_file())
 
 
+@pytest.mark.parametrize("archiving_any", [OLD, pytest.param(NEW, marks=pytest.mark.soak)], indirect=True)
 def test_an_archive_leads_on_from_a_kept_image(archiving_any: Archiving) -> None:
     a = archiving_any
     a.add(1)

@@ -7,6 +7,7 @@ import time
 import psycopg
 import pytest
 from postgres_archiving import Archiving, numbers
+from postgres_servers import NEW, OLD
 
 
 def test_every_kind_of_target(archiving_any: Archiving) -> None:
@@ -247,6 +248,7 @@ def test_segments_of_64_mib(archiving_64: Archiving) -> None:
     a.program.do("image-copy", "remove", "large")
 
 
+@pytest.mark.parametrize("archiving_any", [OLD, pytest.param(NEW, marks=pytest.mark.soak)], indirect=True)
 def test_a_time_when_an_idle_server_had_done_its_last_transaction(archiving_any: Archiving) -> None:
     a = archiving_any
     a.add(1)

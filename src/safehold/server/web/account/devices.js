@@ -1,4 +1,5 @@
 /** The devices of a repository, and what each backs up. */
+import { visible } from '../browse/table.js';
 import { fill, h } from '../dom.js';
 import { bytes, dateTime, t } from '../i18n.js';
 import { ask, setTitle, toast } from '../shell.js';
@@ -36,9 +37,9 @@ export default function page({ main, params, signal }) {
       const button = device.revoked ? '' : h('button', { class: 'button compact plain', type: 'button', onclick: () => shutOut(device) }, t('devices.shut-out'));
       const sources = device.sources.length ? device.sources : [null];
       return sources.map((source, at) => [
-        at ? '' : h('span', {}, h('strong', {}, device.name), h('br', {}), h('span', { class: 'soft small' }, device.system)),
+        at ? '' : h('span', {}, h('strong', {}, visible(device.name)), h('br', {}), h('span', { class: 'soft small' }, visible(device.system))),
         source && source.status !== 'done' ? badge(source.status === 'failed' ? 'removed' : 'warning', t(`chart.${source.status}`)) : badge(KINDS[state], t(`state.${state}`)),
-        source?.source ?? '',
+        visible(source?.source ?? ''),
         source ? dateTime(BigInt(source.received_ns)) : t('overview.none-yet'),
         source ? bytes(source.bytes) : '',
         at ? '' : button,

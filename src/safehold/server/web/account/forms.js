@@ -3,6 +3,7 @@ import { fill, h, icon } from '../dom.js';
 import { t } from '../i18n.js';
 import { navigate } from '../shell.js';
 import { Refused, sentence } from './api.js';
+import { available, stepUp } from './webauthn.js';
 
 let made = 0;
 
@@ -23,9 +24,9 @@ export const problem = (text) => h('p', { class: 'message problem', role: 'alert
 
 /**
  * A form.  `submit` is called with what shows progress; what it throws is said, and the form can be sent again.
- * @param {{fields: (Node|null)[], label: string, submit: (says: (text: string) => void) => Promise<void>, wide?: boolean}} form
+ * @param {{fields: (Node|null)[], label: string, submit: (says: (text: string) => void) => Promise<void>, wide?: boolean, say?: (error: Error) => string}} form
  */
-export function form({ fields, label, submit, wide = true }) {
+export function form({ fields, label, submit, wide = true, say = sentence }) {
   const outcome = h('div', { class: 'outcome' });
   const button = h('button', { class: `button primary ${wide ? 'wide' : ''}` }, label);
   const says = (text) => fill(outcome, h('p', { class: 'working', role: 'status' }, h('span', { class: 'spinner' }), h('span', {}, text)));
@@ -37,7 +38,7 @@ export function form({ fields, label, submit, wide = true }) {
       await submit(says);
       fill(outcome);
     } catch (error) {
-      fill(outcome, problem(sentence(error)));
+      fill(outcome, problem(say(error)));
     }
     button.disabled = false;
   };
@@ -92,8 +93,19 @@ export function askCode(call) {
         dialog.close();
       },
     });
+    const passkey = available() && h('button', { class: 'button wide', type: 'button', onclick: () => byPasskey() }, icon('key'), t('passkeys.use'));
+    const outcome = h('div', { class: 'outcome' });
+    const byPasskey = async () => {
+      try {
+        await stepUp();
+        given = true;
+        dialog.close();
+      } catch (error) {
+        fill(outcome, problem(sentence(error)));
+      }
+    };
     const cancel = h('button', { class: 'button plain wide', type: 'button', onclick: () => dialog.close() }, t('shell.cancel'));
-    dialog.append(sending, cancel);
+    dialog.append(sending, h('div', { class: 'ways' }, passkey || '', cancel, outcome));
     dialog.addEventListener('close', () => {
       dialog.remove();
       resolve(given);

@@ -2,16 +2,10 @@
 import { fill, h, icon } from '../dom.js';
 import { t } from '../i18n.js';
 import { navigate, setNavigation, setTitle } from '../shell.js';
-import { call } from './api.js';
-import { field, form, nextPage } from './forms.js';
-import { fromBase64, keysOf, toBase64 } from './password.js';
-
-/** What a password proves, stretched as the server says. */
-export async function loginKey(name, password) {
-  const told = await call('POST', '/prelogin', { name });
-  const keys = await keysOf(password, { salt: fromBase64(told.salt), memory: told.memory_kib, passes: told.passes, lanes: told.lanes });
-  return toBase64(keys.login);
-}
+import { call, sentence } from './api.js';
+import { field, form, nextPage, problem } from './forms.js';
+import { loginKey } from './sessions.js';
+import { available, logIn } from './webauthn.js';
 
 export default async function page({ main }) {
   setTitle(t('login.title'));
@@ -41,9 +35,24 @@ export default async function page({ main }) {
     }
     navigate(nextPage());
   };
+  const other = h('div', { class: 'outcome' });
+  const byPasskey = async () => {
+    fill(other);
+    try {
+      await logIn();
+      navigate(nextPage());
+    } catch (error) {
+      fill(other, problem(sentence(error)));
+    }
+  };
+  const ways = [
+    available() && h('button', { class: 'button wide', type: 'button', onclick: byPasskey }, icon('key'), t('login.passkey')),
+    state.openid && h('a', { class: 'button wide', href: '/api/v1/openid/begin', target: '_self' }, t('login.openid', { host: state.openid })),
+  ].filter(Boolean);
   fill(main, h('div', { class: 'unlock card' },
     h('div', { class: 'unlock-head' }, h('span', { class: 'medallion' }, icon('key')), h('h1', {}, t('login.title')), h('p', { class: 'soft' }, location.host)),
     form({ fields: [name.field, password.field, code.field], label: t('login.submit'), submit }),
+    ways.length ? h('div', { class: 'ways' }, ways, other) : null,
     h('p', { class: 'unlock-note small soft' }, t('login.note'))));
   name.input.focus();
 }

@@ -6,6 +6,9 @@ import { call } from './api.js';
 
 const ITEMS = [
   { href: '/', key: 'nav.overview' },
+  { href: '/people', key: 'nav.people' },
+  { href: '/activity', key: 'nav.activity' },
+  { href: '/storage', key: 'nav.storage' },
   { href: '/tokens', key: 'nav.tokens' },
   { href: '/settings', key: 'nav.settings' },
 ];

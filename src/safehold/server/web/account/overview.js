@@ -1,4 +1,5 @@
 /** Everything at a glance: which devices are well, what is overdue, how full it is. */
+import { visible } from '../browse/table.js';
 import { fill, h, icon } from '../dom.js';
 import { bytes, dateTime, t } from '../i18n.js';
 import { navigate, setTitle } from '../shell.js';
@@ -15,7 +16,7 @@ function deviceLine(device, now) {
   const { state, last } = stateOf(device, now);
   const when = last ? t('overview.last', { when: dateTime(BigInt(last.received_ns)), size: bytes(last.bytes) }) : t('overview.none-yet');
   return h('li', { class: `device ${state}` }, icon('device'),
-    h('div', { class: 'device-words' }, h('strong', {}, device.name), h('span', { class: 'soft small' }, state === 'out' ? t('overview.shut-out') : when)),
+    h('div', { class: 'device-words' }, h('strong', {}, visible(device.name)), h('span', { class: 'soft small' }, state === 'out' ? t('overview.shut-out') : when)),
     badge(KINDS[state], t(`state.${state}`)));
 }
 
@@ -40,6 +41,7 @@ async function repositoryCard(place) {
         h('a', { class: 'button compact primary', href: `/${place.path}` }, t('overview.browse')),
         h('a', { class: 'button compact', href: `/${place.path}/devices` }, t('overview.devices')),
         h('a', { class: 'button compact', href: `/${place.path}/shares` }, t('shares.link')),
+        h('a', { class: 'button compact', href: `/${place.path}#/keys` }, t('keys.title')),
         h('a', { class: 'button compact', href: `/${place.path}/trash` }, t('overview.trash')))),
     state,
     about.warnings.map((text) => h('p', { class: 'message warning' }, icon('warning'), h('span', {}, text))),

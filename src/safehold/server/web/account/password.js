@@ -14,15 +14,15 @@ export const fromBase64 = (text) => Uint8Array.from(atob(text), (letter) => lett
  * @returns {Promise<{login: Uint8Array, wrap: Uint8Array}>} what proves the password, and what seals with it.  Throws where a server
  *   asks for a derivation that is cheaper than is allowed, or absurdly costly
  */
-export async function keysOf(password, { salt, ...cost }) {
+export async function keysOf(password, { salt, ...cost }, pool = null) {
   const fits = Object.keys(FLOOR).every((name) => cost[name] >= FLOOR[name] && cost[name] <= CEILING[name]);
   if (!fits || salt.length !== 16) throw new Error('The server asks for a derivation that is not allowed. Do not log in here.');
-  const pool = new WorkerPool(1);
+  const worker = pool ?? new WorkerPool(1);
   try {
-    const master = await pool.run('stretch', { passphrase: password, salt, ...cost });
+    const master = await worker.run('stretch', { passphrase: password, salt, ...cost });
     return { login: await derive(master, utf8('safehold/1 account login'), 32), wrap: await derive(master, utf8('safehold/1 account wrap'), 32) };
   } finally {
-    pool.close();
+    worker.close();
   }
 }
 

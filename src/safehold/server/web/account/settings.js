@@ -1,10 +1,12 @@
-/** The account: second factor, recovery codes. */
+/** The account: second factor, recovery codes, passkeys, password, and where one is logged in. */
 import { fill, h, icon } from '../dom.js';
 import { t } from '../i18n.js';
 import { setTitle } from '../shell.js';
 import { call } from './api.js';
 import { card, confirmed, drawn, field, form } from './forms.js';
 import { entered } from './menu.js';
+import { passkeysCard } from './passkeys.js';
+import { passwordCard, sessionsCard } from './sessions.js';
 
 function codesCard(codes) {
   const print = h('button', { class: 'button', type: 'button', onclick: () => window.print() }, t('settings.print'));
@@ -38,13 +40,18 @@ async function factorCard(me, redraw) {
   return section;
 }
 
+/** A plain link: the server sends the browser on to the provider, and back. */
+function openidCard(host) {
+  return card(t('openid.title'), h('p', { class: 'soft' }, t('openid.why', { host })), h('div', {}, h('a', { class: 'button', href: '/api/v1/openid/begin?link=1', target: '_self' }, t('openid.link', { host }))));
+}
+
 export default function page({ main, signal }) {
   setTitle(t('settings.title'));
   const draw = (codes = null) => drawn(main, async () => {
     const me = await entered();
-    const factor = await factorCard(me, draw);
+    const [factor, passkeys, sessions, state] = await Promise.all([factorCard(me, draw), passkeysCard(draw), sessionsCard(draw), call('GET', '/state')]);
     if (signal.aborted) return;
-    fill(main, h('div', { class: 'narrow' }, h('h1', {}, t('settings.title')), codes ? codesCard(codes) : null, factor,
+    fill(main, h('div', { class: 'narrow' }, h('h1', {}, t('settings.title')), codes ? codesCard(codes) : null, factor, passkeys, passwordCard(me, draw), state.openid ? openidCard(state.openid) : null, sessions,
       card(t('settings.account'), h('dl', { class: 'account-facts' }, h('dt', {}, t('account.name')), h('dd', {}, me.name)))));
   });
   return draw();

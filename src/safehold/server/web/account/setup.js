@@ -1,4 +1,4 @@
-/** The first account of a new server; and further ones, where strangers may make them. */
+/** The first account of a new server; and further ones, by an invitation, or where strangers may make them. */
 import { fill, h, icon } from '../dom.js';
 import { t } from '../i18n.js';
 import { navigate, setNavigation, setTitle } from '../shell.js';
@@ -12,7 +12,8 @@ export default async function page({ main }) {
   setTitle(t('setup.title'));
   setNavigation([]);
   const state = await call('GET', '/state');
-  if (!state.first_run && !state.open_registration) {
+  const invitation = location.pathname === '/join' ? location.hash.slice(1) : '';
+  if (!state.first_run && !state.open_registration && !invitation) {
     navigate('/login');
     return;
   }
@@ -24,12 +25,12 @@ export default async function page({ main }) {
     if (password.input.value !== again.input.value) throw new Error(t('setup.differ'));
     says(t('login.stretching'));
     const keys = await newKeys(password.input.value);
-    const value = { name: name.input.value, salt: toBase64(keys.salt), login: toBase64(keys.login), setup_code: code.input.value };
+    const value = { name: name.input.value, salt: toBase64(keys.salt), login: toBase64(keys.login), setup_code: state.first_run ? code.input.value : '', invitation };
     await call('POST', '/accounts', value);
     navigate('/settings#second-factor');
   };
   fill(main, h('div', { class: 'unlock card' },
-    h('div', { class: 'unlock-head' }, h('span', { class: 'medallion' }, icon('check')), h('h1', {}, t('setup.title')), h('p', { class: 'soft' }, t('setup.subtitle'))),
+    h('div', { class: 'unlock-head' }, h('span', { class: 'medallion' }, icon('check')), h('h1', {}, t('setup.title')), h('p', { class: 'soft' }, t(invitation ? 'setup.invited' : 'setup.subtitle'))),
     form({ fields: [state.first_run ? code.field : null, name.field, password.field, again.field], label: t('setup.submit'), submit }),
     h('p', { class: 'unlock-note small soft' }, t('setup.note'))));
   (state.first_run && !code.input.value ? code : name).input.focus();

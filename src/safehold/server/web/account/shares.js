@@ -1,4 +1,5 @@
 /** What was given to others, and what others were asked for: who came, until when, and its end. */
+import { visible } from '../browse/table.js';
 import { fill, h } from '../dom.js';
 import { bytes, dateTime, number, t } from '../i18n.js';
 import { ask, setTitle, toast } from '../shell.js';
@@ -82,7 +83,7 @@ export default function page({ main, params, signal }) {
   const requestRow = (now) => (request) => {
     const over = request.revoked_ns ? 'withdrawn' : request.expires_ns && request.expires_ns <= now ? 'expired' : 'open';
     return [
-      request.note || h('code', {}, request.id.slice(0, 8)),
+      visible(request.note) || h('code', {}, request.id.slice(0, 8)),
       badge(KINDS[over], t(`shares.state-${over}`)),
       whenOr(request.expires_ns, t('tokens.never')),
       t('shares.received', { n: request.files, most: request.most_files, size: bytes(request.bytes), room: bytes(request.most_bytes) }),

@@ -1,4 +1,5 @@
 /** Tokens: what devices and scripts show. */
+import { visible } from '../browse/table.js';
 import { fill, h, icon } from '../dom.js';
 import { dateTime, t } from '../i18n.js';
 import { setTitle, toast } from '../shell.js';
@@ -44,7 +45,7 @@ export default function page({ main, signal }) {
     if (signal.aborted) return;
     const heads = ['tokens.label', 'tokens.scope', 'tokens.used', 'tokens.expires', 'tokens.action'].map((key) => t(key));
     const rows = tokens.toReversed().map((token) => [
-      h('span', {}, h('strong', {}, token.label || token.id.slice(0, 8)), token.device ? h('span', { class: 'soft small' }, ` ${t('tokens.of-device')}`) : null),
+      h('span', {}, h('strong', {}, visible(token.label) || token.id.slice(0, 8)), token.device ? h('span', { class: 'soft small' }, ` ${t('tokens.of-device')}`) : null),
       token.scope.split('+').map((each) => badge('', t(`scope.${each}`))),
       token.used_ns ? dateTime(BigInt(token.used_ns)) : t('tokens.unused'),
       token.expires_ns ? dateTime(BigInt(token.expires_ns)) : t('tokens.never'),

@@ -14,6 +14,7 @@ const VIEWS = {
   search: () => import('./search.js'),
   history: () => import('./history.js'),
   compare: () => import('./compare.js'),
+  keys: () => import('./keys.js'),
 };
 
 /** What is open in this page, and stays so when the language changes or somebody goes elsewhere and comes back. */
@@ -26,13 +27,17 @@ function lockButton() {
   return h('button', { class: 'button compact', type: 'button', onclick: () => opened.session.lock() }, icon('lock'), h('span', { class: 'label' }, t('browse.lock')));
 }
 
+function keysLink() {
+  return h('a', { class: 'button compact plain', href: address('keys'), 'aria-label': t('keys.title') }, icon('key'), h('span', { class: 'label' }, t('keys.title')));
+}
+
 export default async function page({ main, params, signal }) {
   const place = `${params.account}/${params.name}`;
   if (opened && opened.place !== place) opened.session.lock();
   const shown = views(main, VIEWS, { session: () => opened?.session, home: () => address('snapshots'), back: 'browse.to-snapshots', signal });
 
   const enter = () => {
-    setHeader({ place: surroundings.nameOf(place), tools: [lockButton] });
+    setHeader({ place: surroundings.nameOf(place), tools: [keysLink, lockButton] });
     return shown.draw();
   };
 

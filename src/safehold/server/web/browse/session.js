@@ -83,7 +83,7 @@ export class Session extends Opened {
       const { snapshots } = await repository.snapshots((done, all) => says('snapshots', done, all));
       await repository.loadIndex((done, all) => says('index', done, all));
       const session = new Session(repository, onLock);
-      return Object.assign(session, { snapshots: snapshots.reverse(), warnings });
+      return Object.assign(session, { place, snapshots: snapshots.reverse(), warnings, again: () => repository.rereadKeys(credential) });
     } catch (error) {
       pool.close();
       throw error;

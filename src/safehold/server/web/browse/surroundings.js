@@ -6,6 +6,12 @@ export const surroundings = {
   store: (place) => new HttpStore(`/api/v1/repositories/${place}`),
   /** What a repository is called, for people. */
   nameOf: (place) => place,
+  /** Where a repository is, as one gives it to the program. */
+  address: (place) => `${location.origin}/${place}`,
+  /** Of an object, for requests about it. */
+  objectPath: (place, key) => `/repositories/${place}/objects/${key}`,
+  /** Whether keys can be changed from here. */
+  mayWrite: true,
   /** The text that says how far these pages can be trusted. */
   note: 'unlock.note',
 };

@@ -76,6 +76,29 @@ async function x25519(privateKey, publicKey) {
   return new Uint8Array(await subtle.deriveBits({ name: 'X25519', public: other }, own, 256));
 }
 
+const ED25519 = Uint8Array.of(0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20);
+const USES = { X25519: ['deriveBits'], Ed25519: ['sign', 'verify'] };
+
+/** @param {'X25519'|'Ed25519'} kind @returns {Promise<{privateKey: Uint8Array, publicKey: Uint8Array}>} 32 bytes each */
+export async function newPair(kind) {
+  const made = await subtle.generateKey(kind, true, USES[kind]);
+  const pkcs8 = new Uint8Array(await subtle.exportKey('pkcs8', made.privateKey));
+  return { privateKey: pkcs8.slice(-32), publicKey: new Uint8Array(await subtle.exportKey('raw', made.publicKey)) };
+}
+
+/** The public key of a private one. */
+export async function publicOf(privateKey, kind) {
+  if (kind === 'X25519') return x25519(privateKey, BASE_POINT);
+  const jwk = await subtle.exportKey('jwk', await subtle.importKey('pkcs8', concat(ED25519, privateKey), kind, true, ['sign']));
+  return Uint8Array.from(atob(jwk.x.replace(/-/g, '+').replace(/_/g, '/')), (char) => char.charCodeAt(0));
+}
+
+/** Ed25519. @param {Uint8Array} privateKey 32 bytes */
+export async function sign(privateKey, message) {
+  const key = await subtle.importKey('pkcs8', concat(ED25519, privateKey), 'Ed25519', false, ['sign']);
+  return new Uint8Array(await subtle.sign('Ed25519', key, message));
+}
+
 const VERSION = utf8('HPKE-v1');
 const KEM = concat(utf8('KEM'), Uint8Array.of(0, 0x20));
 const SUITE = concat(utf8('HPKE'), Uint8Array.of(0, 0x20, 0, 1, 0, 2));

@@ -43,6 +43,15 @@ export class HttpStore {
     return found;
   }
 
+  /** Store an object.  Throws ReadError `refused`, `login`, `network`. */
+  async put(key, bytes) {
+    const options = { method: 'PUT', headers: { ...this.headers, 'X-Safehold': '1' }, body: bytes, cache: 'no-store', credentials: 'same-origin', redirect: 'error' };
+    const response = await fetch(`${this.base}/objects/${encoded(key)}`, options).catch((error) => {
+      throw new ReadError('network', String(error.message));
+    });
+    if (!response.ok) throw await this.refusal(response);
+  }
+
   #bytes(key, headers, isWhole) {
     return this.#fetch(`/${encoded(key)}`, headers, { isWhole });
   }

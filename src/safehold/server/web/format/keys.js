@@ -155,6 +155,11 @@ export class Keyring {
     this.admin = secrets[4];
     this.privates = readable;
     this.epoch = Math.max(secrets[5], ...found.epoch.map(({ body }) => body[0]));
+    this.epochPublic = found.epoch.find(({ body }) => body[0] === this.epoch)?.body[1] ?? secrets[6];
+    this.adminPrivate = secrets[8];
+    this.slots = found.slot;
+    this.retirements = found.retired.map(({ body }) => body);
+    this.seenObjects = new Set(found.all);
     this.retired = [...retired].sort();
     this.devices = new Map();
     for (const { body: [slot, role, label, key] } of found.retired) this.devices.set(hex(slot), { role, label, key });
@@ -219,7 +224,7 @@ export async function openKeys(store, repository, credential, { pool, seen = { e
 }
 
 async function assemble(repository, clear, secrets, objects, seen, report) {
-  const found = await sift(objects, secrets[4], repository, report);
+  const found = { ...(await sift(objects, secrets[4], repository, report)), all: objects.map(({ key }) => key) };
   const retired = new Set([...seen.retired, ...found.retired.map(({ body }) => hex(body[0]))]);
   for (const { body } of found.epoch) for (const slot of body[6]) retired.add(hex(slot));
   if (retired.has(hex(clear[0]))) throw new ReadError('removed', `the key slot "${clear[2]}" was removed`, { label: clear[2] });

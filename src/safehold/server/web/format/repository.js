@@ -57,6 +57,15 @@ export class Repository {
     return new Repository({ store, keyring, pool: options.pool }, parameters, options);
   }
 
+  /** Read the keys anew, after they were changed.  Throws ReadError. */
+  async rereadKeys(credential) {
+    const { store, keyring, pool } = this.context;
+    const seen = { epoch: keyring.epoch, retired: keyring.retired };
+    const found = await openKeys(store, keyring.repository, credential, { pool, seen, report: this.report });
+    this.context.keyring = found;
+    this.keyring = found;
+  }
+
   /** @returns {Promise<{snapshots: object[], trashed: object[]}>} oldest first */
   async snapshots(progress = silent) {
     const hidden = await trash(this.context, this);

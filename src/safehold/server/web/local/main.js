@@ -9,6 +9,7 @@ const nameOf = (place) => place.slice('local/'.length);
 Object.assign(surroundings, {
   store: (place) => store(nameOf(place)),
   nameOf: (place) => locationOf(nameOf(place)),
+  mayWrite: false,
   note: 'local.note',
 });
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
+from safehold.core.errors import DamageError
 from safehold.storage.volumes import frames
 from safehold.storage.volumes.discs.layout import Layout
 from safehold.storage.volumes.discs.ledger import Group, Ledger, Member, Session
@@ -98,10 +99,10 @@ class Window:
         return max(sum(position < self._group.k for position in each) for each in self.bad)
 
     def encode(self, numbers: Iterable[int]) -> dict[int, bytearray]:
-        """The parity blocks of these numbers, from k on."""
+        """The parity blocks of these numbers, from k on, of the data blocks."""
         made = {number: bytearray(self.count * self._size) for number in numbers}
         code = code_of(self._group.k, self._group.m)
-        data = {position: address(block) for position, block in self.blocks.items()}
+        data = {position: address(block) for position, block in self.blocks.items() if position < self._group.k}
         code.encode(data, {number: address(block) for number, block in made.items()}, self.count * self._size)
         return made
 
@@ -168,16 +169,41 @@ class Recoverer:
                 self._done.add((group.number, window))
         return [slot for slot in slots if not into.has(volume, slot)]
 
+    def parity(self, volume: int, first: int, end: int) -> bytearray:
+        """Across frames of a parity volume, without their prefixes.  Raises ``DamageError``."""
+        group, members = self._group(volume)
+        position = next(each.position for each in members if each.volume == volume)
+        assert group is not None
+        others = [each for each in members if each.volume != volume]
+        window = self._window(group, others, first, end)
+        made: dict[int, bytearray] = {}
+
+        def keep(position: int, ordinal: int, buffer: bytearray, at: int) -> None:
+            size = self._layout.frame
+            whole = made.setdefault(position, window.blocks.get(position) or bytearray((end - first) * size))
+            whole[(ordinal - first) * size : (ordinal - first + 1) * size] = buffer[at : at + size]
+
+        window.decode(keep)
+        window.blocks.update(made)
+        if any(each.position < group.k and each.position not in window.blocks for each in others):
+            raise DamageError(f"Volume {volume} cannot be made: too few of its group are here.", "Bring more of them.")
+        return window.encode([position])[position]
+
+    def _window(self, group: Group, members: list[Member], first: int, end: int) -> Window:
+        """Frames of a group's volumes: data where it can be read, and as many parity volumes as are needed then."""
+        window = Window(group, self._layout, first, end)
+        for each in sorted(members, key=lambda member: member.position):
+            parities = sum(position >= group.k for position in window.blocks)
+            if each.position >= group.k and window.worst <= parities:
+                break
+            if not window.load(each.position, each.volume, self._reading):
+                window.lacks(each.position)
+        return window
+
     def _recover_window(self, group: Group, members: list[Member], number: int, into: Mended) -> None:
         volumes = {each.position: each.volume for each in members}
-        totals = {position: total(self._reading.sessions(volume)) for position, volume in volumes.items()}
-        most = max(count for position, count in totals.items() if position < group.k)
-        window = Window(group, self._layout, number * WINDOW, min(most, (number + 1) * WINDOW))
-        for position, volume in sorted(volumes.items()):
-            if position >= group.k and window.worst <= len([each for each in window.blocks if each >= group.k]):
-                break
-            if not window.load(position, volume, self._reading):
-                window.lacks(position)
+        most = max(total(self._reading.sessions(each.volume)) for each in members if each.position < group.k)
+        window = self._window(group, members, number * WINDOW, min(most, (number + 1) * WINDOW))
 
         def keep(position: int, ordinal: int, buffer: bytearray, at: int) -> None:
             stamp = self._layout.stamp(volumes[position], 0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from safehold.storage.volumes.catalogue import Volume
-from safehold.storage.volumes.media.medium import Extent
+import msgspec
 
-RESERVED_FIRST = 1 << 20
-"""Bytes at the start of an optical volume that belong to its directory."""
-RESERVED_LATER = 256 << 10
-"""The same at the start of each later session."""
+from safehold.storage.volumes.catalogue import Volume
+from safehold.storage.volumes.discs.layout import Layout
+from safehold.storage.volumes.discs.ledger import Session
+from safehold.storage.volumes.media.medium import SECTOR, Extent, Medium, data_extents
+
+Placed = list[tuple[str, int, int]]
+"""Name, first sector and bytes of each plain file."""
 
 
 class Finisher(Protocol):
@@ -28,13 +30,35 @@ class Finisher(Protocol):
         earlier sessions too, are files."""
 
 
-class Plain:
-    """No plain files and no directory: frames alone."""
+def write_extras(medium: Medium, volume: Volume, slot: int, layout: Layout, finisher: Finisher) -> tuple[Placed, int]:
+    """Write the plain files from a slot on; where they are, and the slot behind them."""
+    placed: Placed = []
+    offset = slot * layout.frame
+    for name, data in finisher.extras(volume):
+        sectors = -(-len(data) // SECTOR)
+        medium.write(offset, data.ljust(sectors * SECTOR, b"\0"))
+        placed.append((name, offset // SECTOR, len(data)))
+        offset += sectors * SECTOR
+    return placed, -(-offset // layout.frame)
 
-    extras_bytes = 0
 
-    def extras(self, volume: Volume) -> list[tuple[str, bytes]]:
-        return []
+def write_directory(medium: Medium, volume: Volume, sessions: list[Session], layout: Layout, finisher: Finisher) -> None:
+    """Write the directory of a volume's last session into the room at its beginning."""
+    last = sessions[-1]
+    reserved = layout.reserved(last.session) * layout.frame
+    if reserved:
+        start = last.reserved * layout.frame
+        data = finisher.directory(volume, reserved, start // SECTOR, extents(sessions, layout))
+        if len(data) > reserved:
+            raise ValueError("The directory is too large.")
+        if data:
+            medium.write(start, data)
 
-    def directory(self, volume: Volume, reserved: int, start_sector: int, extents: list[Extent]) -> bytes:
-        return b""
+
+def extents(sessions: list[Session], layout: Layout) -> list[Extent]:
+    """What a volume's directory shows: the plain files of its last session, and its frames."""
+    runs = [
+        (each.start * layout.frame, (each.frames + layout.rows(each).parity * each.is_closed) * layout.frame) for each in sessions
+    ]
+    plain = msgspec.json.decode(sessions[-1].extras, type=Placed) if sessions else []
+    return [*(Extent(*each) for each in plain), *data_extents(runs)]

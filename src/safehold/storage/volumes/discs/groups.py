@@ -51,11 +51,12 @@ class Groups:
         try:
             for first in range(0, most, WINDOW):
                 self._write_window(group, data, discs, first, min(most, first + WINDOW))
-            finished = [disc.finish() for disc in discs.values()]
+            closed = msgspec.structs.replace(group, closed_ns=self._recorder.now_ns())
+            finished = [disc.finish(closed) for disc in discs.values()]
         finally:
             for disc in discs.values():
                 disc.close()
-        self._ledger.put_group(msgspec.structs.replace(group, closed_ns=self._recorder.now_ns()))
+        self._ledger.put_group(closed)
         return finished
 
     def _write_window(self, group: Group, data: dict[int, int], discs: dict[int, ParityDisc], first: int, end: int) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from safehold.storage.volumes.catalogue import VolumeSet
-from safehold.storage.volumes.discs.finishing import RESERVED_FIRST, RESERVED_LATER
 from safehold.storage.volumes.discs.ledger import Session
 from safehold.storage.volumes.frames import SET_BYTES, Stamp, count_of
 from safehold.storage.volumes.media.medium import SECTOR
 from safehold.storage.volumes.profiles import profile
 from safehold.storage.volumes.rows import Rows
 
+RESERVED_FIRST = 1 << 20
+"""Bytes at the start of an optical volume that belong to its directory."""
+RESERVED_LATER = 256 << 10
+"""The same at the start of each later session."""
 PACK = 32 << 20
 """Bytes of a pack, ``repo.packs.TARGET``, which storage does not know."""
+NEXT_SECTOR = "next_sector"
+"""In the settings of a volume that was burned: where its disc's next session begins."""
 WHOLE_FROM = 16 * PACK
 """On volumes of fewer bytes objects are cut into pieces."""
 
@@ -59,10 +64,10 @@ class Layout:
         """The rows of a session."""
         return Rows(session.frames, *self.inside)
 
-    def next_session(self, before: list[Session], volume: int) -> Session:
-        """A new session behind those that there are, or the first."""
+    def next_session(self, before: list[Session], volume: int, sector: int = 0) -> Session:
+        """A new session behind those that there are, or the first.  ``sector``: where the burned disc can take one."""
         number = len(before) + 1
-        begin = before[-1].end if before else 0
+        begin = max(before[-1].end, -(-sector * SECTOR // self.frame)) if before else 0
         return Session(volume, number, begin, begin + self.reserved(number), 0)
 
     def end(self, session: Session, frames: int, extras: int) -> int:

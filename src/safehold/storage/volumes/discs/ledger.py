@@ -12,7 +12,7 @@ from safehold.storage.volumes.catalogue import Catalogue
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
     number INTEGER PRIMARY KEY, generation INTEGER NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL,
-    time_ns INTEGER NOT NULL, dead INTEGER NOT NULL DEFAULT 0
+    time_ns INTEGER NOT NULL, data INTEGER NOT NULL, dead INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX IF NOT EXISTS objects_live ON objects (generation, key) WHERE NOT dead;
 CREATE TABLE IF NOT EXISTS pieces (
@@ -33,6 +33,8 @@ CREATE TABLE IF NOT EXISTS group_members (
     PRIMARY KEY (grp, position)
 ) WITHOUT ROWID
 """
+UNFINISHED = 2
+"""``dead`` of an object that goes on on the next volume, as long as not all of it is written."""
 HIGHEST = "\U0010ffff"
 
 
@@ -44,6 +46,8 @@ class Stored(msgspec.Struct, array_like=True, frozen=True):
     key: str
     size: int
     time_ns: int
+    data: int = 0
+    """1: a pack of file content, which the machine keeps no copy of."""
     dead: int = 0
 
 
@@ -114,7 +118,8 @@ class Ledger:
     def find(self, generation: int, key: str) -> Stored | None:
         """The object of a key."""
         rows = self.catalogue.rows(
-            "SELECT number, generation, key, size, time_ns, dead FROM objects WHERE generation = ? AND key = ? AND NOT dead",
+            "SELECT number, generation, key, size, time_ns, data, dead FROM objects"
+            " WHERE generation = ? AND key = ? AND NOT dead",
             (generation, key),
         )
         return Stored(*rows[0]) if rows else None
@@ -123,7 +128,7 @@ class Ledger:
         """The objects below a prefix, which is a folder with its slash, or empty."""
         until = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else HIGHEST
         rows = self.catalogue.rows(
-            "SELECT number, generation, key, size, time_ns, dead FROM objects"
+            "SELECT number, generation, key, size, time_ns, data, dead FROM objects"
             " WHERE generation = ? AND key >= ? AND key < ? AND NOT dead",
             (generation, prefix, until),
         )
@@ -137,8 +142,8 @@ class Ledger:
     def add(self, found: Stored, pieces: Iterable[Piece]) -> None:
         """A new object."""
         with self.catalogue.transaction() as db:
-            db.execute("INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?)", _values(found))
-            db.executemany("INSERT INTO pieces VALUES (?, ?, ?, ?, ?)", [_values(each) for each in pieces])
+            db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", _values(found))
+            db.executemany("INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?, ?)", [_values(each) for each in pieces])
 
     def bury(self, generation: int, key: str) -> None:
         """The object of a key is deleted: it stays on its volume, and is not shown."""
@@ -196,7 +201,7 @@ class Ledger:
 
     def all_objects(self) -> Iterator[Stored]:
         """Every object there ever was."""
-        for row in self.catalogue.rows("SELECT number, generation, key, size, time_ns, dead FROM objects"):
+        for row in self.catalogue.rows("SELECT number, generation, key, size, time_ns, data, dead FROM objects"):
             yield Stored(*row)
 
     def all_pieces(self) -> Iterator[Piece]:

@@ -50,20 +50,24 @@ class Mended:
         self._places.clear()
 
 
-def mend(rows: Rows, stamp: Stamp, start: int, wanted: list[int], medium: Medium, into: Mended) -> int:
-    """Make the damaged data frames of some rows from parity; how many.  What cannot be made is left out."""
+def mend(rows: Rows, stamp: Stamp, start: int, wanted: list[int], medium: Medium, into: Mended, across: int = 0) -> int:
+    """Make the damaged data frames of some rows from parity; how many.  What cannot be made is left out.
+
+    ``across``: so many of the first frames are parity across volumes.
+    """
     done = 0
     step = max(1, SLICE // (stamp.size * (rows.columns + rows.each)))
     for first, end in _runs(wanted, step):
-        done += _Block(rows, stamp, start, first, end, medium).mend(into)
+        done += _Block(rows, stamp, start, first, end, medium, across).mend(into)
     return done
 
 
 class _Block:
     """Some rows that lie side by side, data and parity, column by column."""
 
-    def __init__(self, rows: Rows, stamp: Stamp, start: int, first: int, end: int, medium: Medium) -> None:
+    def __init__(self, rows: Rows, stamp: Stamp, start: int, first: int, end: int, medium: Medium, across: int) -> None:
         self._rows = rows
+        self._across = across
         self._stamp = stamp
         self._start = start
         self._first = first
@@ -129,9 +133,12 @@ class _Block:
         )
         for column, block in made.items():
             for row in range(end - begin):
-                at = row * self._size
-                if frames.reseal(block, at, self._size, self._stamp):
-                    slot = self._slot(column) + begin + row
+                at, slot = row * self._size, self._slot(column) + begin + row
+                if slot - self._start < self._across:
+                    whole = block[at : at + self._size]
+                    frames.seal_parity(whole, frames.ACROSS, self._stamp, slot, slot - self._start)
+                    into.put(self._stamp.volume, slot, whole)
+                elif frames.reseal(block, at, self._size, self._stamp):
                     into.put(self._stamp.volume, slot, memoryview(block)[at : at + self._size])
         return len(made) * (end - begin)
 

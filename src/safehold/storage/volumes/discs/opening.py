@@ -11,9 +11,10 @@ from safehold.core.clock import Clock, SystemClock
 from safehold.core.errors import UsageError
 from safehold.core.events import Reporter, silent
 from safehold.storage.local import LocalStore
+from safehold.storage.volumes.burning.plain_files import PlainFiles
 from safehold.storage.volumes.catalogue import Catalogue
 from safehold.storage.volumes.discs.exclusive import Exclusive
-from safehold.storage.volumes.discs.finishing import Finisher, Plain
+from safehold.storage.volumes.discs.finishing import Finisher
 from safehold.storage.volumes.discs.groups import Groups
 from safehold.storage.volumes.discs.layout import layout_of
 from safehold.storage.volumes.discs.ledger import Ledger
@@ -70,7 +71,7 @@ def open_discs(
     ledger, layout = Ledger(catalogue), layout_of(catalogue.set)
     shelf = Shelf(catalogue, reach.places, reach.ask, reach.lost)
     reader = FrameReader(ledger, layout, shelf, report)
-    recorder = Recorder(ledger, layout, shelf, generation, clock, finisher or Plain())
+    recorder = Recorder(ledger, layout, shelf, generation, clock, finisher or PlainFiles(catalogue))
     groups = Groups(ledger, layout, reader, recorder)
     mirror = LocalStore(mirror_folder(catalogue, generation), create=True)
     lock = Exclusive(catalogue.folder / LOCK, clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from typing import Protocol
 
 from safehold.core.errors import DamageError
 from safehold.core.events import Reporter, Warn, silent
@@ -14,6 +15,13 @@ from safehold.storage.volumes.discs.ledger import Ledger, Session
 from safehold.storage.volumes.discs.mending import Mended, mend
 from safehold.storage.volumes.discs.shelf import Shelf
 from safehold.storage.volumes.media.medium import Medium
+
+
+class Staged(Protocol):
+    """Frames that were fetched before."""
+
+    def medium(self, volume: int) -> Medium | None:
+        """What was fetched of a volume."""
 
 
 class FrameReader:
@@ -30,7 +38,9 @@ class FrameReader:
         """Volume, session and row whose parity was used already."""
         self._told: set[tuple[int, str]] = set()
         self._lock = threading.RLock()
-        self._recoverer = Recoverer(ledger, layout, self)
+        self.recoverer = Recoverer(ledger, layout, self)
+        self.stage: Staged | None = None
+        """Frames that were fetched before."""
         self.frames_read = 0
         self.repaired = 0
 
@@ -38,26 +48,47 @@ class FrameReader:
         """Whole frames.  Raises ``StoreUnreachable`` for a volume that is not there, ``DamageError`` for what cannot be made."""
         buffer = bytearray(count * self.layout.frame)
         view = memoryview(buffer)
+        if self._staged(volume, slot, view):
+            return buffer
         medium = self._medium(volume)
         if medium is None:
-            self._from_others(volume, list(range(slot, slot + count)), slot, view)
-            return buffer
-        medium.read(slot * self.layout.frame, view)
-        self.frames_read += count
-        bad = frames.damaged(buffer, self.layout.frame, self.layout.set_id, volume, slot)
+            try:
+                self._from_others(volume, self._lacking(volume, slot, view), slot, view)
+                return buffer
+            except DamageError:
+                if self.shelf.is_lost(volume):
+                    raise
+            medium = self.shelf.get(volume)
+        self._from_medium(volume, medium, slot, view)
+        return buffer
+
+    def _from_medium(self, volume: int, medium: Medium, slot: int, view: memoryview) -> None:
+        size = self.layout.frame
+        medium.read(slot * size, view)
+        self.frames_read += len(view) // size
+        bad = frames.damaged(view, size, self.layout.set_id, volume, slot)
         if bad:
             with self._lock:
                 bad = self._mend(volume, medium, bad, slot, view)
             if bad:
                 self._from_others(volume, bad, slot, view)
-        return buffer
+
+    def _lacking(self, volume: int, slot: int, view: memoryview) -> list[int]:
+        """The slots of a buffer that were not fetched before; the others are in it then."""
+        medium = self.stage.medium(volume) if self.stage is not None else None
+        if medium is None:
+            return list(range(slot, slot + len(view) // self.layout.frame))
+        medium.read(slot * self.layout.frame, view)
+        return frames.damaged(view, self.layout.frame, self.layout.set_id, volume, slot)
 
     def try_read(self, volume: int, slot: int, count: int) -> tuple[bytearray, set[int]] | None:
         """The same without asking other volumes: what came of it, and the slots that did not; None: the volume is not there."""
+        buffer = bytearray(count * self.layout.frame)
+        if self._staged(volume, slot, memoryview(buffer)):
+            return buffer, set()
         medium = None if self.shelf.is_lost(volume) else self.shelf.at_hand(volume)
         if medium is None:
-            return None
-        buffer = bytearray(count * self.layout.frame)
+            return self._partly(volume, slot, buffer)
         medium.read(slot * self.layout.frame, memoryview(buffer))
         self.frames_read += count
         bad = frames.damaged(buffer, self.layout.frame, self.layout.set_id, volume, slot)
@@ -65,6 +96,20 @@ class FrameReader:
             with self._lock:
                 bad = self._mend(volume, medium, bad, slot, memoryview(buffer))
         return buffer, set(bad)
+
+    def _staged(self, volume: int, slot: int, view: memoryview) -> bool:
+        """Fill the buffer with frames that were fetched before, if all of them were."""
+        medium = self.stage.medium(volume) if self.stage is not None else None
+        if medium is None:
+            return False
+        medium.read(slot * self.layout.frame, view)
+        return not frames.damaged(view, self.layout.frame, self.layout.set_id, volume, slot)
+
+    def _partly(self, volume: int, slot: int, buffer: bytearray) -> tuple[bytearray, set[int]] | None:
+        """What was fetched of a volume that is not there."""
+        if self.stage is None or self.stage.medium(volume) is None:
+            return None
+        return buffer, set(frames.damaged(buffer, self.layout.frame, self.layout.set_id, volume, slot))
 
     def sessions(self, volume: int) -> list[Session]:
         """The sessions of a volume; closed ones never change."""
@@ -91,9 +136,12 @@ class FrameReader:
         if self.shelf.is_lost(volume):
             return self.shelf.at_hand(volume) if volume not in self.shelf.lost else None
         medium = self.shelf.at_hand(volume)
-        if medium is None and not self.shelf.asks and self._recoverer.could(volume):
+        if medium is not None:
+            return medium
+        staged = self.stage is not None and self.stage.medium(volume) is not None
+        if staged or (not self.shelf.asks and self.recoverer.could(volume)):
             return None
-        return medium or self.shelf.get(volume)
+        return self.shelf.get(volume)
 
     def _mend(self, volume: int, medium: Medium, bad: Iterable[int], slot: int, view: memoryview) -> list[int]:
         """Bring back damaged frames from the parity of their session; the slots that it was not enough for."""
@@ -105,7 +153,7 @@ class FrameReader:
             todo = sorted(row for row in wanted if (volume, session.session, row) not in self._looked)
             if todo and session.is_closed and rows.m:
                 stamp = self.layout.stamp(volume, session.session)
-                count = mend(rows, stamp, session.start, todo, medium, self._mended)
+                count = mend(rows, stamp, session.start, todo, medium, self._mended, session.across)
                 self._looked |= {(volume, session.session, row) for row in todo}
                 self.repaired += count
                 if count:
@@ -128,7 +176,7 @@ class FrameReader:
             if not left:
                 return
             self.tell(volume, "volume-missing", f"What lies on volume {volume} is made from the other volumes of its group.")
-            missing = self._recoverer.recover(volume, left, self._mended)
+            missing = self.recoverer.recover(volume, left, self._mended)
             self.repaired += len(left) - len(missing)
             if self._fill(volume, left, slot, view):
                 raise DamageError(
@@ -138,6 +186,6 @@ class FrameReader:
 
     def _advice(self, volume: int) -> str:
         """Which volumes would help."""
-        needed = self._recoverer.needed(volume)
+        needed = self.recoverer.needed(volume)
         named = ", ".join(str(each) for each in needed)
         return f"These volumes of the group are not there and would help: {named}." if needed else ""

@@ -68,8 +68,10 @@ class Private(msgspec.Struct, frozen=True, kw_only=True):
     forgotten: dict[str, int]
 
 
-def take(ledger: Ledger, volume: int, session: int, time_ns: int, seal: Seal | None, *, whole: bool = True) -> bytes:
-    """The catalogue as it is now, to be written to a volume."""
+def take(
+    ledger: Ledger, volume: int, session: int, time_ns: int, seal: Seal | None, whole: bool = True, closing: Group | None = None
+) -> bytes:
+    """The catalogue as it is now, to be written to a volume; ``closing``: a group as it is when that is done."""
     catalogue = ledger.catalogue
     volume_set, volumes = catalogue.set, catalogue.volumes()
     pieces = [each for each in ledger.all_pieces() if whole or each.volume == volume]
@@ -88,7 +90,7 @@ def take(ledger: Ledger, volume: int, session: int, time_ns: int, seal: Seal | N
         objects=[each for each in ledger.all_objects() if each.number in wanted],
         pieces=pieces,
         sessions=[session for each in volumes for session in ledger.sessions(each.number)],
-        groups=ledger.groups(),
+        groups=[closing if closing and closing.number == each.number else each for each in ledger.groups()],
         members=[member for group in ledger.groups() for member in ledger.members(group.number)],
         private=seal(zlib.compress(msgspec.msgpack.encode(private))) if seal is not None and whole else b"",
         whole=whole,
@@ -119,7 +121,7 @@ def open_private(record: Record, unseal: Seal) -> Private | None:
 def adopt(record: Record, catalogue: Catalogue, ledger: Ledger) -> None:
     """Put what a catalogue says of objects, sessions and groups into the machine's."""
     with catalogue.transaction() as db:
-        db.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?)", map(_row, record.objects))
+        db.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", map(_row, record.objects))
         db.executemany("INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?, ?)", map(_row, record.pieces))
         for session in record.sessions:
             ledger.put_session(session)

@@ -18,13 +18,12 @@ from safehold.storage.oserrors import explained
 from safehold.storage.volumes import frames, rows
 from safehold.storage.volumes.catalogue import Volume
 from safehold.storage.volumes.discs import record
-from safehold.storage.volumes.discs.finishing import Finisher
-from safehold.storage.volumes.discs.layout import Layout
-from safehold.storage.volumes.discs.ledger import Group, Ledger, Member, Piece, Session, Stored
+from safehold.storage.volumes.discs.finishing import Finisher, write_directory, write_extras
+from safehold.storage.volumes.discs.layout import NEXT_SECTOR, Layout
+from safehold.storage.volumes.discs.ledger import UNFINISHED, Group, Ledger, Member, Piece, Session, Stored
 from safehold.storage.volumes.discs.shelf import Shelf
 from safehold.storage.volumes.discs.upload import Body
 from safehold.storage.volumes.media.image import ImageMedium
-from safehold.storage.volumes.media.medium import SECTOR, Extent, data_extents
 
 _PER_OBJECT = 96
 """Bytes that an object and a piece of it take in a catalogue, with room to spare."""
@@ -71,7 +70,7 @@ class Recorder:
         self._images = Path(str(self._set.settings["images"]))
         self._shelf = shelf
         self._clock = clock
-        self._finisher = finisher
+        self.finisher = finisher
         self._open: _Open | None = None
         self.staged = Staged()
         self.full: list[Volume] = []
@@ -87,6 +86,8 @@ class Recorder:
             before = here.session
             count = self._fitting(here, body.frames - first)
             if count == 0:
+                if pieces:
+                    self.staged.objects.append((msgspec.structs.replace(stored, dead=UNFINISHED), pieces))
                 self.close_volume()
                 continue
             try:
@@ -103,9 +104,9 @@ class Recorder:
     def settle(self) -> None:
         """Make what was written durable, then put it into the ledger: from then on it counts."""
         here = self._open
-        staged, self.staged = self.staged, Staged()
         if here is None or not here.dirty:
             return
+        staged, self.staged = self.staged, Staged()
         try:
             here.medium.flush()
             with self._catalogue.transaction():
@@ -155,8 +156,12 @@ class Recorder:
         medium = ImageMedium(path, write=True, create=not path.exists())
         medium.cut(end * self.layout.frame)
         if session is None or session.is_closed:
-            session = self.layout.next_session(sessions, volume.number)
+            session = self._following(volume, sessions)
         return _Open(volume, session, medium)
+
+    def _following(self, volume: Volume, sessions: list[Session]) -> Session:
+        """The session after those that there are; on a volume that was burned it begins where the disc goes on."""
+        return self.layout.next_session(sessions, volume.number, int(str(volume.settings.get(NEXT_SECTOR, 0))))
 
     def _new_volume(self) -> _Open:
         try:
@@ -205,7 +210,7 @@ class Recorder:
         self.ledger.put_member(Member(group.number, len(self.ledger.members(group.number)), volume.number))
 
     def _fitting(self, here: _Open, wanted: int) -> int:
-        room = self.layout.room(here.session, 2 * self._reserve(), self._finisher.extras_bytes)
+        room = self.layout.room(here.session, 2 * self._reserve(), self.finisher.extras_bytes)
         if wanted <= room:
             return wanted
         empty = here.session.session == 1 and here.session.frames == 0
@@ -276,13 +281,14 @@ class Recorder:
         if volume is not None:
             self.full.append(self._catalogue.change(volume.uuid, state="closed"))
 
-    def finish_parity(self, here: _Open) -> Volume:
-        """Finish a parity volume."""
-        self._finish(here)
+    def finish_parity(self, here: _Open, group: Group) -> Volume:
+        """Finish a parity volume; its catalogue says that the group is closed."""
+        self.ledger.put_session(here.session)
+        self._finish(here, group)
         return self._catalogue.change(here.volume.uuid, state="closed")
 
-    def _finish(self, here: _Open) -> None:
-        self._write_catalogue(here)
+    def _finish(self, here: _Open, group: Group | None = None) -> None:
+        self._write_catalogue(here, group)
         session, medium, size = here.session, here.medium, self.layout.frame
         rows.encode(
             self.layout.rows(session),
@@ -292,11 +298,12 @@ class Recorder:
             lambda slot, block: medium.write(slot * size, block),
         )
         end = session.start + session.frames + self.layout.rows(session).parity
-        extras, end = self._write_extras(here, end)
+        extras, end = write_extras(medium, here.volume, end, self.layout, self.finisher)
         closed = msgspec.structs.replace(
             session, end=end, closed_ns=self._clock.now_ns(), extras=msgspec.json.encode(extras).decode()
         )
-        self._write_directory(here, closed)
+        before = self.ledger.sessions(here.volume.number)[: session.session - 1]
+        write_directory(medium, here.volume, [*before, closed], self.layout, self.finisher)
         medium.flush()
         with self._catalogue.transaction():
             self.ledger.put_session(closed)
@@ -305,44 +312,24 @@ class Recorder:
 
     def _after(self, here: _Open) -> None:
         """A volume with hardly any room left takes no more; else the next frame begins a session."""
-        following = self.layout.next_session(self.ledger.sessions(here.volume.number), here.volume.number)
-        room = self.layout.room(following, 2 * self._reserve(), self._finisher.extras_bytes)
+        following = self._following(here.volume, self.ledger.sessions(here.volume.number))
+        room = self.layout.room(following, 2 * self._reserve(), self.finisher.extras_bytes)
         self._open = None
         self._shelf.drop(here.volume.number)
         if room < (_LEAST_ROOM if self.layout.cuts else self.layout.count(2 << 20)):
             self.full.append(self._catalogue.change(here.volume.uuid, state="closed"))
 
-    def _write_catalogue(self, here: _Open) -> None:
+    def _write_catalogue(self, here: _Open, group: Group | None) -> None:
         volume, session = here.volume.number, here.session
         for whole in (True, False):
-            data = record.take(self.ledger, volume, session.session, self._clock.now_ns(), self.seal, whole=whole)
+            data = record.take(self.ledger, volume, session.session, self._clock.now_ns(), self.seal, whole, group)
             body = Body(self.layout.frame)
             body.append(memoryview(data))
             body.finish()
-            if self.layout.end(session, body.frames, self._finisher.extras_bytes) <= self.layout.slots:
+            if self.layout.end(session, body.frames, self.finisher.extras_bytes) <= self.layout.slots:
                 body.begin(frames.head(record.KEY, body.size))
                 self._append(here, body, secrets.randbits(63), 0, body.frames)
                 return
-
-    def _write_extras(self, here: _Open, end: int) -> tuple[list[tuple[str, int, int]], int]:
-        placed = []
-        offset = end * self.layout.frame
-        for name, data in self._finisher.extras(here.volume):
-            here.medium.write(offset, data.ljust(-(-len(data) // SECTOR) * SECTOR, b"\0"))
-            placed.append((name, offset // SECTOR, len(data)))
-            offset += -(-len(data) // SECTOR) * SECTOR
-        return placed, -(-offset // self.layout.frame)
-
-    def _write_directory(self, here: _Open, session: Session) -> None:
-        size = self.layout.frame
-        reserved = self.layout.reserved(session.session) * size
-        if not reserved:
-            return
-        every = [*self.ledger.sessions(here.volume.number)[: session.session - 1], session]
-        data = self._finisher.directory(here.volume, reserved, session.reserved * size // SECTOR, extents(every, self.layout))
-        if len(data) > reserved:
-            raise ValueError("The directory is too large.")
-        here.medium.write(session.reserved * size, data)
 
     def _noted(self, here: _Open, **values: object) -> Volume:
         now = self._clock.now_ns()
@@ -378,19 +365,9 @@ class ParityDisc:
         count = session.frames + len(block) // size
         self._here.session = msgspec.structs.replace(session, frames=count, across=count)
 
-    def finish(self) -> Volume:
-        """Write catalogue, parity and directory; the volume is closed then."""
-        return self._recorder.finish_parity(self._here)
+    def finish(self, group: Group) -> Volume:
+        """Write catalogue, parity and directory; the volume is closed then, and so is the group when all are."""
+        return self._recorder.finish_parity(self._here, group)
 
     def close(self) -> None:
         self._here.medium.close()
-
-
-def extents(sessions: list[Session], layout: Layout) -> list[Extent]:
-    """What a volume's directory shows: its frames, and the plain files of its last session."""
-    runs = []
-    for session in sessions:
-        size = session.frames + layout.rows(session).parity
-        runs.append((session.start * layout.frame, size * layout.frame))
-    plain = msgspec.json.decode(sessions[-1].extras, type=list[tuple[str, int, int]]) if sessions else []
-    return [*(Extent(*each) for each in plain), *data_extents(runs)]

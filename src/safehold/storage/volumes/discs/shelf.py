@@ -107,6 +107,12 @@ class Shelf:
             self._seen[place] = self._identified(place)
             return self._seen[place]
 
+    def bring(self, volume: int, place: Path) -> None:
+        """A volume was found to lie at a place."""
+        with self._lock:
+            self.drop(volume)
+            self._open[volume] = open_medium(place)
+
     def close(self) -> None:
         for medium in self._open.values():
             medium.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from safehold.core.clock import Clock
@@ -27,6 +27,8 @@ TRANSIENT = "sessions/"
 PACKS = "packs/"
 DATA_PACK = 1
 """The kind of packs that hold file content, ``repo.seals.DATA``."""
+WORTH_CLOSING = 64
+"""Frames; a session of fewer is left open at the end: catalogue, parity and directory would take more room than they."""
 _KNOWN = 4096
 """Objects whose places are remembered."""
 
@@ -71,7 +73,9 @@ class DiscStore:
         self._turn = threading.Lock()
         self._queue: deque[_Commit] = deque()
         self._known: dict[str, tuple[Stored, _Pieces]] = {}
-        self._changed = False
+        self._written = 0
+        """Frames since the session was last closed."""
+        self._afterwards: Callable[[], object] = lambda: None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -107,6 +111,11 @@ class DiscStore:
         if self._is_mirrored(key):
             return self._mirror.get(key)
         return self.get_range(key, 0, stored.size)
+
+    def read(self, key: str) -> bytes:
+        """The same from the volumes themselves, whatever the machine has."""
+        stored, pieces = self._find(key)
+        return self._read(pieces, 0, stored.size) if stored.size else b""
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         check_key(key)
@@ -144,7 +153,6 @@ class DiscStore:
         self.ledger.bury(self.generation, key)
         self._known.pop(key, None)
         self._mirror.delete(key)
-        self._changed = True
 
     def quarantine(self, key: str) -> None:
         check_key(key)
@@ -179,17 +187,24 @@ class DiscStore:
         with self._turn, self._exclusive.held():
             self.recorder.begin()
             self.recorder.close_session()
+            self._written = 0
             self._after_full()
 
+    def and_close(self, close: Callable[[], object]) -> None:
+        """Close something else with it."""
+        self._afterwards = close
+
     def close(self) -> None:
+        """What little was added stays in the open session, on the open volume: the next run goes on with it."""
         try:
-            if self._changed:
+            if self._written >= WORTH_CLOSING:
                 self.close_session()
         finally:
             self.recorder.close()
             self.reader.close()
             self.reader.shelf.close()
             self._mirror.close()
+            self._afterwards()
 
     def _publish(self, body: Body, key: str) -> None:
         """Commit, together with what other threads commit at the same time: one flush for all."""
@@ -214,7 +229,6 @@ class DiscStore:
                 taken: set[str] = set()
                 for each in batch:
                     self._write(each, taken)
-                self._changed = True
                 self.recorder.settle()
                 self._after_full()
         except BaseException as error:
@@ -230,11 +244,14 @@ class DiscStore:
         try:
             if each.key in taken or self.ledger.find(self.generation, each.key) is not None:
                 raise self._exists(each.key)
-            stored = Stored(secrets.randbits(63), self.generation, each.key, each.body.size, self._clock.now_ns())
-            if not self._is_data(each):
+            data = self._is_data(each)
+            now = self._clock.now_ns()
+            stored = Stored(secrets.randbits(63), self.generation, each.key, each.body.size, now, int(data))
+            if not data:
                 self._mirror.delete(each.key)
                 self._mirror.put(each.key, each.body.content())
             self.recorder.write(each.body, stored)
+            self._written += each.body.frames
             taken.add(each.key)
         except SafeholdError as error:
             each.error = error
@@ -249,6 +266,8 @@ class DiscStore:
 
     def _is_mirrored(self, key: str) -> bool:
         """Whether the machine has it, and not by a commit that was cut short."""
+        if self._find(key)[0].data:
+            return False
         try:
             return self._mirror.size(key) == self._find(key)[0].size
         except ObjectMissing:

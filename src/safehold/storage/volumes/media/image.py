@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+import sys
 import threading
 from pathlib import Path
 
@@ -30,6 +33,9 @@ class ImageMedium:
                 fs.flush_folder(str(path.parent))
             else:
                 self._descriptor = os.open(path, _CHANGE if write else _READ)
+            if stat.S_ISDIR(os.fstat(self._descriptor).st_mode):
+                os.close(self._descriptor)
+                raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
             self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
         except FileNotFoundError:
             raise unreachable(str(path)) from None
@@ -90,7 +96,7 @@ class ImageMedium:
             os.close(descriptor)
 
     def _read(self, offset: int, buffer: memoryview) -> int:
-        if hasattr(os, "preadv"):
+        if sys.platform != "win32":
             return os.preadv(self._descriptor, [buffer], offset)
         with self._lock:
             os.lseek(self._descriptor, offset, os.SEEK_SET)
@@ -99,7 +105,7 @@ class ImageMedium:
         return len(data)
 
     def _write(self, offset: int, data: memoryview) -> int:
-        if hasattr(os, "pwrite"):
+        if sys.platform != "win32":
             return os.pwrite(self._descriptor, data, offset)
         os.lseek(self._descriptor, offset, os.SEEK_SET)
         return os.write(self._descriptor, data)

@@ -1,0 +1,47 @@
+"""Read everything back from the volumes that are here, past the system's memory, and prove it.
+
+A volume counts as verified when this found no damage.  VOLUME names one; without it, all that are here are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from safehold.cli.call import Call
+    from safehold.cli.parsing import Parser
+
+USAGE = "NAME [VOLUME] [options]"
+EXAMPLES = ("safehold volumes verify home", 'safehold volumes verify home "Stick A"')
+STATUSES = (4,)
+
+
+def arguments(parser: Parser) -> None:
+    """Declare what it takes."""
+    from safehold.cli.disc_sets import media_argument
+
+    media_argument(parser)
+    parser.add_argument("name", metavar="NAME", help="the set")
+    parser.add_argument("volume", metavar="VOLUME", nargs="?", default="", help="its number or label")
+
+
+def run(call: Call) -> int:
+    """Verify them."""
+    from safehold.cli.checking import report_value, show_report
+    from safehold.cli.disc_sets import verify_discs
+    from safehold.cli.volume_sets import catalogue_of, chosen, drives_of
+    from safehold.ops.volumes.verifying import verify
+
+    if catalogue_of(call, call.values.name).set.kind == "discs":
+        return verify_discs(call, call.values.name, call.values.volume)
+    drives = drives_of(call, call.values.name)
+    status = 0
+    for present in chosen(drives, call.values.volume):
+        found = verify(drives, present)
+        status = max(status, found.status)
+        state = "verified" if found.clean else "damaged"
+        value = {"event": "volumes-verify", "label": present.volume.label, "state": state, **report_value(found)}
+        if not call.out.as_json:
+            call.out.result(f"{present.title}:")
+            show_report(call, found)
+        call.out.result(f"{present.volume.label} is {state}.", value)
+    return status

@@ -1,0 +1,210 @@
+"""What is shown of volume sets: lists, and the state of a set at a glance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from safehold.cli.render import words
+from safehold.cli.volume_sets import catalogue_of
+from safehold.storage.volumes import catalogue as catalogues
+from safehold.storage.volumes.drives.presence import OUT_OF_USE, Present, look, title_of
+
+if TYPE_CHECKING:
+    from safehold.cli.call import Call
+    from safehold.storage.volumes.catalogue import Catalogue, Volume
+
+SEEN_EVERY_DAYS = 30
+"""A drive that was not seen for longer is overdue, unless the set says otherwise."""
+VERIFIED_EVERY_DAYS = 180
+"""A drive that was not read back for longer should be."""
+_DAY = 86_400 * 10**9
+
+
+class Attention(NamedTuple):
+    """Something that a person should do."""
+
+    code: str
+    message: str
+
+
+def volume_value(volume: Volume, present: Present | None) -> dict[str, object]:
+    """A volume for JSON."""
+    return {
+        "number": volume.number,
+        "label": volume.label,
+        "volume": volume.uuid,
+        "kind": volume.kind,
+        "place": volume.place,
+        "state": volume.state,
+        "here": present is not None,
+        "folder": str(present.folder) if present else volume.path,
+        "capacity": volume.capacity,
+        "used": volume.used,
+        "free": present.free if present else None,
+        "fs_uuid": volume.fs_uuid,
+        "serial": volume.serial,
+        "seen": _iso(volume.seen_ns),
+        "written": _iso(volume.written_ns),
+        "verified": _iso(volume.verified_ns),
+        "generation": volume.generation,
+        "copy": volume.copy,
+        "parity": volume.parity,
+    }
+
+
+def list_sets(call: Call) -> None:
+    """Every set of this machine."""
+    rows = [["Name", "Kind", "Volumes", "Here"]]
+    found: list[dict[str, object]] = []
+    for name in catalogues.names(call.state):
+        catalogue = catalogue_of(call, name)
+        kept = catalogue.set
+        here = _here(call, catalogue)
+        count = len(catalogue.volumes())
+        rows.append([name, kept.media, str(count), ", ".join(each.volume.label for each in here.values()) or "-"])
+        found.append({"name": name, "set": kept.id, "kind": kept.kind, "media": kept.media, "volumes": count, "here": len(here)})
+    if call.out.as_json:
+        call.out.result("", {"sets": found})
+    else:
+        call.out.result("\n".join(words.table(rows, frozenset({2}))) if found else "There is no volume set.")
+
+
+def list_volumes(call: Call, name: str) -> None:
+    """The volumes of a set."""
+    catalogue = catalogue_of(call, name)
+    here = _here(call, catalogue)
+    volumes = catalogue.volumes()
+    if call.out.as_json:
+        listed = [volume_value(each, here.get(each.uuid)) for each in volumes]
+        call.out.result("", {"name": name, "volumes": listed})
+        return
+    for line in words.table(_rows(volumes, here), frozenset({0})):
+        call.out.result(line)
+
+
+def show_status(call: Call, name: str) -> None:
+    """A set at a glance."""
+    catalogue = catalogue_of(call, name)
+    here = _here(call, catalogue)
+    volumes = catalogue.volumes()
+    copies = _copies(catalogue)
+    attention = attention_of(catalogue, here, call.clock.now_ns())
+    if call.out.as_json:
+        value = {
+            "name": name,
+            "kind": catalogue.set.kind,
+            "volumes": [volume_value(each, here.get(each.uuid)) for each in volumes],
+            "snapshots": {str(count): number for count, number in sorted(copies.items())},
+            "attention": [each._asdict() for each in attention],
+        }
+        call.out.result("", value)
+        return
+    in_use = [each for each in volumes if each.state not in OUT_OF_USE]
+    call.out.result(f"{name}: {words.count(len(in_use), catalogue.set.media)}, {len(here)} here")
+    for line in words.table(_rows(volumes, here), frozenset({0})) if volumes else []:
+        call.out.result(f"  {line}")
+    for count, number in sorted(copies.items(), reverse=True):
+        call.out.result(f"  {words.count(number, 'snapshot')} on {words.count(count, catalogue.set.media)}")
+    for each in attention:
+        call.out.result(f"  ! {each.message}")
+    if not attention:
+        call.out.result("  Everything is as it should be.")
+
+
+def attention_of(catalogue: Catalogue, here: dict[str, Present], now_ns: int) -> list[Attention]:
+    """What a person should do about a set of drives."""
+    if catalogue.set.kind == "discs":
+        return _of_discs(catalogue, now_ns)
+    volumes = [each for each in catalogue.volumes() if each.state not in OUT_OF_USE]
+    every = int(catalogue.set.settings.get("seen_every_days", SEEN_EVERY_DAYS))
+    found: list[Attention] = []
+    if len(volumes) < 2 and catalogue.set.kind == "drives":
+        found.append(Attention("one-drive", "Two drives or more should rotate: add another one."))
+    for each in volumes:
+        title = title_of(each)
+        if each.state == "damaged":
+            found.append(Attention("damaged", f"{title} is damaged: verify it, repair it, or replace it."))
+        if each.uuid not in here and now_ns - each.seen_ns > every * _DAY:
+            days = (now_ns - each.seen_ns) // _DAY
+            found.append(Attention("overdue", f"{title} was not seen for {days:,} days: plug it in and back up."))
+        if each.state == "blank":
+            found.append(Attention("blank", f"Nothing is on {title} yet: plug it in and back up."))
+        elif each.state != "damaged" and now_ns - each.verified_ns > VERIFIED_EVERY_DAYS * _DAY:
+            found.append(Attention("unverified", f"{title} should be read back: `safehold volumes verify`."))
+    found += _too_few(catalogue, volumes)
+    return found
+
+
+def _of_discs(catalogue: Catalogue, now_ns: int) -> list[Attention]:
+    """What a person should do about a set of discs."""
+    from safehold.storage.volumes.discs.ledger import Ledger
+
+    name = catalogue.set.name
+    volumes = {each.number: each for each in catalogue.volumes() if each.state != "retired"}
+    found = [
+        Attention("damaged", f"{title_of(each)} is {each.state}: `safehold volumes repair {name} {each.number}` writes it anew.")
+        for each in volumes.values()
+        if each.state in ("damaged", "lost")
+    ]
+    ledger = Ledger(catalogue)
+    for group in ledger.groups():
+        members = [volumes[each.volume] for each in ledger.members(group.number) if each.volume in volumes]
+        if group.m and not group.closed_ns and members:
+            labels = ", ".join(each.label for each in members)
+            message = f"Not yet covered by parity across volumes: {labels}. `safehold volumes close {name}` writes it."
+            found.append(Attention("uncovered", message))
+    old = [each for each in volumes.values() if each.state == "closed" and now_ns - each.verified_ns > VERIFIED_EVERY_DAYS * _DAY]
+    if old:
+        what = words.count(len(old), "disc was", "discs were")
+        message = f"{what} not read back for half a year, or never: `safehold volumes verify {name}`."
+        found.append(Attention("unverified", message))
+    return found
+
+
+def _too_few(catalogue: Catalogue, volumes: list[Volume]) -> list[Attention]:
+    """Snapshots that only one drive holds, though there are several."""
+    copies = _copies(catalogue)
+    if len(volumes) < 2 or not copies.get(1):
+        return []
+    what = words.count(copies[1], "snapshot is", "snapshots are")
+    return [Attention("one-copy", f"{what} on one drive only: plug in another one and back up.")]
+
+
+def _copies(catalogue: Catalogue) -> dict[int, int]:
+    """How many drives hold a snapshot -> how many snapshots.  Damaged drives don't count, nor what was forgotten."""
+    forgotten = catalogue.forgotten()
+    if not catalogue.rows("SELECT 1 FROM sqlite_master WHERE name = 'held'"):
+        return {}
+    query = (
+        "SELECT snapshot, count(*) AS n FROM held JOIN volumes ON uuid = volume WHERE state NOT IN (?, ?, ?) GROUP BY snapshot"
+    )
+    found: dict[int, int] = {}
+    for row in catalogue.rows(query, (*OUT_OF_USE, "damaged")):
+        if row["snapshot"] not in forgotten:
+            found[row["n"]] = found.get(row["n"], 0) + 1
+    return found
+
+
+def _here(call: Call, catalogue: Catalogue) -> dict[str, Present]:
+    if catalogue.set.kind != "drives":
+        return {}  # a disc is looked for when it is needed
+    return {each.volume.uuid: each for each in look(catalogue, call.clock.now_ns()).present}
+
+
+def _rows(volumes: list[Volume], here: dict[str, Present]) -> list[list[str]]:
+    rows = [["#", "Label", "Place", "Here", "State", "Written", "Seen", "Verified", "Free"]]
+    for each in volumes:
+        present = here.get(each.uuid)
+        free = words.size(present.free) if present else ""
+        where = str(present.folder) if present else "-"
+        moments = [_moment(each.written_ns), "now" if present else _moment(each.seen_ns), _moment(each.verified_ns)]
+        rows.append([str(each.number), each.label, each.place, where, each.state, *moments, free])
+    return rows
+
+
+def _moment(time_ns: int) -> str:
+    return words.moment(time_ns) if time_ns else "never"
+
+
+def _iso(time_ns: int) -> str | None:
+    return words.iso(time_ns) if time_ns else None

@@ -1,0 +1,165 @@
+"""Sets of discs as a user has them: image files that are written, taken away, brought back, damaged and lost."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from cli_program import Program
+
+
+@pytest.fixture
+def photos(program: Program, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """The program with a set of discs of 8 MB."""
+    monkeypatch.setenv("SAFEHOLD_STATE_DIR", str(program.folder / "state"))
+    images = program.folder / "images"
+    options = ("--media", "cd", "--capacity", "8M", "--images", images, "--parity", "4+2", "--key-file", program.key)
+    program.do("volumes", "create", "photos", *options)
+    program.set(SAFEHOLD_REPO="volumes:photos", SAFEHOLD_KEY_FILE=str(program.key))
+    return program
+
+
+def source(program: Program, seed: int, count: int) -> Path:
+    """Add files of a megabyte."""
+    folder = program.folder / "photos"
+    folder.mkdir(exist_ok=True)
+    random = Random(seed)
+    for number in range(count):
+        (folder / f"{seed}-{number}.jpg").write_bytes(random.randbytes(1_000_000))
+    return folder
+
+
+def same(left: Path, right: Path) -> bool:
+    names = sorted(os.listdir(left))
+    return names == sorted(os.listdir(right)) and filecmp.cmpfiles(left, right, names, shallow=False)[0] == names
+
+
+def burst(path: Path, begin: float, share: float) -> None:
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(int(size * begin))
+        file.write(b"\x55" * int(size * share))
+
+
+def test_everything_burned_but_the_discs(photos: Program) -> None:
+    """The story of docs/discs.md: two discs are gone, three more are scratched, and so is the machine."""
+    folder = source(photos, 1, 16)
+    photos.do("backup", folder)
+    source(photos, 2, 4)
+    photos.do("backup", folder)
+    assert "all closed" in photos.do("volumes", "close", "photos").out
+    shelf = photos.folder / "shelf"
+    (photos.folder / "images").rename(shelf)
+    discs = sorted(shelf.iterdir())
+    assert len(discs) >= 6
+    # Without a disc nothing but file content is missing.
+    assert photos.do("snapshots", "--json").value["snapshots"]
+    photos.do("ls", "latest", "--recursive")
+    failed = photos("restore", "latest", "--target", photos.folder / "none")
+    assert failed.status == 14
+    assert "Insert one of these" in failed.err
+    # In any order, named by a folder.
+    target = photos.folder / "back"
+    photos.do("restore", f"latest:{folder}", "--target", target, "--media-dir", shelf)
+    assert same(target, folder)
+    # The machine is gone, two discs are lost, others are scratched at their beginnings and elsewhere.
+    shutil.rmtree(photos.folder / "state")
+    discs[0].unlink()
+    discs[2].unlink()
+    for disc in discs[3:6]:
+        burst(disc, 0, 0.13)
+        burst(disc, 0.5, 0.05)
+    found = photos.do("volumes", "recover", shelf, "--name", "photos", "--lost", "1", "--lost", "3")
+    assert "with 2 snapshots" in found.out
+    again = photos.folder / "again"
+    photos.do("restore", f"latest:{folder}", "--target", again, "--lost", "1", "--lost", "3", "--verify")
+    assert same(again, folder)
+    # What is lost is written anew, and all is as it was.
+    photos.do("volumes", "label", "photos", "1", "--lost")
+    photos.do("volumes", "label", "photos", "3", "--lost")
+    assert photos("volumes", "verify", "photos").status == 4
+    for number in ("1", "3", "4", "5", "6"):
+        photos.do("volumes", "repair", "photos", number)
+    assert "every frame is whole" in photos.do("volumes", "verify", "photos").out
+    photos.do("check", "--read-data")
+    # And the next backup goes on.
+    source(photos, 3, 1)
+    photos.do("backup", folder)
+    third = photos.folder / "third"
+    photos.do("restore", f"latest:{folder}", "--target", third)
+    assert same(third, folder)
+
+
+def test_a_second_run_writes_little_and_a_new_generation_begins_when_due(photos: Program) -> None:
+    images = photos.folder / "images"
+    folder = source(photos, 1, 4)
+    photos.do("backup", folder)
+    before = sum(path.stat().st_size for path in images.iterdir())
+    source(photos, 2, 1)
+    photos.do("backup", folder)
+    assert sum(path.stat().st_size for path in images.iterdir()) - before < 1.5 * 1_000_000 + 300_000
+    photos.do("forget", "--keep-last", "1", "--prune", "--trash-days", "0")
+    photos.do("check", "--read-data")
+    options = ("--media", "cd", "--capacity", "8M", "--images", photos.folder / "small", "--generation-volumes", "1")
+    photos.do("volumes", "create", "small", *options, "--parity", "2+1", "--key-file", photos.folder / "small.key")
+    small = ("-r", "volumes:small", "--key-file", photos.folder / "small.key")
+    photos.do(*small, "backup", folder)
+    photos.do(*small, "volumes", "close", "small")
+    told = photos.do(*small, "backup", folder)
+    assert "Generation 2 begins" in told.out + told.err
+    for view in ("volumes:small", "volumes:small@1"):
+        target = photos.folder / view.replace(":", "-")
+        photos.do("-r", view, "--key-file", photos.folder / "small.key", "restore", f"latest:{folder}", "--target", target)
+        assert same(target, folder)
+
+
+def test_discs_are_burned_and_restored_by_the_program_that_is_on_them(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planned, burned into files that stand for discs, labelled, and read without Safehold."""
+    monkeypatch.setenv("SAFEHOLD_STATE_DIR", str(tmp_path / "state"))
+    options = ("--media", "cd", "--images", tmp_path / "images", "--parity", "0", "--key-file", program.key)
+    program.do("volumes", "create", "yearly", *options)
+    program.set(SAFEHOLD_REPO="volumes:yearly", SAFEHOLD_KEY_FILE=str(program.key))
+    folder = source(program, 1, 2)
+    program.do("backup", folder)
+    assert "to be finished first" in program.do("volumes", "burn", "yearly", "--dry-run").err
+    disc = tmp_path / "disc"
+    assert program("volumes", "burn", "yearly", "--device", f"stdio:{disc}").status == 14
+    (planned,) = program.do("volumes", "burn", "yearly", "--dry-run", "--json").value["discs"]  # type: ignore[misc,index]
+    assert planned["first_sector"] == 0 and not planned["final"] and planned["seconds"] >= 1
+    assert [each["name"] for each in planned["files"]] == ["README.TXT", "VOLUME.JSN", "RESTORE.PYZ", "DATA/D0000001.SHD"]
+    assert "1 disc," in program.do("volumes", "burn", "yearly", "--dry-run").out
+    disc.touch()
+    program.do("volumes", "burn", "yearly", "--device", f"stdio:{disc}")
+    source(program, 2, 1)
+    program.do("backup", folder)
+    burned = program.do("volumes", "burn", "yearly", "--device", f"stdio:{disc}", "--json").value
+    assert burned["first_sector"] and burned["label"] == "YEARLY-001" and not burned["simulated"]
+    assert "Nothing of yearly waits" in program.do("volumes", "burn", "yearly").out
+    page = tmp_path / "labels.html"
+    assert program.do("volumes", "print", "yearly", "--output", page, "--json").value["labels"] == 1
+    assert "YEARLY-001" in page.read_text() and "2 snapshots" in page.read_text()
+    subprocess.run(["7z", "e", f"-o{tmp_path}", disc, "RESTORE.PYZ", "README.TXT"], check=False, capture_output=True)
+    assert b"python3 RESTORE.PYZ collect WORK" in (tmp_path / "README.TXT").read_bytes()
+    restore = [sys.executable, str(tmp_path / "RESTORE.PYZ")]
+    subprocess.run([*restore, "collect", tmp_path / "work", disc], check=True, capture_output=True)
+    words = [*restore, "--key-file", program.key, "restore", tmp_path / "work", "latest", tmp_path / "back"]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert "Everything came back." in done.stdout
+    assert same(folder, tmp_path / "back" / folder.relative_to("/"))
+
+
+def test_what_cannot_be_burned_is_said(photos: Program) -> None:
+    photos.do("volumes", "create", "sticks", "--key-file", photos.folder / "other.key")
+    assert "not burned" in photos("volumes", "burn", "sticks").err
+    assert photos("volumes", "burn", "photos", "9").status == 2
+    photos.do("backup", source(photos, 1, 1))
+    assert photos("volumes", "burn", "photos", "--burner", "raw").status == 2
+    assert photos("volumes", "burn", "photos", "--device", "/dev/sr9").status == 14
