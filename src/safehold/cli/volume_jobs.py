@@ -38,15 +38,21 @@ def note_waiting(call: Call, error: Waiting) -> int:
 
 
 def note_done(call: Call) -> None:
-    """Keep the backup, and that the drives in use have it now."""
+    """Keep the backup, and, once it has ended, that the drives that are here have it."""
     from safehold.cli.volume_sets import DriveSession
     from safehold.ops.volumes import jobs
 
-    if not isinstance(call.volumes, DriveSession):
-        raise UsageError("--when-present is for volume sets.", "Use -r volumes:NAME, or leave it out.")
-    for each in call.volumes.drives.present:
-        jobs.done(call.volumes.catalogue, _job(call), each.volume.uuid, call.clock.now_ns())
-    _warn_of_passphrase(call, _job(call))
+    session = call.volumes
+    if not isinstance(session, DriveSession):
+        raise UsageError("--when-present is for sets of drives.", "Use -r volumes:NAME, or leave it out.")
+    job = _job(call)
+
+    def done() -> None:
+        for each in session.drives.present:
+            jobs.done(session.catalogue, job, each.volume.uuid, call.clock.now_ns())
+
+    session.when_finished.append(done)
+    _warn_of_passphrase(call, job)
 
 
 def _job(call: Call) -> Job:

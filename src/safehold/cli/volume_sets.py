@@ -115,6 +115,8 @@ class DriveSession:
         self._view = view
         self._writing = writing
         self.used: list[Present] = []
+        self.when_finished: list[Callable[[], None]] = []
+        """What is noted once all has ended well."""
 
     def repository(self, wrap: Callable[[Store], Store] | None = None) -> Repository:
         """What the command works on.  Raises ``Waiting`` where that is on no drive that is here."""
@@ -211,6 +213,8 @@ class DriveSession:
         self.drives.settle()
         if self._call.command == "backup" and not self._call.values.dry_run and len(self.drives.present) > 1 and not self._view:
             self.catch_up()
+        for note in self.when_finished:
+            note()
 
     def catch_up(self) -> None:
         """The drives that are here catch up from each other."""

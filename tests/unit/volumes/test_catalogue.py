@@ -137,3 +137,23 @@ def test_media_and_sizes():
     for name, size in (("tape", 0), ("other", 0), ("cd", 10**9)):
         with pytest.raises(UsageError):
             profile(name, size)
+
+
+def test_what_another_machine_knows_is_learned(catalogue, tmp_path):
+    other = Catalogue(tmp_path / "other", create=True)
+    other.put_set(SET)
+    for each in volume(1), volume(2):
+        other.put(each)
+    other.forget(["aa", "bb", "cc"], 10)
+    other.undelete(["bb"], 30)
+    catalogue.put(Volume(uuid="ee" * 16, number=2, label="Mine", kind="drive"))
+    catalogue.forget(["bb"], 20)
+    catalogue.undelete(["cc"], 20)
+    catalogue.forget(["cc"], 40)
+    catalogue.merge(other.dump())
+    assert catalogue.forgotten() == {"aa": 10, "cc": 40} and catalogue.undeleted() == {"bb": 30}
+    assert [(each.number, each.label) for each in catalogue.volumes()] == [(1, "Stick 1"), (2, "Mine"), (3, "Stick 2")]
+    for rotten in b"", b"rotten" * 100, other.dump()[:3000]:
+        with pytest.raises(FormatError):
+            catalogue.merge(rotten)
+    other.close()

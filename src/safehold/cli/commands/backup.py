@@ -81,7 +81,7 @@ def run(call: Call) -> int:
     _show(call, result)
     report_done(call, result)
     refresh_after_backup(call)
-    if call.values.when_present:
+    if call.values.when_present and not call.values.dry_run:
         from safehold.cli.volume_jobs import note_done
 
         note_done(call)

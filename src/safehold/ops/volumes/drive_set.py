@@ -114,6 +114,7 @@ class DriveSet:
             repository = self._repository(store, self._cache / uuid, union.config)
             self._views[uuid] = repository, store
             self._mirror(uuid, store)
+            self._learn_catalogue(present)
             self._tolerant(present, lambda: self._share_trash(repository))
         return self._views[uuid][0]
 
@@ -135,6 +136,16 @@ class DriveSet:
             message = f"{present.title} was not told of everything that changed: {error}"
             self.report(Warn(code="drive-not-told", message=message, hint=error.hint))
 
+    def _learn_catalogue(self, present: Present) -> None:
+        """Another machine may have left news on the drive."""
+        try:
+            sealed = marks.read_catalogue(present.folder)
+            if sealed is not None:
+                self.catalogue.merge(open_catalogue(self.seals, sealed))
+        except DamageError as error:
+            message = f"The catalogue on {present.title} cannot be read, and is written anew: {error}"
+            self.report(Warn(code="catalogue-damaged", message=message))
+
     def _share_trash(self, view: Repository) -> None:
         """What was forgotten anywhere is forgotten everywhere, and what was taken back is back."""
         self._note_forgotten()
@@ -155,11 +166,15 @@ class DriveSet:
                 forget.undelete(view, name)
 
     def _note_forgotten(self) -> None:
-        """The catalogue learns what this machine put into the trash; and the mirror, what it holds only since then."""
-        trash = condemned.trash(self.union.condemned()).keys()
-        forgotten = self.catalogue.forgotten().keys()
-        self.catalogue.forget(trash - forgotten, self.clock.now_ns())
-        self._forget_here(forgotten - trash)
+        """The catalogue learns what is in the trash here; and the mirror, what was forgotten or taken back elsewhere."""
+        marked = condemned.trash(self.union.condemned())
+        forgotten, undeleted = self.catalogue.forgotten().keys(), self.catalogue.undeleted()
+        back = {name for name, mark in marked.items() if undeleted.get(name, 0) > mark.condemned.time_ns}
+        mirrored = set(snapshots.names(self.mirror))
+        for name in sorted(back & mirrored) if self.union.keyring.role == "owner" else ():
+            forget.undelete(self.union, name)
+        self.catalogue.forget(marked.keys() - back - forgotten, self.clock.now_ns())
+        self._forget_here(forgotten - marked.keys())
 
     def _forget_here(self, names: Iterable[str]) -> None:
         mirrored = set(snapshots.names(self.mirror)).intersection(names)

@@ -276,6 +276,28 @@ class Catalogue:
                 raise self._failed(error) from error
         return data[:18] + _ROLLBACK + data[20:] if data[18:20] == _WAL else data
 
+    def merge(self, data: bytes) -> None:
+        """Learn from another machine's ``dump`` of this set: volumes that are not known here, and news of what was forgotten.
+
+        Raises ``FormatError``.
+        """
+        try:
+            with closing(sqlite3.connect(":memory:")) as other:
+                other.row_factory = sqlite3.Row
+                other.deserialize(data or b"nothing")
+                forgotten = [tuple(row) for row in other.execute("SELECT snapshot, time_ns, undone FROM forgotten")]
+                volumes = [_struct(row, Volume) for row in other.execute("SELECT * FROM volumes")]
+        except (sqlite3.Error, TypeError, ValueError) as error:
+            raise FormatError(f"The catalogue that was found cannot be read: {error}.") from error
+        with self.transaction() as db:
+            known = {row["snapshot"]: row["time_ns"] for row in self.rows("SELECT * FROM forgotten")}
+            newer = [row for row in forgotten if row[1] > known.get(row[0], 0)]
+            db.executemany("INSERT OR REPLACE INTO forgotten VALUES (?, ?, ?)", newer)
+            for each in volumes:
+                if self.volume(each.uuid) is None:
+                    taken = any(mine.number == each.number for mine in self.volumes())
+                    self.put(msgspec.structs.replace(each, number=self.next_number()) if taken else each)
+
     def close(self) -> None:
         with self._lock:
             self._db.close()
