@@ -46,7 +46,7 @@ install:
 docs-tried: $(VENV)/.dev
 	$(BIN)/python tests/pages/tried.py $(PAGES)
 
-test: $(VENV)/.dev packages $(VENV)/.web $(VENV)/.plugins
+test: $(VENV)/.dev packages $(VENV)/.web $(VENV)/.plugins $(VENV)/.lab
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
@@ -92,6 +92,10 @@ $(VENV)/.web: $(VENV)/.dev tests/web/package-lock.json
 $(VENV)/.plugins: $(VENV)/.dev packages
 	@if command -v apt-get >/dev/null && [ ! -d $(VENV)/mariadb-server ]; then \
 		(cd $(VENV) && apt-get download -qq -o APT::Sandbox::User=root mariadb-server >/dev/null && dpkg -x mariadb-server_*.deb mariadb-server && rm mariadb-server_*.deb); fi
+
+# The emulated machine with drives, made once.
+$(VENV)/.lab: tests/lab/guest.py requirements.lock $(VENV)/.dev packages
+	@if [ "$$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null; then $(BIN)/python tests/lab/guest.py $(VENV)/lab && touch $@; fi
 
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q pyproject.toml --extra server --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -193,14 +193,18 @@ def main() -> None:
             }
             if shutil.which("nginx"):
                 nginx = Nginx(plain, folder)
+                watched = Watched(nginx.process.pid)
+                before = watched.cpu()
                 peer = ranges(
                     urllib3.PoolManager(maxsize=AT_ONCE, block=True),
                     [f"http://127.0.0.1:{nginx.port}/{name}" for name, _ in made],
                     600,
                 )
+                nginx_cpu = (watched.cpu() - before) / (600 * MIB / 1e9)
                 nginx.process.terminate()
                 nginx.process.wait()
-                line |= {"nginx_ranges_s": round(peer), "ranges_ratio": round(rate / peer, 2)}
+                line |= {"nginx_ranges_s": round(peer), "nginx_cpu_s_per_gb": round(nginx_cpu, 2)}
+                line["ranges_ratio"] = round(rate / peer, 2)
             print(json.dumps(line), flush=True)
             shutil.rmtree(plain)
         base = owner.repository("devices")

@@ -58,18 +58,24 @@ LATER_MODULES = (
 )
 SECONDS = 280.0
 """For a run; a boot takes 10 to 30 seconds of it."""
-_START = """#!/bin/bash
+_INIT = """#!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 mount -t proc p /proc; mount -t sysfs s /sys; mount -t devtmpfs d /dev 2>/dev/null
-mount -t tmpfs t /run; mount -t tmpfs t /tmp
+mount -t tmpfs t /run; mount -t tmpfs t /tmp; mkdir -p /site
+mount -t ext4 -o ro /dev/vdc /mnt && exec bash /mnt/start.sh
+"""
+"""The guest's first program; the rest comes with each run, so that the guest itself seldom changes."""
+_START = """
 exec >/dev/ttyS0 2>&1 </dev/null
 stty -F /dev/ttyS0 -onlcr
+mount -t ext4 -o ro /dev/vdb /site
+ln -sfn /proc/self/fd /dev/fd
+install -m 755 /mnt/safehold /usr/local/bin/safehold
 /lib/systemd/systemd-udevd --daemon
 for m in MODULES; do modprobe -q $m; done
 udevadm trigger; udevadm settle
-mount -o ro LABEL=LABFILES /mnt
 echo LAB-START
-bash /mnt/script.sh; echo "LAB-END $?"
+bash /mnt/script.sh 2>&1 | cat; echo "LAB-END ${PIPESTATUS[0]}"
 sync; echo o >/proc/sysrq-trigger; sleep 10
 """
 _FIRST = """#!/bin/busybox sh
@@ -80,7 +86,7 @@ n=0; until [ -b /dev/vda ] || [ $n -gt 100 ]; do /bin/busybox sleep 0.1; n=$((n+
 """
 _SAFEHOLD = """#!/usr/bin/python3
 import sys
-sys.path[:0] = ["/mnt/src", "/mnt/site"]
+sys.path[:0] = ["/mnt/src", "/site"]
 from safehold.__main__ import main
 sys.exit(main())
 """
@@ -109,7 +115,7 @@ class Lab:
         for left in ("serial", "monitor"):
             (work / left).unlink(missing_ok=True)
         share = _share(work, script, files)
-        process = subprocess.Popen([*self._machine(work, share), *options], stdin=subprocess.DEVNULL)
+        process = subprocess.Popen([*self._machine(work, _libraries(self.folder), share), *options], stdin=subprocess.DEVNULL)
         try:
             return _follow(process, work, seconds)
         finally:
@@ -117,7 +123,7 @@ class Lab:
             process.wait()
             share.unlink()
 
-    def _machine(self, work: Path, share: Path) -> list[str]:
+    def _machine(self, work: Path, *images: Path) -> list[str]:
         return [
             *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1500", "-smp", "2", "-display", "none"),
             *(
@@ -132,14 +138,14 @@ class Lab:
             *("-kernel", str(self.folder / "vmlinuz"), "-initrd", str(self.folder / "initrd")),
             *("-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"),
             *("-drive", f"file={self.folder / 'guest.img'},format=raw,if=virtio,snapshot=on"),
-            *("-drive", f"file={share},format=raw,if=virtio,readonly=on"),
+            *(word for image in images for word in ("-drive", f"file={image},format=raw,if=virtio,readonly=on")),
         ]
 
 
 def lab(folder: Path) -> Lab:
     """The lab in a folder, made if it is not there yet, or is another than this file makes."""
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = hashlib.sha256(repr((PACKAGES, BOOT_MODULES, LATER_MODULES, _START, _FIRST, _SAFEHOLD)).encode()).hexdigest()
+    wanted = hashlib.sha256(repr((PACKAGES, BOOT_MODULES, _INIT, _FIRST)).encode()).hexdigest()
     stamp = folder / "made-by"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -157,11 +163,8 @@ def _build(folder: Path) -> None:
     command = ["mmdebstrap", "--quiet", "--variant=minbase", *left_out, f"--include={','.join(PACKAGES)}"]
     subprocess.run([*command, "bookworm", str(root)], check=True)
     start = root / "lab.sh"
-    start.write_text(_START.replace("MODULES", " ".join(LATER_MODULES)))
+    start.write_text(_INIT)
     start.chmod(0o755)
-    program = root / "usr/local/bin/safehold"
-    program.write_text(_SAFEHOLD)
-    program.chmod(0o755)
     shutil.copy(next(root.glob("boot/vmlinuz-*")), folder / "vmlinuz")
     (folder / "initrd").write_bytes(_first_files(root))
     for left in (*root.glob("boot/*"), *root.glob("var/cache/apt/*"), *root.glob("var/lib/apt/lists/*")):
@@ -213,20 +216,42 @@ def _share(work: Path, script: str, files: Path | None) -> Path:
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir()
     (tree / "script.sh").write_text(script)
+    (tree / "start.sh").write_text(_START.replace("MODULES", " ".join(LATER_MODULES)))
+    (tree / "safehold").write_text(_SAFEHOLD)
     shutil.copytree(PROJECT / "src/safehold", tree / "src/safehold", ignore=shutil.ignore_patterns("node_modules"))
     shutil.copytree(PROJECT / "tools", tree / "tools", ignore=shutil.ignore_patterns("__pycache__"))
-    for path, name in _needed_files():
-        place = tree / "site" / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if not place.exists():
-            shutil.copy2(path, place)
     if files is not None:
         shutil.copytree(files, tree / "files", symlinks=True)
-    size = int(subprocess.run(["du", "-sm", tree], check=True, capture_output=True, text=True).stdout.split()[0])
     image = work / "share.img"
-    _make_image(image, tree, (size * 5 // 4 + 32) << 20, "-L", "LABFILES", "-O", "^has_journal")
-    shutil.rmtree(tree)
+    _make_fitting(image, tree, "LABFILES")
     return image
+
+
+def _libraries(folder: Path) -> Path:
+    """An image of the libraries that safehold needs, made anew when others are."""
+    made_of = hashlib.sha256((PROJECT / "requirements.lock").read_bytes()).hexdigest()[:16]
+    image, tree = folder / f"site-{made_of}.img", folder / "site"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not image.exists():
+            shutil.rmtree(tree, ignore_errors=True)
+            for old in folder.glob("site-*.img"):
+                old.unlink()
+            for path, name in _needed_files():
+                place = tree / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if not place.exists():
+                    shutil.copy2(path, place)
+            _make_fitting(folder / "site.new", tree, "LABSITE")
+            (folder / "site.new").rename(image)
+    return image
+
+
+def _make_fitting(image: Path, tree: Path, label: str) -> None:
+    """An image that has room for a tree, which goes."""
+    size = int(subprocess.run(["du", "-sm", tree], check=True, capture_output=True, text=True).stdout.split()[0])
+    _make_image(image, tree, (size * 5 // 4 + 32) << 20, "-L", label, "-O", "^has_journal")
+    shutil.rmtree(tree)
 
 
 def _needed_files() -> Iterator[tuple[Path, str]]:
@@ -280,7 +305,10 @@ def _tell(monitor: Path, command: str) -> None:
 
 
 if __name__ == "__main__":
-    ended = lab(Path(sys.argv[1])).run(Path(sys.argv[2]).read_text(), Path(sys.argv[3]), *sys.argv[4:])
-    print(ended.output)
-    print(f"status {ended.status} after {ended.seconds:.0f} s", file=sys.stderr)
-    sys.exit(ended.status)
+    made = lab(Path(sys.argv[1]))
+    _libraries(made.folder)
+    if len(sys.argv) > 3:
+        ended = made.run(Path(sys.argv[2]).read_text(), Path(sys.argv[3]), *sys.argv[4:])
+        print(ended.output)
+        print(f"status {ended.status} after {ended.seconds:.0f} s", file=sys.stderr)
+        sys.exit(ended.status)

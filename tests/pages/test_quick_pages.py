@@ -17,8 +17,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages' commands are for a shell")
-def test_sqlite(tmp_path: Path) -> None:
-    _try(tmp_path, "sqlite.md")
+@pytest.mark.parametrize("page", ["sqlite.md", "blu-ray.md", "floppies.md"])
+def test_a_page(tmp_path: Path, page: str) -> None:
+    _try(tmp_path, page)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="its drives are mounted in a namespace of their own")

@@ -276,7 +276,9 @@ def test_locking_ends_a_download(browser: Browser, server: Server, made: Made) -
     browser.tell("go", hash=place(made, "file", "Videos", "birthday.mp4"))
     browser.tell("waitText", selector="h1", text="birthday.mp4")
     lock = "[...document.querySelectorAll('button')].find((each) => each.textContent.includes('Download')).click();"
-    browser.tell("run", script=f"{lock} setTimeout(() => document.querySelector('.header .label').parentElement.click(), 30)")
+    browser.tell(
+        "run", script=f"{lock} setTimeout(() => document.querySelector('.header button .label').parentElement.click(), 30)"
+    )
     browser.tell("waitText", selector=".job.failed", text="because the repository was locked")
     assert browser.texts(".job.done") == []
     assert list(browser.downloads.iterdir()) == []

@@ -56,14 +56,19 @@ def unlock(browser: Browser) -> None:
     browser.tell("click", selector=".unlock-form .primary")
 
 
-def test_a_session_opens_what_is_there(browser: Browser, anna: Person, made: Made, tmp_path: Path) -> None:
-    browser.tell("open", url=f"{anna.url}/anna/home")
-    unlock(browser)
-    browser.tell("waitText", selector=".message.problem", text="not logged in")
+def log_in(browser: Browser, anna: Person) -> None:
+    """Without the page for it, which other tests use."""
     order = {"name": "anna", "login": text(anna.login), "code": anna.recovery.pop()}  # type: ignore[attr-defined]
     headers = {"X-Safehold": "1", "Content-Type": "application/json"}
     options = {"method": "POST", "headers": headers, "body": json.dumps(order)}
     assert browser.tell("run", script=f"fetch('/api/v1/login', {json.dumps(options)}).then((answer) => answer.status)") == 200
+
+
+def test_a_session_opens_what_is_there(browser: Browser, anna: Person, made: Made, tmp_path: Path) -> None:
+    browser.tell("open", url=f"{anna.url}/anna/home")
+    unlock(browser)
+    browser.tell("waitText", selector=".message.problem", text="not logged in")
+    log_in(browser, anna)
     unlock(browser)
     browser.tell("wait", selector=".snapshot")
     assert len(browser.texts(".snapshot")) == 6
@@ -88,12 +93,15 @@ PRESS_REMOVE = """(name) => {
 
 
 def test_keys_and_a_recovery_kit(browser: Browser, anna: Person, made: Made, tmp_path: Path) -> None:
-    """In the session of the test before: a key is taken back, and a kit made whose words the program opens the repository with."""
+    """A key is taken back, and a kit made whose words the program opens the repository with."""
     store = LocalStore(made.folder, create=False)
     opened = open_repository(store, Passphrase(PASSPHRASE), tmp_path / "cache")
     slot = f"keys/{add_slot(store, opened.keyring, 'reader', Passphrase('x'), EVIL, clock=SystemClock()).hex()}.slot"
     objects = "/api/v1/repositories/anna/home/objects"
     assert anna("PUT", f"{objects}/{slot}", data=store.get(slot)).status == 201
+    browser.tell("open", url=f"{anna.url}/login")
+    browser.tell("wait", selector="main h1")
+    log_in(browser, anna)
     browser.tell("open", url=f"{anna.url}/anna/home#/keys")
     unlock(browser)
     browser.tell("waitText", selector="td, th", text=EVIL)
@@ -110,6 +118,8 @@ def test_keys_and_a_recovery_kit(browser: Browser, anna: Person, made: Made, tmp
     browser.tell("waitText", selector="td, th", text="recovery kit")
     assert browser.texts(".words") == [] and browser.tell("run", script="window.hurt ?? null") is None
     assert browser.tell("heard") == {"errors": [], "foreign": []}
+    out = "fetch('/api/v1/logout', { method: 'POST', headers: { 'X-Safehold': '1' } }).then((answer) => answer.status)"
+    assert browser.tell("run", script=out) == 204  # whichever test comes next begins without a session
     listed = {key for key, *_ in anna("GET", f"{objects}?prefix=keys/").json["objects"]}
     for key in listed - {info.key for info in store.list("keys/")}:
         store.put(key, anna("GET", f"{objects}/{key}").data)

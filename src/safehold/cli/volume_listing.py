@@ -158,6 +158,24 @@ def _of_discs(catalogue: Catalogue, now_ns: int) -> list[Attention]:
         what = words.count(len(old), "disc was", "discs were")
         message = f"{what} not read back for half a year, or never: `safehold volumes verify {name}`."
         found.append(Attention("unverified", message))
+    return found + _to_burn(catalogue)
+
+
+def _to_burn(catalogue: Catalogue) -> list[Attention]:
+    """Of sets that are burned: what waits for it, and which discs are spoiled."""
+    from safehold.storage.volumes.burning.plan import burned_of, plan
+
+    name = catalogue.set.name
+    burned = {each.label: burned_of(each) for each in catalogue.volumes() if burned_of(each).time_ns}
+    found = [
+        Attention("spoiled", f"The disc of {label} is spoiled ({state.problem.rstrip('.')}): `safehold volumes burn {name}`.")
+        for label, state in burned.items()
+        if state.problem
+    ]
+    waiting = len(plan(catalogue, [])) - len(found) if burned else 0
+    if waiting > 0:
+        what = words.count(waiting, "disc waits", "discs wait")
+        found.append(Attention("unburned", f"{what} to be burned: `safehold volumes burn {name}`."))
     return found
 
 

@@ -30,7 +30,9 @@ from safehold.server.devices.routes import ROUTES as DEVICES
 from safehold.server.errors import Exists, Refusal, Unavailable
 from safehold.server.jobs.runner import runner_of
 from safehold.server.metrics import Counting, Requests
+from safehold.server.objects.direct import ROUTES as DIRECT
 from safehold.server.objects.routes import ROUTES as OBJECTS
+from safehold.server.objects.undoing import ROUTES as UNDOING
 from safehold.server.openapi import document
 from safehold.server.pages import ROUTES as PAGES
 from safehold.server.policy import SECURITY
@@ -121,7 +123,7 @@ async def health(request: Request) -> Response:
 
 _HEALTH = Route("/api/v1/health", health, methods=["GET"])
 _PEOPLE: list[BaseRoute] = [*ACCOUNTS, *LOGIN, *SESSIONS, *PASSKEYS, *OPENID, *OPERATING, *ORGANISATIONS]
-_REPOSITORIES: list[BaseRoute] = [*OBJECTS, *DEVICES, *FLEET, *SHARES, *GIVING, *REQUESTS]
+_REPOSITORIES: list[BaseRoute] = [*OBJECTS, *DIRECT, *UNDOING, *DEVICES, *FLEET, *SHARES, *GIVING, *REQUESTS]
 API: list[BaseRoute] = [_HEALTH, *_PEOPLE, *_REPOSITORIES, *WATCHING]
 ROUTES: list[BaseRoute] = [*OBJECTS, *API, *PAGES]
 """They are tried one after the other: what a restore asks a thousand times comes first."""

@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from safehold.core.errors import SafeholdError
 from safehold.server.app import Setup, build
 from safehold.server.database import Database, insert_new
+from safehold.server.objects import direct
 from safehold.server.schema import facts
 from safehold.server.service import Service
 from safehold.server.settings import Settings
@@ -47,6 +48,8 @@ def prepare(settings: Settings) -> Service:
     service = Service(settings, database)
     if service.locks is not None:
         service.locks.require()
+    if service.direct is not None:
+        direct.require(service.bucket())
     return service
 
 

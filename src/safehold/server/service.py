@@ -17,6 +17,7 @@ from safehold.storage.options import StoreOptions
 from safehold.storage.store import Store
 
 if TYPE_CHECKING:
+    from safehold.storage.cloud.bucket import Bucket
     from safehold.storage.cloud.locking import Locks
 
 _MOST_STORES = 256
@@ -66,6 +67,8 @@ class Service:
     database: Database
     clock: Clock = field(default_factory=SystemClock)
     recent: Recent = field(init=False)
+    direct: Bucket | None = None
+    """The bucket as devices reach it themselves, where they may."""
     locks: Locks | None = None
     """Of the bucket, where objects are to be locked."""
     _stores: OrderedDict[str, Store] = field(default_factory=OrderedDict)
@@ -76,7 +79,9 @@ class Service:
         if self.settings.lock_days:
             from safehold.storage.cloud.locking import Locks
 
-            self.locks = Locks(self.settings.store, self._options(), SystemClock())
+            self.locks = Locks(self.bucket())
+        if self.settings.direct_endpoint:
+            self.direct = self.bucket(self.settings.direct_endpoint)
 
     def store(self, repository: str) -> Store:
         """Where the bytes of a repository lie; made when it is first asked for.  Raises ``StoreError``."""
@@ -97,6 +102,12 @@ class Service:
     def _options(self) -> StoreOptions:
         return StoreOptions(state=self.settings.data.absolute() / "stores")
 
+    def bucket(self, endpoint: str = "") -> Bucket:
+        """The bucket in which the bytes lie.  Raises ``UsageError`` if they lie in none, or its keys are not told."""
+        from safehold.storage.cloud.bucket import Bucket
+
+        return Bucket(self.settings.store, self._options(), SystemClock(), endpoint)
+
     def lock(self, repository: str, key: str) -> int:
         """Lock an object that is stored, if the settings say so; until when.  Raises ``StoreError``."""
         if self.locks is None or not rules.is_locked(key):
@@ -109,6 +120,4 @@ class Service:
         """Let go of everything."""
         for store in self._stores.values():
             store.close()
-        if self.locks is not None:
-            self.locks.close()
         self.database.close()

@@ -42,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether this server runs jobs; of several, at least one has to."""
     scrub_days: int = 30
     """Within so many days the bytes of every object are hashed anew."""
+    direct_endpoint: str = ""
+    """S3 alone: the address at which devices reach the service themselves, with packs; empty: all goes through the server."""
     lock_days: int = 0
     """S3 alone: for so many days, counted anew all the time, nobody removes what is stored, whatever keys they have."""
     mail_url: str = ""
@@ -65,6 +67,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
         if self.scrub_days < 1:
             raise UsageError(f"A scrub of {self.scrub_days} days cannot be.", "Give the number of days, from 1 on.")
+        if self.direct_endpoint and not (
+            self.store.startswith("s3://") and self.direct_endpoint.startswith(("https://", "http://"))
+        ):
+            raise UsageError("direct_endpoint is the address of the S3 service where store is at s3://.", "Set store, too.")
         if self.lock_days < 0 or (self.lock_days and not self.store.startswith("s3://")):
             raise UsageError(
                 "lock_days is for a store at s3://, whose bucket has object lock.", "Set store, too, or leave it out."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 
@@ -115,3 +117,49 @@ def test_a_second_run_writes_little_and_a_new_generation_begins_when_due(photos:
         target = photos.folder / view.replace(":", "-")
         photos.do("-r", view, "--key-file", photos.folder / "small.key", "restore", f"latest:{folder}", "--target", target)
         assert same(target, folder)
+
+
+def test_discs_are_burned_and_restored_by_the_program_that_is_on_them(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planned, burned into files that stand for discs, labelled, and read without Safehold."""
+    monkeypatch.setenv("SAFEHOLD_STATE_DIR", str(tmp_path / "state"))
+    options = ("--media", "cd", "--images", tmp_path / "images", "--parity", "0", "--key-file", program.key)
+    program.do("volumes", "create", "yearly", *options)
+    program.set(SAFEHOLD_REPO="volumes:yearly", SAFEHOLD_KEY_FILE=str(program.key))
+    folder = source(program, 1, 2)
+    program.do("backup", folder)
+    assert "to be finished first" in program.do("volumes", "burn", "yearly", "--dry-run").err
+    disc = tmp_path / "disc"
+    assert program("volumes", "burn", "yearly", "--device", f"stdio:{disc}").status == 14
+    (planned,) = program.do("volumes", "burn", "yearly", "--dry-run", "--json").value["discs"]  # type: ignore[misc,index]
+    assert planned["first_sector"] == 0 and not planned["final"] and planned["seconds"] >= 1
+    assert [each["name"] for each in planned["files"]] == ["README.TXT", "VOLUME.JSN", "RESTORE.PYZ", "DATA/D0000001.SHD"]
+    assert "1 disc," in program.do("volumes", "burn", "yearly", "--dry-run").out
+    disc.touch()
+    program.do("volumes", "burn", "yearly", "--device", f"stdio:{disc}")
+    source(program, 2, 1)
+    program.do("backup", folder)
+    burned = program.do("volumes", "burn", "yearly", "--device", f"stdio:{disc}", "--json").value
+    assert burned["first_sector"] and burned["label"] == "YEARLY-001" and not burned["simulated"]
+    assert "Nothing of yearly waits" in program.do("volumes", "burn", "yearly").out
+    page = tmp_path / "labels.html"
+    assert program.do("volumes", "print", "yearly", "--output", page, "--json").value["labels"] == 1
+    assert "YEARLY-001" in page.read_text() and "2 snapshots" in page.read_text()
+    subprocess.run(["7z", "e", f"-o{tmp_path}", disc, "RESTORE.PYZ", "README.TXT"], check=False, capture_output=True)
+    assert b"python3 RESTORE.PYZ collect WORK" in (tmp_path / "README.TXT").read_bytes()
+    restore = [sys.executable, str(tmp_path / "RESTORE.PYZ")]
+    subprocess.run([*restore, "collect", tmp_path / "work", disc], check=True, capture_output=True)
+    words = [*restore, "--key-file", program.key, "restore", tmp_path / "work", "latest", tmp_path / "back"]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert "Everything came back." in done.stdout
+    assert same(folder, tmp_path / "back" / folder.relative_to("/"))
+
+
+def test_what_cannot_be_burned_is_said(photos: Program) -> None:
+    photos.do("volumes", "create", "sticks", "--key-file", photos.folder / "other.key")
+    assert "not burned" in photos("volumes", "burn", "sticks").err
+    assert photos("volumes", "burn", "photos", "9").status == 2
+    photos.do("backup", source(photos, 1, 1))
+    assert photos("volumes", "burn", "photos", "--burner", "raw").status == 2
+    assert photos("volumes", "burn", "photos", "--device", "/dev/sr9").status == 14

@@ -91,7 +91,7 @@ def test_the_first_hour(
         story.expect("login")
         assert story.expect("people")["hurt"] is None
         end = story.expect("all")
-        assert end["errors"] == [] and end["foreign"] == [] and not end["wide"]
+        assert end["errors"] == [] and end["foreign"] == [] and end["unfit"] == [] and not end["wide"]
         program.do("check", "--read-data")
     finally:
         story.end()

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from disc_sets import images, make_set, open_set
 
+from safehold.cli.volume_listing import attention_of
 from safehold.core.clock import SystemClock
 from safehold.core.errors import DamageError, ProgramMissing, StoreError, StoreFull, StoreUnreachable, UsageError
-from safehold.core.events import Event, Progress, silent
+from safehold.core.events import Event, Note, Progress, silent
 from safehold.storage.volumes.burning.burn import Burning
 from safehold.storage.volumes.burning.burner import Burner, Job
 from safehold.storage.volumes.burning.choosing import choose
@@ -155,6 +156,7 @@ def test_the_wrong_disc_is_named(tmp_path: Path, home: Catalogue) -> None:
     assert "Insert HOME-002" in caught.value.hint
     with pytest.raises(StoreError, match="is a blank disc"):
         burn(home, drive(other))
+    assert [each.code for each in attention_of(home, {}, 0)] == ["unburned"]
     elsewhere = make_set(tmp_path / "elsewhere", capacity=8 << 20, parity="")
     elsewhere.put_set(replace_set(elsewhere, "ff" * 16))
     back_up(tmp_path / "elsewhere", elsewhere, "packs/aa/1", close=True)
@@ -236,6 +238,26 @@ def test_what_reads_back_otherwise_is_spoiled(tmp_path: Path, home: Catalogue) -
         burn(home, Forgetful(f"stdio:{disc}"))
     (waiting,) = plan(home, [])
     assert waiting.first == 0 and burned_of(waiting.volume).problem.startswith("Read back")
+    assert [each.code for each in attention_of(home, {}, 0)] == ["spoiled"]
+
+
+def test_a_tray_that_a_hand_closes_is_waited_for(tmp_path: Path, home: Catalogue) -> None:
+    back_up(tmp_path, home, "packs/aa/1", close=True)
+    disc, away = tmp_path / "disc", tmp_path / "away"
+
+    class Slim(Xorriso):
+        def reload(self) -> None:
+            disc.rename(away)
+
+    class Hand(SystemClock):
+        def sleep(self, seconds: float) -> None:
+            away.rename(disc)
+
+    said: list[Event] = []
+    disc.touch()
+    burning = Burning(home, Slim(f"stdio:{disc}"), said.append, Hand())
+    assert burning.burn(plan(home, [])[0]).state == "verified"
+    assert any("Close the tray" in each.message for each in said if isinstance(each, Note))
 
 
 def test_a_kill_in_the_middle_counts_as_spoiled(tmp_path: Path, home: Catalogue) -> None:

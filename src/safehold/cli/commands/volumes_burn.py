@@ -1,7 +1,8 @@
 """Burn what waits of a set of discs or floppies, read it back from the medium, and compare it.
 
 VOLUME (its number or label) names what to burn; without it, everything that waits, one disc after the other.  Only what was read
-back and is the same counts as burned.  No passphrase is needed.  --device stdio:FILE burns into a file instead of a drive."""
+back and is the same counts as burned.  --device stdio:FILE burns into a file instead of a drive.  A key is needed only if little
+was backed up the last time: what is written then waits for more, and is finished first."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.cli.parsing import Parser
     from safehold.storage.volumes.burning.plan import Waiting
-    from safehold.storage.volumes.catalogue import Catalogue
+    from safehold.storage.volumes.catalogue import Catalogue, Volume
 
 USAGE = "NAME [VOLUME...] [options]"
 EXAMPLES = (
@@ -42,17 +43,33 @@ def arguments(parser: Parser) -> None:
 def run(call: Call) -> int:
     """Burn."""
     from safehold.cli.volume_sets import catalogue_of
-    from safehold.storage.volumes.burning.plan import plan
+    from safehold.storage.volumes.burning.plan import plan, unfinished
 
     values = call.values
     catalogue = catalogue_of(call, values.name)
     if catalogue.set.kind != "discs":
         raise UsageError(f"{values.name} is a set of drives, which are not burned.", "Back up to it: `safehold backup`.")
-    waiting = plan(catalogue, [catalogue.named(each) for each in values.volumes], again=values.again)
+    wanted = [catalogue.named(each) for each in values.volumes]
+    for volume in unfinished(catalogue):
+        if not wanted or volume in wanted:
+            _finish(call, volume)
+    waiting = plan(catalogue, wanted, again=values.again)
     if values.dry_run or not waiting:
         _show(call, catalogue, waiting)
         return 0
     return _burn(call, catalogue, waiting)
+
+
+def _finish(call: Call, volume: Volume) -> None:
+    """Put catalogue and parity behind what was written last."""
+    from safehold.cli.disc_sets import discs_of
+
+    if call.values.dry_run:
+        call.out.note(f"What was last written to {volume.label} is to be finished first; it is not yet counted here.")
+        return
+    discs = discs_of(call, call.values.name)
+    discs.repository(volume.generation)  # so that the catalogue's private part is sealed onto the disc
+    discs.store(volume.generation).close_session()
 
 
 def _show(call: Call, catalogue: Catalogue, waiting: list[Waiting]) -> None:

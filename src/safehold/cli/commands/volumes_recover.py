@@ -40,9 +40,11 @@ def run(call: Call) -> int:
     from safehold.cli.volume_sets import drive_set
     from safehold.ops.volumes.lifecycle import recover
     from safehold.storage.volumes.drives.marks import FOLDER, IDENTITY
+    from safehold.storage.volumes.media.folder import find_data
 
     places = [Path(each).expanduser().absolute() for each in call.values.places]
-    if not any((each / IDENTITY).is_file() or (each / FOLDER / IDENTITY).is_file() for each in places):
+    bare = [each for each in places if find_data(each) is None]
+    if not any((each / IDENTITY).is_file() or (each / FOLDER / IDENTITY).is_file() for each in bare):
         from safehold.cli.disc_sets import recover_discs
 
         return recover_discs(call, places, call.values.name)

@@ -56,6 +56,12 @@ def release(connection: Connection, reservation: str) -> None:
         connection.execute(delete(reservations).where(reservations.c.id == reservation))
 
 
+def release_of(connection: Connection, account: str, reservation: str) -> None:
+    """The same, of what somebody says is a reservation of that account."""
+    mine = (reservations.c.id == reservation) & (reservations.c.account == account)
+    connection.execute(delete(reservations).where(mine))
+
+
 def charge(connection: Connection, account: str, size: int) -> None:
     """Count bytes that are stored now; negative: that are not any more."""
     connection.execute(_CHARGE, {"account": account, "more": size})

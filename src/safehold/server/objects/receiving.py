@@ -44,8 +44,18 @@ class Promise(msgspec.Struct, frozen=True):
     reservation: str
 
 
-def begin(service: Service, place: Place, asker: Asker, key: str, length: str, told: str) -> Promise:
+def begin(service: Service, place: Place, key: str, length: str, told: str) -> Promise:
     """Check what is to come, and set room aside.  Raises ``Refusal``."""
+    promise = check(service, place, key, length, told)
+    if not place.has_quota:
+        return promise
+    with service.database.write(keeps_lookups=True) as connection:
+        reservation = quota.reserve(connection, place.account, promise.size, service.clock.now_ns())
+    return msgspec.structs.replace(promise, reservation=reservation)
+
+
+def check(service: Service, place: Place, key: str, length: str, told: str) -> Promise:
+    """What is to come, if it may.  Raises ``Refusal``."""
     if not is_key(key) or not rules.is_known(key):
         raise Refusal(f"{key!r} is no place for an object.", "docs/format says which there are.")
     place.require(rules.to_put(key), f"store {rules.top_of(key)}")
@@ -63,11 +73,7 @@ def begin(service: Service, place: Place, asker: Asker, key: str, length: str, t
         stored = holdings.find(connection, place.id, key)
     if stored is not None:
         raise Exists(f"{key} is stored already.", headers={"X-Content-SHA256": stored.sha256})
-    reservation = ""
-    if place.has_quota:
-        with service.database.write() as connection:
-            reservation = quota.reserve(connection, place.account, size, service.clock.now_ns())
-    return Promise(key, size, told or promised, reservation)
+    return Promise(key, size, told or promised, "")
 
 
 async def receive(service: Service, place: Place, asker: Asker, promise: Promise, body: AsyncGenerator[Buffer]) -> Received:
@@ -145,16 +151,47 @@ class _Taking:
 
     def footer(self, key: str) -> Footer | None:
         """The clear footer of a pack.  Raises ``Mismatch`` if what came is no pack."""
-        if not self._is_pack:
-            return None
+        return _footer(key, self._head, self._end, self.size) if self._is_pack else None
+
+
+def _footer(key: str, head: bytes, end: bytes, size: int) -> Footer:
+    """Of a pack, by its beginning and its end.  Raises ``Mismatch``."""
+    try:
+        length = TAIL.unpack(end[-TAIL.size :])[2] if len(end) >= TAIL.size else 0
+        if length + TAIL.size > len(end) and length < size:
+            raise Mismatch(f"The footer of {key} is larger than any that Safehold writes.")
+        return parse_tail(key, head, end, size).footer
+    except FormatError as error:
+        raise Mismatch(f"{key} is no pack: {error}") from error
+
+
+def adopt(service: Service, place: Place, asker: Asker, promise: Promise, *, existed: bool) -> None:
+    """Make a pack count whose bytes its device put into the bucket, by a request that was good for those bytes alone.
+
+    ``existed``: the bytes were there before, and are compared with their name.  The room that was set aside for it may be too
+    little by what the device says now, so it is set aside anew.  Raises ``Refusal``.
+    """
+    with _as_refusal(promise):
+        store = service.store(place.id)
         try:
-            length = TAIL.unpack(self._end[-TAIL.size :])[2] if len(self._end) >= TAIL.size else 0
-            end = self._end
-            if length + TAIL.size > len(end) and length < self.size:
-                raise Mismatch(f"The footer of {key} is larger than any that Safehold writes.")
-            return parse_tail(key, self._head, end, self.size).footer
-        except FormatError as error:
-            raise Mismatch(f"{key} is no pack: {error}") from error
+            size = store.size(promise.key)
+        except ObjectMissing:
+            raise Refusal(f"{promise.key} is not in the bucket.", "Store it anew.") from None
+        if size != promise.size:
+            raise Mismatch(f"{promise.key} has {size} bytes in the bucket, not {promise.size}.")
+        head = store.get_range(promise.key, 0, min(size, HEADER.size))
+        end = store.get_range(promise.key, -_FOOTER, _FOOTER)
+        footer = _footer(promise.key, head, end, size)
+        received = Received(promise.key, size, promise.sha256, footer, service.lock(place.id, promise.key))
+        if existed:
+            _compare(store, received)
+        with service.database.write(keeps_lookups=True) as connection:
+            now = service.clock.now_ns()
+            holdings.lock(connection, place.id)
+            quota.release_of(connection, place.account, promise.reservation)
+            quota.release(connection, quota.reserve(connection, place.account, size, now))
+            holdings.record(connection, place, asker, received, now)
+            _require(store, received)
 
 
 def _finish(service: Service, place: Place, asker: Asker, promise: Promise, taking: _Taking) -> Received:

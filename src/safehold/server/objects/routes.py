@@ -12,12 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from safehold.core.clock import NS
 from safehold.core.errors import SafeholdError
 from safehold.server import asking, audit
 from safehold.server.answers import answer, body_of, described, empty, service_of, threaded
 from safehold.server.asking import Asker, Place
-from safehold.server.devices import health
 from safehold.server.errors import Braked, NotFound, Refusal
 from safehold.server.jobs import notices
 from safehold.server.objects import chain, holdings, receiving, rules, sending
@@ -25,7 +23,7 @@ from safehold.server.objects.holdings import Received
 from safehold.server.objects.quota import WARN_FROM
 from safehold.server.objects.receiving import Promise
 from safehold.server.objects.rules import Right
-from safehold.server.schema import accounts, objects, repositories, segments, trash
+from safehold.server.schema import accounts, objects, segments
 from safehold.server.service import Service
 from safehold.server.wire import body_of as bytes_of
 from safehold.storage.keys import check_key, check_prefix
@@ -35,7 +33,6 @@ BASE = "/api/v1/repositories/{account}/{name}"
 MOST_LISTED = 10_000
 _SMALL = 64 << 10
 """Bytes of a body that are taken in before it is known who sends them: uvicorn holds as many by itself."""
-RELEASE_NS = 3600 * NS
 _ACCOUNT = select(accounts).where(accounts.c.id == bindparam("account"))
 
 P = ParamSpec("P")
@@ -65,7 +62,7 @@ def _locate(
     return asker, place, found
 
 
-def _nothing(service: Service, connection: Connection, asker: Asker, place: Place) -> None:
+def nothing(service: Service, connection: Connection, asker: Asker, place: Place) -> None:
     """Nothing is to be looked up besides."""
 
 
@@ -89,6 +86,7 @@ def _about(service: Service, connection: Connection, asker: Asker, place: Place)
         "chain": {"number": place.row.number, "head": place.row.head or BEGINNING},
         "damaged": holdings.damaged(connection, place.id),
         "append_only": True,
+        "direct": service.direct is not None,
         "warnings": _warnings(account.used, account.quota),
     }
 
@@ -186,7 +184,7 @@ def _begin_put(request: Request) -> tuple[_Placed, Promise]:
     placed = _placed(request)
     length, told = request.headers.get("content-length", ""), request.headers.get("x-content-sha256", "").lower()
     key = request.path_params["key"]
-    return placed, receiving.begin(service_of(request), placed.place, placed.asker, key, length, told)
+    return placed, receiving.begin(service_of(request), placed.place, key, length, told)
 
 
 def _put_small(request: Request, body: bytes) -> Response:
@@ -208,7 +206,7 @@ def _placed(request: Request) -> _Placed:
             asking.require_same_site(request, service.settings)
         return kept
     begun = service.recent.begin()
-    asker, place, _ = _locate(request, _nothing)
+    asker, place, _ = _locate(request, nothing)
     made = _Placed(asker, place)
     service.recent.keep(asked, made, begun)
     return made
@@ -218,7 +216,7 @@ async def delete(request: Request) -> Response:
     """End a session mark, or put an object into the trash."""
     key = request.path_params["key"]
     service = service_of(request)
-    asker, place, _ = await located(request, _nothing)
+    asker, place, _ = await located(request, nothing)
     await threaded(_delete, service, asker, place, key)
     return empty()
 
@@ -262,7 +260,7 @@ async def quarantine(request: Request) -> Response:
     """Put a damaged object aside."""
     wanted = await body_of(request, _Key)
     service = service_of(request)
-    asker, place, _ = await located(request, _nothing)
+    asker, place, _ = await located(request, nothing)
     await threaded(_quarantine, service, asker, place, wanted.key)
     return empty()
 
@@ -298,21 +296,6 @@ async def history(request: Request) -> Response:
     return answer({"entries": entries, "complete": len(entries) < chain.PAGE})
 
 
-async def see_trash(request: Request) -> Response:
-    """What is in the trash."""
-
-    def look(_service: Service, connection: Connection, _asker: Asker, place: Place) -> list[dict[str, object]]:
-        place.require(Right.DELETE, "see the trash here")
-        query = select(trash).where(trash.c.repository == place.id).order_by(trash.c.deleted_ns.desc()).limit(MOST_LISTED)
-        return [
-            {"id": r.id, "key": r.key, "size": r.size, "deleted_ns": r.deleted_ns, "deleted_by": r.deleted_by}
-            for r in connection.execute(query)
-        ]
-
-    _, _, rows = await located(request, look)
-    return answer({"objects": rows})
-
-
 async def damage(request: Request) -> Response:
     """The objects whose bytes a scrub found lost or changed."""
 
@@ -337,48 +320,6 @@ async def usage(request: Request) -> Response:
     return answer({"kinds": rows})
 
 
-class _Wanted(msgspec.Struct):
-    ids: list[str] = []
-
-
-@described(_Wanted)
-async def empty_trash(request: Request) -> Response:
-    """Take objects out of the trash: those named, or all."""
-    wanted = await body_of(request, _Wanted)
-    service = service_of(request)
-    asker, place, _ = await located(request, _nothing)
-
-    def bring_back() -> int:
-        now = service.clock.now_ns()
-        with service.database.write() as connection:
-            count = holdings.bring_back(connection, place, asker, wanted.ids, now)
-            note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
-            audit.note(connection, now, "trash.restore", **note, objects=count)
-        return count
-
-    return answer({"restored": await threaded(bring_back)})
-
-
-async def release(request: Request) -> Response:
-    """Release the brake for an hour."""
-    service = service_of(request)
-    asker, place, _ = await located(request, _nothing)
-
-    def let_go() -> int:
-        now = service.clock.now_ns()
-        place.require(Right.DELETE, "release the brake here")
-        asker.require_second_factor(now)
-        with service.database.write() as connection:
-            until = now + RELEASE_NS
-            connection.execute(update(repositories).where(repositories.c.id == place.id).values(brake_released_ns=until))
-            health.vouch(connection, place.id)
-            note = {"actor": asker.actor, "account": place.account, "repository": place.id, "address": asker.address}
-            audit.note(connection, now, "brake.release", **note)
-        return until
-
-    return answer({"until_ns": await threaded(let_go)})
-
-
 class _as_refusal:
     """Says errors of keys and stores as refusals."""
 
@@ -400,7 +341,4 @@ ROUTES: list[BaseRoute] = [
     Route(f"{BASE}/chain", history, methods=["GET"]),
     Route(f"{BASE}/damage", damage, methods=["GET"]),
     Route(f"{BASE}/usage", usage, methods=["GET"]),
-    Route(f"{BASE}/trash", see_trash, methods=["GET"]),
-    Route(f"{BASE}/trash/restore", empty_trash, methods=["POST"]),
-    Route(f"{BASE}/brake/release", release, methods=["POST"]),
 ]

@@ -142,7 +142,7 @@ async def recipients(request: Request) -> Response:
     share = request.path_params["share"]
 
     def look(_service: object, connection: Connection, asker: Asker, place: Place) -> list[dict[str, object]]:
-        ledger.require(connection, place, asker, share)
+        ledger.require(connection, place, asker, share, to_change=False)
         query = (
             select(accounts.c.name, given_shares.c.given_ns)
             .join(accounts, accounts.c.id == given_shares.c.person)

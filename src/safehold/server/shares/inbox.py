@@ -159,7 +159,7 @@ async def send(request: Request) -> Response:
         asker = Asker(person=name, address=address)
         try:
             key = f"shares/{name}/{secrets.token_hex(32)}.sent"
-            return place, asker, receiving.begin(service, place, asker, key, length, "")
+            return place, asker, receiving.begin(service, place, key, length, "")
         except BaseException:
             undo()
             raise

@@ -21,15 +21,14 @@ class Keys(NamedTuple):
 
 
 def signed(
-    method: str, url: str, region: str, keys: Keys, now_ns: int, *, query: str = "", body: bytes = b"", **more: str
+    method: str, url: str, region: str, keys: Keys, now_ns: int, *, digest: str, query: str = "", **more: str
 ) -> dict[str, str]:
     """The headers of a request: those in ``more`` (underscores for hyphens) and those that prove who asks.
 
-    ``url`` without a query; ``query`` is one word or one pair: ``retention``, ``versionId=3``.
+    ``digest`` is the SHA-256 of the body.  ``url`` has no query; ``query`` is one word or pair: ``retention``, ``versionId=3``.
     """
     parts = urlsplit(url)
     stamp = datetime.fromtimestamp(now_ns // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
-    digest = hashlib.sha256(body).hexdigest()
     headers = {"host": parts.netloc, "x-amz-content-sha256": digest, "x-amz-date": stamp}
     headers |= {name.replace("_", "-").lower(): text for name, text in more.items()}
     if keys.token:

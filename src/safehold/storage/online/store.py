@@ -12,6 +12,7 @@ from safehold.storage.keys import check_key, check_prefix
 from safehold.storage.online.address import Address
 from safehold.storage.online.api import CONNECTIONS, Api
 from safehold.storage.online.chain import Entry, Head, compare, follow
+from safehold.storage.online.direct import LEAST, Direct
 from safehold.storage.store import Buffer, Capabilities, ObjectInfo
 
 
@@ -22,6 +23,8 @@ class About(msgspec.Struct):
     rights: list[str]
     chain: dict[str, int | str]
     warnings: list[str] = []
+    direct: bool = False
+    """Whether packs go straight to the server's bucket."""
 
     @property
     def head(self) -> Head:
@@ -45,6 +48,7 @@ class OnlineStore:
     def __init__(self, address: Address, api: Api) -> None:
         self._address = address
         self._api = api
+        self._direct: Direct | None = None
         self.has_moved = False
         """Whether this client added to the repository's chain, whose head is then another."""
 
@@ -58,7 +62,10 @@ class OnlineStore:
 
     def about(self) -> About:
         """What there is, and what one may do.  Raises ``ObjectMissing`` where there is no such repository."""
-        return self._api.call("GET", self._address.base, About)
+        told = self._api.call("GET", self._address.base, About)
+        if told.direct and self._direct is None:
+            self._direct = Direct(self._api, self._address.base)
+        return told
 
     def follow(self, known: Head, told: Head) -> Head:
         """The newest head, which continues the one that was known.  Raises ``RolledBack`` if none can."""
@@ -75,7 +82,10 @@ class OnlineStore:
     def put(self, key: str, data: Buffer) -> None:
         check_key(key)
         body = bytes(data)
-        headers = {"X-Content-SHA256": hashlib.sha256(body).hexdigest(), "Content-Type": "application/octet-stream"}
+        digest = hashlib.sha256(body).hexdigest()
+        if len(body) >= LEAST and self._goes_direct(key) and self._direct is not None and self._direct.put(key, body, digest):
+            return
+        headers = {"X-Content-SHA256": digest, "Content-Type": "application/octet-stream"}
         self._api.send("PUT", self._object(key), body, headers, what=key)
         self.has_moved |= not key.startswith(("packs/", "index/", "sessions/"))
 
@@ -101,6 +111,10 @@ class OnlineStore:
             if self.size(key) < offset:
                 raise self._outside(key, offset, length)
             return b""
+        if self._goes_direct(key) and self._direct is not None:
+            found = self._direct.get_range(key, offset, length)
+            if found is not None:
+                return found
         try:
             answer = self._api.send("GET", self._object(key), None, {"Range": f"bytes={offset}-{offset + length - 1}"}, what=key)
         except StoreError as error:
@@ -145,7 +159,12 @@ class OnlineStore:
         self._api.tell("POST", f"{self._address.base}/reports", value)
 
     def close(self) -> None:
+        if self._direct is not None:
+            self._direct.close()
         self._api.close()
+
+    def _goes_direct(self, key: str) -> bool:
+        return self._direct is not None and self._direct.works and key.startswith("packs/")
 
     def _object(self, key: str) -> str:
         return f"{self._address.base}/objects/{key}"

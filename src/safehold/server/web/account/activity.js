@@ -37,7 +37,7 @@ export default function page({ main, signal }) {
       const detail = line.detail ? Object.entries(JSON.parse(line.detail)).map(([name, value]) => `${name}: ${value ?? ''}`).join(', ') : '';
       return h('span', {}, h('span', {}, has(key) ? t(key) : visible(line.what)), detail && h('span', { class: 'soft small block' }, visible(detail)));
     };
-    const row = (line) => [dateTime(BigInt(line.time_ns)), what(line), who(line), visible(names.get(line.repository) ?? ''), h('span', { class: 'soft small' }, visible(line.address))];
+    const row = (line) => [h('span', { class: 'number' }, dateTime(BigInt(line.time_ns))), what(line), who(line), visible(names.get(line.repository) ?? ''), h('span', { class: 'soft small' }, visible(line.address))];
 
     const draw = async () => {
       const { checked, wrong } = await verify(lines);

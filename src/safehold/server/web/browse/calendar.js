@@ -61,7 +61,7 @@ export function calendar(counts, { chosen, choose }) {
         step('before', t('snapshots.month-before'), -1, !first || known <= first.slice(0, 7)),
         h('h2', { 'aria-live': 'polite' }, monthText(shown)),
         step('after', t('snapshots.month-after'), 1, !newest || known >= newest.slice(0, 7))),
-      h('table', {}, h('thead', {}, h('tr', {}, heads())), h('tbody', {}, weeks(year, month))));
+      h('table', {}, h('caption', { class: 'hidden-visually' }, t('snapshots.calendar')), h('thead', {}, h('tr', {}, heads())), h('tbody', {}, weeks(year, month))));
   };
   draw();
   return { box, draw };

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from safehold.core.clock import Clock
-from safehold.core.errors import DamageError, SafeholdError, StoreError
+from safehold.core.errors import DamageError, SafeholdError, StoreError, StoreUnreachable
 from safehold.core.events import Note, Progress, Reporter
 from safehold.storage.volumes import frames
 from safehold.storage.volumes.burning.burner import PIECE, Burner, InDrive, Job
@@ -29,6 +29,8 @@ from safehold.storage.volumes.media.medium import SECTOR
 from safehold.storage.volumes.media.raw import RawMedium
 
 _CUT_SHORT = "the burning was cut short"
+_TRAY_SECONDS, _TRAY_ATTEMPTS = 5.0, 120
+"""How often, and how many times, a tray is looked at that a person has to close."""
 _Phase = Callable[[int], None]
 
 
@@ -56,8 +58,7 @@ class Burning:
             self._write_directory(waiting)
             with self._spoiled_on_failure(waiting):
                 self._burner.burn(job, self._phase("burning", waiting.bytes))
-                self._burner.reload()
-                after = self._burner.look()
+                after = self._reloaded()
                 self._compare(waiting)
             return self._done(waiting, after)
 
@@ -153,6 +154,18 @@ class Burning:
         except SafeholdError as error:
             self._note(waiting, problem=str(error))
             raise
+
+    def _reloaded(self) -> InDrive:
+        """The disc after its tray went out and in; a tray that nothing but a hand closes is waited for."""
+        self._burner.reload()
+        for attempt in range(_TRAY_ATTEMPTS):
+            try:
+                return self._burner.look()
+            except StoreUnreachable:
+                if not attempt:
+                    self._report(Note(message=f"Close the tray of {self._burner.device}: the disc is to be read back."))
+                self._clock.sleep(_TRAY_SECONDS)
+        return self._burner.look()
 
     def _compare(self, waiting: Waiting) -> None:
         """What is on the medium is what is in the image.  Raises ``StoreError``."""

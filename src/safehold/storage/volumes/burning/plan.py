@@ -71,6 +71,13 @@ def plan(catalogue: Catalogue, wanted: list[Volume], *, again: bool = False) -> 
     return [each for each in found if each is not None]
 
 
+def unfinished(catalogue: Catalogue) -> list[Volume]:
+    """Volumes whose last session is still open: it has neither catalogue nor parity yet."""
+    ledger = Ledger(catalogue)
+    sessions = {each.uuid: ledger.sessions(each.number) for each in catalogue.volumes() if each.state in USABLE}
+    return [each for each in catalogue.volumes() if sessions.get(each.uuid) and not sessions[each.uuid][-1].is_closed]
+
+
 def seconds(media: str, count: int, speed: str = "") -> float:
     """How long writing and reading back takes, about."""
     unit, usual = next((value for name, value in SPEEDS.items() if media.startswith(name)), (1_000_000, 1))

@@ -24,7 +24,7 @@ HOW TO RESTORE
    (source and documentation are in the Python Package Index, under the name "safehold").
 3. Copy the volumes into files of one folder, or insert the newest, and let the program read what is there:
 
-       safehold volumes recover FOLDER
+       safehold volumes recover FOLDER --name {volume_set.name}
        safehold -r volumes:{volume_set.name} snapshots
        safehold -r volumes:{volume_set.name} restore latest --target restored --media-dir FOLDER
 

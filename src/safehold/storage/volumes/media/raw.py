@@ -98,15 +98,15 @@ class RawMedium:
         """Let the next reads come from the medium, not from the system's memory."""
         if self._written:
             self.flush()
-        if self._is_device and sys.platform == "linux":
+        if sys.platform == "linux":
             import fcntl
 
             try:
-                fcntl.ioctl(self._descriptor, _BLKFLSBUF, 0)
+                if self._is_device:
+                    fcntl.ioctl(self._descriptor, _BLKFLSBUF, 0)
+                os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             except OSError as error:
                 raise self._failed(error, -1) from error
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def cut(self, size: int) -> None:
         """A device keeps its size: what lies behind is overwritten later."""
