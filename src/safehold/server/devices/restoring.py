@@ -29,7 +29,7 @@ KEPT_NS = 90 * 86400 * NS
 SHOWN = 500
 OPEN = ("waiting", "running")
 _OVER = ("done", "incomplete", "failed", "cancelled")
-_FIELDS = ("id", "device", "created_ns", "expires_ns", "changed_ns", "percent", "code", "job", "report")
+_FIELDS = ("id", "device", "name", "created_ns", "expires_ns", "changed_ns", "percent", "code", "job", "report")
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -108,10 +108,12 @@ async def listing(request: Request) -> Response:
         mine: ColumnElement[bool] = restores.c.repository == place.id
         if asker.device:
             mine &= (restores.c.device == asker.device) & restores.c.state.in_(OPEN)
-        rows = connection.execute(select(restores).where(mine).order_by(restores.c.created_ns.desc()).limit(SHOWN))
+        named = select(restores, devices.c.name).join(devices, devices.c.id == restores.c.device).where(mine)
+        rows = connection.execute(named.order_by(restores.c.created_ns.desc(), restores.c.id).limit(SHOWN))
         taking = select(devices).where(devices.c.repository == place.id, devices.c.revoked.is_(False), devices.c.offer != b"")
         offers = [] if asker.device else [{"device": d.id, "name": d.name, "offer": d.offer} for d in connection.execute(taking)]
-        return {"restores": [_shown(row, now) for row in rows], "offers": offers}
+        may_order = Right.MANAGE in place.rights and not asker.device
+        return {"restores": [_shown(row, now) for row in rows], "offers": offers, "may_order": may_order}
 
     return answer(await reading(request, look))
 

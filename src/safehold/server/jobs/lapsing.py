@@ -35,7 +35,7 @@ INVITATION_NS = 30 * DAY_NS
 
 
 def forget(service: Service) -> str:
-    """Remove reservations, tries, requests, sessions, challenges, invitations, notices, restore jobs and reports that count no more."""
+    """Remove reservations, tries, sessions, challenges, invitations, notices, restore jobs and the like that count no more."""
     now = service.clock.now_ns()
     gone = 0
     with service.database.write() as connection:
