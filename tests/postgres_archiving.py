@@ -110,6 +110,7 @@ class Archiving:
 
     def archived(self) -> str:
         """Have all of the log so far archived and uploaded; the name of the last segment."""
+        self.server.sql("SELECT pg_create_restore_point('so far')")  # at a segment's very beginning, 17 names the next one
         name = self.one("SELECT pg_walfile_name(pg_switch_wal())")
         self.wait_for(name)
         self.upload()

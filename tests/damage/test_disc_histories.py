@@ -67,6 +67,8 @@ class Histories(RuleBasedStateMachine):
         if kill:
             self.store.recorder.close()  # the files are closed, and nothing else happens
             self.store.reader.shelf.close()
+            self.store.reader.close()
+            self.store.ledger.catalogue.close()
         else:
             self.store.close()
         self.store = open_set(self.root)

@@ -100,8 +100,7 @@ def test_private_things_are_sealed_and_come_back(tmp_path: Path) -> None:
     catalogue.close()
 
 
-@pytest.mark.parametrize("number", [1, 3, 5, 6])
-@pytest.mark.parametrize("how", ["lost", "damaged"])
+@pytest.mark.parametrize(("number", "how"), [(1, "lost"), (6, "lost"), (3, "damaged"), (5, "damaged")])
 def test_a_volume_is_written_anew_frame_by_frame(tmp_path: Path, number: int, how: str) -> None:
     stored = made(tmp_path)
     path = images(tmp_path)[number - 1]

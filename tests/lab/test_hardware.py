@@ -1,15 +1,26 @@
-"""What only real hardware shows, or a guest that has it: sticks that are pulled, FAT32 and exFAT, udev.  One boot for all of it.
+"""What only real hardware shows, or a guest that has it: sticks that are pulled, FAT32 and exFAT, udev, discs, floppies.  One boot for all.
 
 A story is a script in this folder, and the devices that it wants; it ends with the line ``NAME-OK``.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from disc_sets import make_set, open_set
+
+from safehold.core.clock import SystemClock
+from safehold.core.events import silent
+from safehold.storage.volumes.burning.burn import Burning
+from safehold.storage.volumes.burning.plain_files import PlainFiles
+from safehold.storage.volumes.burning.plan import plan
+from safehold.storage.volumes.burning.programs import Xorriso
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -18,7 +29,7 @@ from guest import lab
 HERE = Path(__file__).parent
 
 
-def drives(work: Path) -> list[str]:
+def drives(work: Path, files: Path) -> list[str]:
     """Two USB sticks."""
     options = ["-device", "qemu-xhci"]
     for number in (1, 2):
@@ -30,7 +41,29 @@ def drives(work: Path) -> list[str]:
     return options
 
 
-STORIES: dict[str, Callable[[Path], list[str]]] = {"drives": drives}
+def discs(work: Path, files: Path) -> list[str]:
+    """A disc with two sessions, burned one after the other, and a floppy."""
+    catalogue = make_set(work / "set", capacity=72 << 20, inner="20+4", parity="")
+    disc, sums, second = work / "disc", "", 0
+    disc.touch()
+    for key in ("packs/aa/1", "packs/bb/2"):
+        data = os.urandom(900_000)
+        sums += f"{hashlib.sha256(data).hexdigest()}  {key}\n"
+        store = open_set(work / "set", finisher=PlainFiles(catalogue))
+        store.put(key, data)
+        store.close_session()
+        store.close()
+        (waiting,) = plan(catalogue, [])
+        second = waiting.first
+        Burning(catalogue, Xorriso(f"stdio:{disc}"), silent, SystemClock()).burn(waiting)
+    (files / "discs.sums").write_text(sums)
+    (files / "discs.second").write_text(str(second))
+    subprocess.run(["mkfs.vfat", "-C", work / "floppy", "1440"], check=True, capture_output=True)
+    options = ["-drive", f"file={disc},format=raw,media=cdrom,readonly=on"]
+    return [*options, "-drive", f"file={work / 'floppy'},format=raw,if=floppy,id=floppy0"]
+
+
+STORIES: dict[str, Callable[[Path, Path], list[str]]] = {"drives": drives, "discs": discs}
 SECONDS = 900
 
 
@@ -38,9 +71,9 @@ SECONDS = 900
 @pytest.mark.timeout(SECONDS + 600)
 def test_the_stories_on_hardware(tmp_path: Path) -> None:
     script = "\n".join(f"bash /mnt/files/{name}.sh && echo {name.upper()}-OK" for name in STORIES)
-    options = [option for devices in STORIES.values() for option in devices(tmp_path)]
     files = tmp_path / "files"
     files.mkdir()
+    options = [option for devices in STORIES.values() for option in devices(tmp_path, files)]
     for name in STORIES:
         (files / f"{name}.sh").write_bytes((HERE / f"{name}.sh").read_bytes())
     ended = lab(Path(sys.prefix) / "lab").run(script, tmp_path, *options, files=files, seconds=SECONDS)

@@ -22,9 +22,12 @@ ZSTD = 1
 DEFAULT_LEVEL = 3
 
 
-def pack(data: bytes, level: int = DEFAULT_LEVEL, *, pad: bool = False) -> bytes:
-    """``data`` with its header, compressed if that makes it smaller, padded by Padme if ``pad``."""
-    body = zstd.compress(data, level)
+def pack(data: bytes, level: int | dict[int, int] = DEFAULT_LEVEL, *, pad: bool = False) -> bytes:
+    """``data`` with its header, compressed if that makes it smaller, padded by Padme if ``pad``.
+
+    ``level``: a number, or zstd's parameters (``ZSTD_cParameter`` of zstd.h).
+    """
+    body = zstd.compress(data, level) if isinstance(level, int) else zstd.compress(data, options=level)
     if len(body) >= len(data):
         packed = HEADER.pack(STORED, len(data), len(data)) + data
     else:

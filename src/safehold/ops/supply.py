@@ -20,6 +20,8 @@ from safehold.sources.files.placing import Folder
 
 MOST_FILE = 8 << 20
 """Larger files are placed by the parent: theirs is little work a byte, and a child is given all that it needs at once."""
+MOST_BYTES = 16 << 20
+"""Of sealed segments for one child at once.  Files that were stored over many backups may each lie in another segment."""
 KEPT_BYTES = 32 << 20
 """Of sealed segments: neighbouring lots need the same ones."""
 
@@ -51,8 +53,8 @@ class Supply:
         What cannot be had for good is left to the parent, which knows other places, or tells what is damaged.  Raises
         ``StoreUnreachable``.
         """
-        wanted = [(folder, [(entry, self._segments(folder, entry)) for entry in entries]) for folder, entries in lots]
-        needed = {place.id: place for _, entries in wanted for _, places in entries for place in places or ()}
+        needed: dict[bytes, SegmentPlace] = {}
+        wanted = [(folder, [(entry, self._needs(folder, entry, needed)) for entry in entries]) for folder, entries in lots]
         bodies = {name: body for name, place in needed.items() if (body := self._body(place))}
         found = Supplied([], [], bodies)
         for folder, entries in wanted:
@@ -61,6 +63,16 @@ class Supply:
             chosen = set(map(id, can))
             found.kept.append((folder, [entry for entry, _ in entries if id(entry) not in chosen]))
         return found
+
+    def _needs(self, folder: Folder, entry: Entry, needed: dict[bytes, SegmentPlace]) -> list[SegmentPlace] | None:
+        """Note what an entry needs, if it is for a child and does not make it too much at once."""
+        places = self._segments(folder, entry)
+        if places:
+            more = {place.id: place for place in places if place.id not in needed}
+            if sum(place.length for place in [*more.values(), *needed.values()]) > MOST_BYTES:
+                return None
+            needed |= more
+        return places
 
     def _segments(self, folder: Folder, entry: Entry) -> list[SegmentPlace] | None:
         """Where the content of an entry lies; None if it is not for a child."""

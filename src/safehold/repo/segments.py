@@ -46,7 +46,7 @@ class Sealer(msgspec.Struct, frozen=True):
 
     seals: Seals
     session: SessionKey
-    level: int = compression.DEFAULT_LEVEL
+    level: int | dict[int, int] = compression.DEFAULT_LEVEL
     pad: bool = False
     verify: bool = True
     """Open again what was sealed before it is stored: memory goes bad, and libraries have had bugs (restic #4523)."""

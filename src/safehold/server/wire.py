@@ -24,6 +24,7 @@ from safehold.server.metrics import Requests
 from safehold.storage.store import Buffer
 
 _NAME = "safehold.wire"
+_GOODBYE_SECONDS = 0.2
 _PIECE = 1 << 20
 """Bytes that are sent before others get their turn."""
 
@@ -42,6 +43,12 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._line is not None:
             self._line.hang_up()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            # Over TLS the other side is to say goodbye, too, which one that is idle does not do before it is used again.
+            self.loop.call_later(_GOODBYE_SECONDS, self.transport.abort)
 
     def begin_anew(self) -> None:
         """What comes next is the head of a request: the body of the one before was taken past the parser."""
@@ -110,7 +117,7 @@ class _Body(asyncio.BufferedProtocol):
     def go_on(self) -> None:
         """The buffer is free again."""
         self._filled = 0
-        if self.left:
+        if self.left and not self._protocol.transport.is_closing():
             self._protocol.flow.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -304,3 +304,24 @@ def test_a_full_drive_is_said_and_the_other_goes_on(home: Program, drives: LoopD
     (drives.media / "B" / "ballast").unlink()
     home.do("volumes", "sync", "home")
     assert all(places == ["Stick A", "Stick B"] for places in held(home).values())
+
+
+def test_what_has_rotted_on_one_drive_is_mended_from_another(home: Program, drives: LoopDrives, source: Path) -> None:
+    snapshot = back_up(home, source)
+    on_a, on_b = (drives.media / name / "safehold" for name in "AB")
+    rotten = sorted(path.relative_to(on_a) for path in on_a.glob("packs/*/*"))
+    for path in rotten:
+        (on_a / path).chmod(0o600)
+        data = bytearray((on_a / path).read_bytes())
+        data[len(data) // 3] ^= 1
+        (on_a / path).write_bytes(data)
+    (on_a / "snapshots" / snapshot).unlink()
+    assert home("volumes", "verify", "home", "Stick A").status == 4
+    assert state_of(home)["Stick A"]["state"] == "damaged"
+    assert "Stick A (safe) is damaged" in home.do("volumes", "status", "home").out
+    mended = home.do("volumes", "verify", "home", "Stick A", "--mend", "--json").value
+    assert set(mended["mended"]) >= {str(path) for path in rotten}  # type: ignore[call-overload]
+    assert all((on_a / path).read_bytes() == (on_b / path).read_bytes() for path in rotten)
+    assert state_of(home)["Stick A"]["state"] == "verified"
+    home.do("volumes", "sync", "home")
+    assert held(home)[snapshot] == ["Stick A", "Stick B"]

@@ -22,14 +22,16 @@ def arguments(parser: Parser) -> None:
     media_argument(parser)
     parser.add_argument("name", metavar="NAME", help="the set")
     parser.add_argument("volume", metavar="VOLUME", nargs="?", default="", help="its number or label")
+    parser.add_argument("--mend", action="store_true", help="of drives: replace what is damaged by what another one here has")
 
 
 def run(call: Call) -> int:
     """Verify them."""
     from safehold.cli.checking import report_value, show_report
     from safehold.cli.disc_sets import verify_discs
+    from safehold.cli.render import words
     from safehold.cli.volume_sets import catalogue_of, chosen, drives_of
-    from safehold.ops.volumes.verifying import verify
+    from safehold.ops.volumes.verifying import mend, verify
 
     if catalogue_of(call, call.values.name).set.kind == "discs":
         return verify_discs(call, call.values.name, call.values.volume)
@@ -37,9 +39,14 @@ def run(call: Call) -> int:
     status = 0
     for present in chosen(drives, call.values.volume):
         found = verify(drives, present)
+        mended = mend(drives, present, found) if call.values.mend and not found.clean else []
+        if mended:
+            call.out.note(f"Replaced {words.count(len(mended), 'object')} on {present.title}; it is verified once more.")
+            found = verify(drives, present)
         status = max(status, found.status)
         state = "verified" if found.clean else "damaged"
-        value = {"event": "volumes-verify", "label": present.volume.label, "state": state, **report_value(found)}
+        value: dict[str, object] = {"event": "volumes-verify", "label": present.volume.label, "state": state, "mended": mended}
+        value |= report_value(found)
         if not call.out.as_json:
             call.out.result(f"{present.title}:")
             show_report(call, found)

@@ -75,6 +75,9 @@ def from_server(
 ) -> Brought:
     """Receive the log from the original.  Raises ``LogGap``, ``DatabaseFailed``."""
 
+    if server.major < 15:
+        _begin_at(image, control, tools.account)
+
     def bring(end: int) -> None:
         receive(tools.programs, url, state.facts["slot"], image.folder / WAL, end, control.segment, tools.account)
 
@@ -185,6 +188,15 @@ def _mark_point(session: Session, name: str) -> tuple[int, int]:
         ) from error
     assert row is not None and now is not None
     return parse_lsn(str(row[0])), int(str(now[0])) * 1000
+
+
+def _begin_at(image: Image, control: ControlData, account: Account) -> None:
+    """Have the first segment that is needed be received first: before 15, `pg_receivewal` does not ask where its slot stands."""
+    folder = image.folder / WAL
+    if not any(SEGMENT.match(path.name.encode()) for path in folder.iterdir()):
+        first = folder / (segment_name(control.timeline, begins(control), control.segment) + PARTIAL)
+        first.touch(0o600)
+        account.give(first)
 
 
 def _replayed(session: Session) -> int:

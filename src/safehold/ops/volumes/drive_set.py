@@ -261,7 +261,8 @@ class DriveSet:
             self.catalogue.change(present.volume.uuid, state="damaged", written_ns=now)
             raise
         before = self.catalogue.volume(present.volume.uuid)
-        state = "verified" if before is not None and before.state in ("blank", "verified") else "open"
+        was = before.state if before is not None else "open"
+        state = "verified" if was == "blank" else was if was in ("verified", "damaged") else "open"
         verified = {"verified_ns": now} if before is not None and before.state == "blank" else {}
         used = sum(info.size for info in store.list("packs/"))
         self.catalogue.change(present.volume.uuid, state=state, written_ns=now, used=used, **verified)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
 
+from safehold.core.errors import DamageError, ObjectMissing, StoreError
 from safehold.ops.volumes.drive_set import DriveSet
 from safehold.repo.check import CheckOptions, Report, check
-from safehold.storage.volumes.drives.drive_store import drop_cached
+from safehold.storage.store import Store
+from safehold.storage.volumes.drives.drive_store import NAMED_BY_CONTENT, drop_cached
 from safehold.storage.volumes.drives.presence import Present
 
 
@@ -23,6 +26,33 @@ def verify(drives: DriveSet, present: Present) -> Report:
     else:
         drives.catalogue.change(present.volume.uuid, state="damaged")
     return report
+
+
+def mend(drives: DriveSet, present: Present, report: Report) -> list[str]:
+    """Replace what a report found damaged or missing by what another drive that is here has under the same name; the keys.
+
+    What is damaged is kept in quarantine.  Verify again afterwards.
+    """
+    mended = []
+    target = drives.view(present).store
+    others = [drives.view(each).store for each in drives.present if each.volume.uuid != present.volume.uuid]
+    for key in sorted({found.key for found in report.damage if found.key.startswith(NAMED_BY_CONTENT)}):
+        data = next((data for store in others if (data := _whole(store, key)) is not None), None)
+        if data is not None:
+            with suppress(ObjectMissing):
+                target.quarantine(key)
+            target.put(key, data)
+            mended.append(key)
+    return mended
+
+
+def _whole(store: Store, key: str) -> bytes | None:
+    """An object that is as its name says; None if there is none."""
+    try:
+        data = store.get(key)
+    except (StoreError, DamageError):
+        return None
+    return data if hashlib.sha256(data).hexdigest() == key.rpartition("/")[2] else None
 
 
 def forget_cached(folder: Path) -> None:

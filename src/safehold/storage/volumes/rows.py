@@ -64,8 +64,11 @@ class Rows:
 def encode(rows: Rows, stamp: Stamp, start: int, read: ReadFrames, write: Callable[[int, bytearray], object]) -> None:
     """Make a session's parity frames.  ``start``: the slot of its first data frame; the parity follows the last."""
     size, code = stamp.size, code_of(rows.k, rows.m) if rows.m else None
+    buffer = bytearray()
     for first, end in rows.slices(size) if code else ():
-        data = _Columns(rows, first, end, size)
+        if len(buffer) != rows.columns * (end - first) * size:
+            buffer = bytearray(rows.columns * (end - first) * size)
+        data = _Columns(rows, first, end, size, buffer)
         data.load(range(rows.columns), lambda column: start + column * rows.rows, read)
         parity = [bytearray((end - first) * size) for _ in range(rows.each)]
         assert code is not None
@@ -83,21 +86,24 @@ def encode(rows: Rows, stamp: Stamp, start: int, read: ReadFrames, write: Callab
 class _Columns:
     """The frames of some rows, column by column; where there is no frame there are zeros."""
 
-    def __init__(self, rows: Rows, first: int, end: int, size: int) -> None:
+    def __init__(self, rows: Rows, first: int, end: int, size: int, buffer: bytearray) -> None:
+        """``buffer``: room for them, whatever is in it."""
         self._rows = rows
         self._first = first
         self._height = end - first
         self._size = size
-        self.buffer = bytearray(rows.columns * self._height * size)
+        self.buffer = buffer
         self._base = address(self.buffer)
 
     def load(self, columns: Iterable[int], slot_of: Callable[[int], int], read: ReadFrames) -> None:
         view = memoryview(self.buffer)
         for column in columns:
-            here = min(self._height, self._rows.height(column) - self._first)
+            here = max(0, min(self._height, self._rows.height(column) - self._first))
+            at = column * self._height * self._size
             if here > 0:
-                at = column * self._height * self._size
                 read(slot_of(column) + self._first, view[at : at + here * self._size])
+            if here < self._height:
+                view[at + here * self._size : at + self._height * self._size] = bytes((self._height - here) * self._size)
 
     def place(self, column: int) -> int:
         return self._base + column * self._height * self._size

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cli_program import Program
 from postgres_archiving import Archiving
-from postgres_servers import Server, folder_for_servers
+from postgres_servers import OLD, Server, folder_for_servers
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_what_is_not_there_is_named_and_nothing_is_left(safehold: Program, serve
     failed = safehold("restore", "latest", "--target", tmp_path / "none" / "x.sql", "--extract", "postgres")
     assert failed.status == 1
     failed = safehold("restore", "latest", "--target", tmp_path / "x.sql", "--extract", "postgres", "--programs", tmp_path)
-    assert failed.status == 1 and "PostgreSQL 15" in failed.err
+    assert failed.status == 1 and f"PostgreSQL {OLD}" in failed.err
     assert not (tmp_path / "x.sql").exists() and not list(tmp_path.glob("*.part"))
 
 

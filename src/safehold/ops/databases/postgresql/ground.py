@@ -20,6 +20,7 @@ from safehold.repo import contents
 from safehold.repo.paged import BLOCK, PageMap
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA
+from safehold.sources.files.system import system
 from safehold.sources.postgresql.names import PAGE
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -35,6 +36,15 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     offset: int
     length: int
     name: bytes
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A file in its place, open for reading and writing."""
+
+    fd: int
+    is_new: bool
+    is_touched: bool
+    """It is new, or its mode or owner was changed."""
 
 
 class Ground:
@@ -82,8 +92,7 @@ class Ground:
                 with suppress(FileExistsError):
                     os.mkdir(name, FOLDER_MODE, dir_fd=fd)
         with self.folder(path) as fd:
-            os.fchmod(fd, mode & MODE | FOLDER_MODE)
-            self._own(fd)
+            self._give(fd, mode & MODE | FOLDER_MODE)
 
     def link(self, path: bytes, target: bytes) -> None:
         """A symbolic link."""
@@ -106,16 +115,14 @@ class Ground:
         return len(extra)
 
     @contextmanager
-    def file(self, path: bytes, mode: int) -> Iterator[tuple[int, bool]]:
-        """A file open for reading and writing, and whether it is new; written through to the disk at the end."""
+    def file(self, path: bytes, mode: int | None) -> Iterator[Opened]:
+        """A file open for reading and writing.  ``mode``: None for one that has its mode and owner already."""
         above, _, name = path.rpartition(b"/")
         with self.folder(above) as folder:
             fd, is_new = _open(name, folder)
         try:
-            os.fchmod(fd, mode & MODE & 0o666 | 0o600)
-            self._own(fd)
-            yield fd, is_new
-            os.fsync(fd)
+            is_given = mode is not None and self._give(fd, mode & MODE & 0o666 | 0o600)
+            yield Opened(fd, is_new, is_new or is_given)
         finally:
             os.close(fd)
 
@@ -123,6 +130,21 @@ class Ground:
         """Have a folder's names written through to the disk."""
         with self.folder(path) as fd:
             os.fsync(fd)
+
+    def sync_all(self) -> None:
+        """Have everything written through to the disks: at once, since a thousand small files take as many flushes one by one."""
+        for fd in self._roots.values():
+            system.sync_filesystem(fd)
+
+    def _give(self, fd: int, mode: int) -> bool:
+        """Mode and owner, where they are not so already; whether that was so."""
+        st = os.fstat(fd)
+        owner = self._owner or (st.st_uid, st.st_gid)
+        if (stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid) == (mode, *owner):
+            return False
+        os.fchmod(fd, mode)
+        self._own(fd)
+        return True
 
     def _own(self, fd: int) -> None:
         if self._owner is not None:

@@ -156,14 +156,21 @@ class _Placing:
                 _Tasks(pool).run(self._tasks())
                 if complete:
                     self._complete_manifest(pool)
-            for each in self._listed:
-                if each.entry.kind == DIRECTORY:
-                    self._ground.sync(each.path[1:])
-            self._ground.sync(b"")
+            self._settle()
         finally:
             self._ground.close()
         files = [each.entry for each in self._listed if each.entry.kind == FILE]
         return Placed(self._target, len(files), sum(entry.size for entry in files), self._written, removed)
+
+    def _settle(self) -> None:
+        """Have all that was written through to the disk, and what an interrupted restore had left."""
+        if not self._target.is_settled:
+            self._ground.sync_all()
+            return
+        for each in self._listed:
+            if each.entry.kind == DIRECTORY:
+                self._ground.sync(each.path[1:])
+        self._ground.sync(b"")
 
     def _folders(self) -> int:
         """Make all folders and links, and remove what the base does not have; how much that was."""
@@ -216,37 +223,38 @@ class _Placing:
         if each.path == _CONTROL:
             path = path.replace(b"pg_control", targets.WAITING.encode())
         wanted, pages = pieces(self._reader, entry)
-        with self._ground.file(path, entry.mode) as (fd, is_new):
-            if not is_new and os.fstat(fd).st_size != entry.size:
-                os.ftruncate(fd, entry.size)
-            self._put(fd, wanted, pages, is_new)
+        with self._ground.file(path, entry.mode) as opened:
+            is_changed = opened.is_touched
+            if not opened.is_new and os.fstat(opened.fd).st_size != entry.size:
+                os.ftruncate(opened.fd, entry.size)
+                is_changed = True
+            is_changed = self._put(opened.fd, wanted, pages, opened.is_new) > 0 or is_changed
+            if is_changed and (self._target.is_settled or entry.size > SMALL):  # the disk is at work while others are fetched
+                os.fsync(opened.fd)
 
-    def _put(self, fd: int, wanted: list[Piece], pages: PageMap | None, is_new: bool) -> None:
-        """The pieces of a file; those of a large one by several threads."""
+    def _put(self, fd: int, wanted: list[Piece], pages: PageMap | None, is_new: bool) -> int:
+        """The pieces of a file; those of a large one by several threads.  The bytes that were written."""
+
+        def step(part: list[Piece]) -> int:
+            written = put(fd, self._reader, part, pages, is_new=is_new)
+            with self._lock:
+                self._written += written
+                self._done += sum(piece.length for piece in part)
+                self._progress.tick(self._done)
+            return written
+
         if len(wanted) <= STEP:
-            self._count(put(fd, self._reader, wanted, pages, is_new=is_new), wanted)
-            return
-
-        def step(part: list[Piece]) -> None:
-            self._count(put(fd, self._reader, part, pages, is_new=is_new), part)
-
+            return step(wanted)
         with ThreadPoolExecutor(WORKERS - 1, thread_name_prefix="piece") as pool:
-            parts = [wanted[at : at + STEP] for at in range(0, len(wanted), STEP)]
-            for _ in pool.map(step, parts):
-                pass
-
-    def _count(self, written: int, wanted: list[Piece]) -> None:
-        with self._lock:
-            self._written += written
-            self._done += sum(piece.length for piece in wanted)
-            self._progress.tick(self._done)
+            return sum(pool.map(step, [wanted[at : at + STEP] for at in range(0, len(wanted), STEP)]))
 
     def _complete_manifest(self, pool: ThreadPoolExecutor) -> None:
         """Add the checksums of files that were put together without having been read."""
         found = next((each for each in self._listed if each.path == _MANIFEST), None)
         if found is None:
             return
-        with self._ground.file(manifest.NAME, found.entry.mode) as (fd, _):
+        with self._ground.file(manifest.NAME, found.entry.mode) as opened:
+            fd = opened.fd
             try:
                 stored = manifest.parse(os.pread(fd, found.entry.size, 0))
             except DatabaseFailed:
@@ -259,9 +267,10 @@ class _Placing:
             data = manifest.encode(msgspec.structs.replace(stored, files=rows))
             os.ftruncate(fd, 0)
             os.pwrite(fd, data, 0)
+            os.fsync(fd)
 
     def _summed(self, row: manifest.File) -> manifest.File:
-        with self._ground.file(manifest.path_of(row), 0o600) as (fd, _), os.fdopen(os.dup(fd), "rb") as file:
+        with self._ground.file(manifest.path_of(row), None) as opened, os.fdopen(os.dup(opened.fd), "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return msgspec.structs.replace(row, algorithm="SHA256", checksum=digest)
 

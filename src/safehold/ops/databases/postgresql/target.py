@@ -40,6 +40,8 @@ class Target(msgspec.Struct, frozen=True):
     tablespaces: list[Tablespace]
     is_new: bool
     """Nothing is in it yet."""
+    is_settled: bool
+    """It is a data directory, not what an interrupted restore left: what is in it lies on the disk already."""
     owner: tuple[int, int] | None
     """Whom it belongs to, if it was made for somebody else than us."""
 
@@ -66,7 +68,7 @@ def examine(folder: Path, database: Database, moved: list[str]) -> Target:
     if folder.is_dir():
         st = folder.stat()
         owner = (st.st_uid, st.st_gid) if st.st_uid != os.geteuid() else None
-    return Target(folder, spaces, is_new, owner)
+    return Target(folder, spaces, is_new, not is_new and not (folder / MARK).exists(), owner)
 
 
 def begin(target: Target, database: Database, snapshot: str) -> None:

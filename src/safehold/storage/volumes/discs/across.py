@@ -27,8 +27,8 @@ class Reading(Protocol):
 
     shelf: Shelf
 
-    def try_read(self, volume: int, slot: int, count: int) -> tuple[bytearray, set[int]] | None:
-        """Frames, and the slots of those that are beyond help; None: the volume is not there."""
+    def try_read(self, volume: int, slot: int, view: memoryview) -> set[int] | None:
+        """Fill a buffer: the slots that are beyond help; None: the volume is not there."""
 
     def sessions(self, volume: int) -> list[Session]:
         """A volume's sessions."""
@@ -76,13 +76,12 @@ class Window:
         """Read a volume's part; False: it is not there."""
         sessions = reading.sessions(volume)
         buffer = bytearray(self.count * self._size)
+        view = memoryview(buffer)
         for number, slot, count in runs(sessions, self.first, self.first + self.count):
-            got = reading.try_read(volume, slot, count)
-            if got is None:
-                return False
-            data, bad = got
             at = (number - self.first) * self._size
-            buffer[at : at + len(data)] = data
+            bad = reading.try_read(volume, slot, view[at : at + count * self._size])
+            if bad is None:
+                return False
             for each in bad:
                 self.bad[number - self.first + each - slot].add(position)
         self.blocks[position] = buffer

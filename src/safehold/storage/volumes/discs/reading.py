@@ -81,21 +81,21 @@ class FrameReader:
         medium.read(slot * self.layout.frame, view)
         return frames.damaged(view, self.layout.frame, self.layout.set_id, volume, slot)
 
-    def try_read(self, volume: int, slot: int, count: int) -> tuple[bytearray, set[int]] | None:
-        """The same without asking other volumes: what came of it, and the slots that did not; None: the volume is not there."""
-        buffer = bytearray(count * self.layout.frame)
-        if self._staged(volume, slot, memoryview(buffer)):
-            return buffer, set()
+    def try_read(self, volume: int, slot: int, view: memoryview) -> set[int] | None:
+        """Fill a buffer without asking other volumes: the slots that could not be; None: the volume is not there."""
+        if self._staged(volume, slot, view):
+            return set()
         medium = None if self.shelf.is_lost(volume) else self.shelf.at_hand(volume)
         if medium is None:
-            return self._partly(volume, slot, buffer)
-        medium.read(slot * self.layout.frame, memoryview(buffer))
-        self.frames_read += count
-        bad = frames.damaged(buffer, self.layout.frame, self.layout.set_id, volume, slot)
+            return self._partly(volume, slot, view)
+        size = self.layout.frame
+        medium.read(slot * size, view)
+        self.frames_read += len(view) // size
+        bad = frames.damaged(view, size, self.layout.set_id, volume, slot)
         if bad:
             with self._lock:
-                bad = self._mend(volume, medium, bad, slot, memoryview(buffer))
-        return buffer, set(bad)
+                bad = self._mend(volume, medium, bad, slot, view)
+        return set(bad)
 
     def _staged(self, volume: int, slot: int, view: memoryview) -> bool:
         """Fill the buffer with frames that were fetched before, if all of them were."""
@@ -105,11 +105,11 @@ class FrameReader:
         medium.read(slot * self.layout.frame, view)
         return not frames.damaged(view, self.layout.frame, self.layout.set_id, volume, slot)
 
-    def _partly(self, volume: int, slot: int, buffer: bytearray) -> tuple[bytearray, set[int]] | None:
+    def _partly(self, volume: int, slot: int, view: memoryview) -> set[int] | None:
         """What was fetched of a volume that is not there."""
         if self.stage is None or self.stage.medium(volume) is None:
             return None
-        return buffer, set(frames.damaged(buffer, self.layout.frame, self.layout.set_id, volume, slot))
+        return set(frames.damaged(view, self.layout.frame, self.layout.set_id, volume, slot))
 
     def sessions(self, volume: int) -> list[Session]:
         """The sessions of a volume; closed ones never change."""

@@ -57,10 +57,10 @@ class Stage:
             for first, end in wanted:
                 for slot in range(first, end, _STEP):
                     count = min(_STEP, end - slot)
-                    got = reader.try_read(volume, slot, count)
-                    if got is None:
+                    data = bytearray(count * size)
+                    lost = reader.try_read(volume, slot, memoryview(data))
+                    if lost is None:
                         raise StoreUnreachable(f"Volume {volume} went away while it was read.", "Insert it again.")
-                    data, lost = got
                     medium.write(slot * size, data)
                     bad += [(each, each + 1) for each in lost]
                     done.append((slot, slot + count))

@@ -238,6 +238,7 @@ class DiscStore:
                 raise
         finally:
             for each in batch:
+                each.body.release()
                 each.done = True
 
     def _write(self, each: _Commit, taken: set[str]) -> None:

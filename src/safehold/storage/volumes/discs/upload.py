@@ -15,6 +15,19 @@ KIND_AT = 8
 """The byte of a pack that says what is in it (``docs/format/packs.md``)."""
 
 
+_KEPT = 18
+"""Blocks that are kept for later: those of two packs."""
+_FREE: list[bytearray] = []
+
+
+def _block() -> bytearray:
+    """Room for frames, with anything in it."""
+    try:
+        return _FREE.pop()
+    except IndexError:
+        return bytearray(BLOCK)
+
+
 class Body:
     """The frames of one object, with payloads and without headers."""
 
@@ -93,7 +106,7 @@ class Body:
         last = self.blocks[-1] if self.blocks else b""
         at = (self._begun % (BLOCK // self.frame_size)) * self.frame_size
         if at == 0:
-            self.blocks.append(bytearray(self.frame_size if not last else BLOCK))
+            self.blocks.append(bytearray(self.frame_size) if not last else _block())
         elif at >= len(last):
             self.blocks[-1].extend(bytes(BLOCK - len(last)))
         self._begun += 1
@@ -101,9 +114,17 @@ class Body:
         self._room = self.payload
 
     def finish(self) -> None:
-        """Cut off what the last block has too much."""
+        """Cut off what the last block has too much; behind the last byte are zeros."""
         whole = self.frames - (len(self.blocks) - 1) * (BLOCK // self.frame_size)
         del self.blocks[-1][whole * self.frame_size :]
+        self.blocks[-1][self._at :] = bytes(len(self.blocks[-1]) - self._at)
+
+    def release(self) -> None:
+        """Its memory may serve the next: getting it from the system anew each time is dear."""
+        while self.blocks:
+            block = self.blocks.pop()
+            if len(block) == BLOCK and len(_FREE) < _KEPT:
+                _FREE.append(block)
 
 
 class DiscUpload:
