@@ -40,13 +40,14 @@ umount -l /tmp/a
 
 # Noted, and run when it is there again.
 safehold backup /tmp/source --when-present | grep noted
-safehold volumes watch home --once >/tmp/watched 2>&1 &
+timeout -s ABRT 120 env PYTHONFAULTHANDLER=1 safehold volumes watch home --once >/tmp/watched 2>&1 &
 watching=$!
 sleep 1
 echo "LAB: device_add usb-storage,drive=u1,id=stick1,serial=STICK1,removable=on"
 present STICK1
 fsck.vfat -a "$(stick STICK1)" || true
-mount "$(stick STICK1)" /tmp/a
+timeout 60 mount "$(stick STICK1)" /tmp/a
+[ -z "$(find /tmp/a/safehold -type f -size 0 -not -path "*/tmp/*")" ] || fail "empty files: $(ls -lR /tmp/a/safehold)"
 wait $watching || { cat /tmp/watched; fail "watch"; }
 cat /tmp/watched
 mount "$(stick STICK2)" /tmp/b

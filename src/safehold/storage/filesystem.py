@@ -93,6 +93,28 @@ def flush_folder(path: str) -> None:
         os.close(descriptor)
 
 
+def flush_renamed(path: str) -> None:
+    """Return when a renamed file survives a loss of power under its new name, with its bytes; before its folder is flushed.
+
+    Linux's vfat gives it a new entry in the folder that says 0 bytes, and keeps its size in memory until the file itself is
+    written out again (fs/fat/namei_vfat.c, ``vfat_rename``): flushing the folder alone writes an empty file to the drive.
+    """
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY | _NO_SURPRISE)
+    try:
+        flush_file(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_durably(source: str, target: str) -> None:
+    """Give a flushed file another name, in the place of what has it; return when that survives a loss of power."""
+    os.replace(source, target)
+    flush_renamed(target)
+    flush_folder(os.path.dirname(target) or ".")
+
+
 def start_writeback(descriptor: int, offset: int, length: int) -> None:
     """Have the system begin to write these bytes, without waiting, so that the flush at the end is short.
 
@@ -175,6 +197,7 @@ def _rename_exclusive(source: str, target: str, lock: str) -> None:
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, "exists", target)
         os.rename(source, target)
+        flush_renamed(target)
     finally:
         os.close(descriptor)
 

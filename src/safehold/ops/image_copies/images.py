@@ -15,7 +15,7 @@ from safehold.core.errors import ImageError, TargetError, UsageError
 from safehold.core.events import Reporter
 from safehold.core.locks import LockedElsewhere, locked
 from safehold.repo.repository import Repository
-from safehold.storage.filesystem import flush_folder
+from safehold.storage.filesystem import replace_durably
 
 STATE = "image.json"
 LOCK = "lock"
@@ -110,8 +110,7 @@ def write_durably(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
-    flush_folder(str(path.parent))
+    replace_durably(str(partial), str(path))
 
 
 class Registry:

@@ -30,7 +30,7 @@ from safehold.sources.open_files import users
 from safehold.sources.sqlite import header
 from safehold.sources.sqlite.identity import system_of
 from safehold.sources.sqlite.pinned import BLOCK, Pinned, pinned
-from safehold.storage.filesystem import flush_folder
+from safehold.storage.filesystem import flush_folder, replace_durably
 
 JOURNAL = "journal"
 SCRATCH = "scratch"
@@ -63,8 +63,7 @@ def create(image: Image, state: State, source: str, given: Given) -> State:
         with suppress(PermissionError):  # only root may give files away
             os.chown(new, found.st_uid, found.st_gid)
     new.chmod(found.st_mode & 0o444)
-    new.rename(_file(image, state))
-    flush_folder(str(image.data))
+    replace_durably(str(new), str(_file(image, state)))
     return _done(image, state, first)
 
 

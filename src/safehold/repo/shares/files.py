@@ -19,6 +19,7 @@ import msgspec
 from safehold.core.errors import DamageError, FormatError, TargetError, UsageError
 from safehold.repo.shares.keys import Lock
 from safehold.repo.shares.manifest import LIMIT, STORED, Segment
+from safehold.storage.filesystem import replace_durably
 
 MAGIC = b"SHSHFIL1"
 END = b"SHSHEND1"
@@ -140,7 +141,7 @@ class FileSink:
             os.fsync(self._file.fileno())
             size = self._file.tell()
             self._file.close()
-            self._partial.rename(self._path)
+            replace_durably(str(self._partial), str(self._path))
         except OSError as error:
             raise TargetError(f"The share file {self._path} cannot be written: {error.strerror}.") from error
         return size

@@ -96,8 +96,7 @@ def renew(reader: FrameReader, ledger: Ledger, volume: Volume, path: Path, finis
         partial.unlink(missing_ok=True)
         raise
     medium.close()
-    partial.replace(path)
-    fs.flush_folder(str(path.parent))
+    fs.replace_durably(str(partial), str(path))
     with ledger.catalogue.transaction():
         for session in sessions:
             ledger.put_session(session)

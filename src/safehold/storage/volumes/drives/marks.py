@@ -88,8 +88,7 @@ def write_file(folder: Path, name: str, data: bytes) -> None:
         with open(descriptor, "wb", buffering=0) as file:
             fs.write_all(file.fileno(), memoryview(data))
             fs.flush_file(file.fileno())
-        os.replace(partial, folder / name)
-        fs.flush_folder(str(folder))
+        fs.replace_durably(str(partial), str(folder / name))
     except OSError as error:
         raise explained(error, name, str(folder)) from error
 
