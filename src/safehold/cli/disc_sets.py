@@ -219,13 +219,15 @@ def recover_discs(call: Call, places: list[Path], name: str) -> int:
 
     reach = reach_of(call)
     reach = Reach((*reach.places, *places), reach.ask, reach.lost)
-    folder = folder_of(call.state, name or "discs")
-    name = folder.name
-    catalogue = recover(
+    given, name = name, name or "discs"
+    folder = folder_of(call.state, name)
+    catalogue, own = recover(
         folder, places, reach, lambda: call.credential(Named(location=f"{SCHEME}{name}")), call.cache, call.clock, call.out.report
     )
+    if not given:
+        catalogue = _renamed(catalogue, folder_of(call.state, own or name))
     call.closing(catalogue)
-    volumes = catalogue.volumes()
+    name, volumes = catalogue.set.name, catalogue.volumes()
     here = sum(bool(each.path) for each in volumes)
     snapshots = len(catalogue.rows("SELECT 1 FROM objects WHERE key >= 'snapshots/' AND key < 'snapshots0' AND NOT dead"))
     value = {"event": "volumes-recover", "name": name, "volumes": len(volumes), "here": here, "snapshots": snapshots}
@@ -234,6 +236,19 @@ def recover_discs(call: Call, places: list[Path], name: str) -> int:
     )
     call.out.result(f"{text} Use it as -r {SCHEME}{name}.", value)
     return 0
+
+
+def _renamed(catalogue: Catalogue, folder: Path) -> Catalogue:
+    """A set under the name that it had before, unless another set of this machine has it."""
+    import msgspec
+
+    if folder.exists():
+        return catalogue
+    catalogue.close()
+    catalogue.folder.rename(folder)
+    found = type(catalogue)(folder)
+    found.put_set(msgspec.structs.replace(found.set, name=folder.name))
+    return found
 
 
 def _generation(view: str, catalogue: Catalogue) -> int:

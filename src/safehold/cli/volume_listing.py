@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from safehold.cli.render import words
 from safehold.cli.volume_sets import catalogue_of
 from safehold.storage.volumes import catalogue as catalogues
 from safehold.storage.volumes.drives.presence import OUT_OF_USE, Present, look, title_of
+from safehold.storage.volumes.profiles import profile
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
@@ -36,7 +38,7 @@ def volume_value(volume: Volume, present: Present | None) -> dict[str, object]:
         "kind": volume.kind,
         "place": volume.place,
         "state": volume.state,
-        "here": present is not None,
+        "here": present is not None or bool(volume.kind != "drive" and _images([volume])),
         "folder": str(present.folder) if present else volume.path,
         "capacity": volume.capacity,
         "used": volume.used,
@@ -61,8 +63,12 @@ def list_sets(call: Call) -> None:
         kept = catalogue.set
         here = _here(call, catalogue)
         count = len(catalogue.volumes())
-        rows.append([name, kept.media, str(count), ", ".join(each.volume.label for each in here.values()) or "-"])
-        found.append({"name": name, "set": kept.id, "kind": kept.kind, "media": kept.media, "volumes": count, "here": len(here)})
+        shown = ", ".join(each.volume.label for each in here.values())
+        if kept.kind == "discs":
+            shown = words.count(len(_images(catalogue.volumes())), "image")
+        rows.append([name, kept.media, str(count), shown or "-"])
+        number = len(_images(catalogue.volumes())) if kept.kind == "discs" else len(here)
+        found.append({"name": name, "set": kept.id, "kind": kept.kind, "media": kept.media, "volumes": count, "here": number})
     if call.out.as_json:
         call.out.result("", {"sets": found})
     else:
@@ -78,7 +84,7 @@ def list_volumes(call: Call, name: str) -> None:
         listed = [volume_value(each, here.get(each.uuid)) for each in volumes]
         call.out.result("", {"name": name, "volumes": listed})
         return
-    for line in words.table(_rows(volumes, here), frozenset({0})):
+    for line in words.table(_rows(catalogue, volumes, here), frozenset({0})):
         call.out.result(line)
 
 
@@ -100,8 +106,8 @@ def show_status(call: Call, name: str) -> None:
         call.out.result("", value)
         return
     in_use = [each for each in volumes if each.state not in OUT_OF_USE]
-    call.out.result(f"{name}: {words.count(len(in_use), catalogue.set.media)}, {len(here)} here")
-    for line in words.table(_rows(volumes, here), frozenset({0})) if volumes else []:
+    call.out.result(f"{name}: {_how_many(catalogue, in_use, here)}")
+    for line in words.table(_rows(catalogue, volumes, here), frozenset({0})) if volumes else []:
         call.out.result(f"  {line}")
     for count, number in sorted(copies.items(), reverse=True):
         call.out.result(f"  {words.count(number, 'snapshot')} on {words.count(count, catalogue.set.media)}")
@@ -137,6 +143,7 @@ def attention_of(catalogue: Catalogue, here: dict[str, Present], now_ns: int) ->
 
 def _of_discs(catalogue: Catalogue, now_ns: int) -> list[Attention]:
     """What a person should do about a set of discs."""
+    from safehold.storage.volumes.burning.plan import plan
     from safehold.storage.volumes.discs.ledger import Ledger
 
     name = catalogue.set.name
@@ -153,7 +160,12 @@ def _of_discs(catalogue: Catalogue, now_ns: int) -> list[Attention]:
             labels = ", ".join(each.label for each in members)
             message = f"Not yet covered by parity across volumes: {labels}. `safehold volumes close {name}` writes it."
             found.append(Attention("uncovered", message))
-    old = [each for each in volumes.values() if each.state == "closed" and now_ns - each.verified_ns > VERIFIED_EVERY_DAYS * _DAY]
+    waiting = {each.volume.number for each in plan(catalogue, [])} if _is_burned(catalogue) else set()
+    old = [
+        each
+        for each in volumes.values()
+        if each.state == "closed" and each.number not in waiting and now_ns - each.verified_ns > VERIFIED_EVERY_DAYS * _DAY
+    ]
     if old:
         what = words.count(len(old), "disc was", "discs were")
         message = f"{what} not read back for half a year, or never: `safehold volumes verify {name}`."
@@ -172,11 +184,16 @@ def _to_burn(catalogue: Catalogue) -> list[Attention]:
         for label, state in burned.items()
         if state.problem
     ]
-    waiting = len(plan(catalogue, [])) - len(found) if burned else 0
+    waiting = len(plan(catalogue, [])) - len(found) if burned or _is_burned(catalogue) else 0
     if waiting > 0:
-        what = words.count(waiting, "disc waits", "discs wait")
-        found.append(Attention("unburned", f"{what} to be burned: `safehold volumes burn {name}`."))
+        what = words.count(waiting, "image is", "images are")
+        found.append(Attention("unburned", f"{what} not on a disc yet: `safehold volumes burn {name}`."))
     return found
+
+
+def _is_burned(catalogue: Catalogue) -> bool:
+    """Whether the set's images are to be written to media; those of another size are taken as they are."""
+    return catalogue.set.media != "other"
 
 
 def _too_few(catalogue: Catalogue, volumes: list[Volume]) -> list[Attention]:
@@ -209,7 +226,40 @@ def _here(call: Call, catalogue: Catalogue) -> dict[str, Present]:
     return {each.volume.uuid: each for each in look(catalogue, call.clock.now_ns()).present}
 
 
-def _rows(volumes: list[Volume], here: dict[str, Present]) -> list[list[str]]:
+def _how_many(catalogue: Catalogue, volumes: list[Volume], here: dict[str, Present]) -> str:
+    kept = catalogue.set
+    if kept.kind != "discs":
+        return f"{words.count(len(volumes), kept.media)}, {len(here)} here"
+    return f"{words.count(len(volumes), 'disc')} ({profile(kept.media, kept.capacity).title}), {_of_images(volumes)}"
+
+
+def _of_images(volumes: list[Volume]) -> str:
+    images = _images(volumes)
+    folders = {str(path.parent) for path in images}
+    count = words.count(len(images), "image")
+    return f"{count} in {folders.pop()}" if len(folders) == 1 else f"{count} here"
+
+
+def _images(volumes: list[Volume]) -> list[Path]:
+    """Those that are there."""
+    return [path for each in volumes if each.path and (path := Path(each.path)).is_file()]
+
+
+def _disc_rows(volumes: list[Volume]) -> list[list[str]]:
+    from safehold.storage.volumes.burning.plan import burned_of
+
+    rows = [["#", "Label", "Place", "Image", "State", "Written", "Burned", "Verified"]]
+    for each in volumes:
+        image = Path(each.path).name if _images([each]) else "-"
+        state = f"{each.state}, parity" if each.parity else each.state
+        moments = [_moment(each.written_ns), _moment(burned_of(each).time_ns), _moment(each.verified_ns)]
+        rows.append([str(each.number), each.label, each.place, image, state, *moments])
+    return rows
+
+
+def _rows(catalogue: Catalogue, volumes: list[Volume], here: dict[str, Present]) -> list[list[str]]:
+    if catalogue.set.kind == "discs":
+        return _disc_rows(volumes)
     rows = [["#", "Label", "Place", "Here", "State", "Written", "Seen", "Verified", "Free"]]
     for each in volumes:
         present = here.get(each.uuid)

@@ -75,8 +75,8 @@ def test_everything_burned_but_the_discs(photos: Program) -> None:
     for disc in discs[3:6]:
         burst(disc, 0, 0.13)
         burst(disc, 0.5, 0.05)
-    found = photos.do("volumes", "recover", shelf, "--name", "photos", "--lost", "1", "--lost", "3")
-    assert "with 2 snapshots" in found.out
+    found = photos.do("volumes", "recover", shelf, "--lost", "1", "--lost", "3")
+    assert "The set photos has" in found.out and "with 2 snapshots" in found.out
     again = photos.folder / "again"
     photos.do("restore", f"latest:{folder}", "--target", again, "--lost", "1", "--lost", "3", "--verify")
     assert same(again, folder)
@@ -154,6 +154,27 @@ def test_discs_are_burned_and_restored_by_the_program_that_is_on_them(
     done = subprocess.run(words, check=True, capture_output=True, text=True)
     assert "Everything came back." in done.stdout
     assert same(folder, tmp_path / "back" / folder.relative_to("/"))
+
+
+def test_images_are_kept_until_their_group_has_its_parity(photos: Program) -> None:
+    images = photos.folder / "images"
+    photos.do("backup", source(photos, 1, 8))
+    shown = photos.do("volumes", "status", "photos").out
+    assert f"2 discs (CD-R (80 minutes)), 2 images in {images}" in shown
+    assert "2 images are not on a disc yet: `safehold volumes burn photos`" in shown and "read back" not in shown
+    burn = ("volumes", "burn", "photos", "--remove-images")
+    (photos.folder / "first").touch()
+    told = photos.do(*burn, "1", "--device", f"stdio:{photos.folder / 'first'}")
+    assert "are kept" in told.err and len(list(images.iterdir())) == 2
+    photos.do("volumes", "close", "photos")
+    for number in "234":
+        (photos.folder / number).touch()
+        told = photos.do(*burn, number, "--device", f"stdio:{photos.folder / number}")
+        assert "are kept" not in told.err
+    assert not list(images.iterdir())
+    burned = [words for each in ("first", *"234") for words in ("--media-dir", photos.folder / each)]
+    photos.do("restore", "latest", "--target", photos.folder / "back", "--verify", *burned)
+    assert same(photos.folder / "back" / str(photos.folder / "photos").lstrip("/"), photos.folder / "photos")
 
 
 def test_what_cannot_be_burned_is_said(photos: Program) -> None:

@@ -44,7 +44,7 @@ def run(call: Call) -> int:
         call.out.result("", {"snapshots": listed, "databases": [reachable.value(each) for each in databases]})
         return 0
     rows = [[*records.HEADINGS], *map(records.row, found)]
-    if held is not None:
+    if held is not None and call.volumes is not None and not call.volumes.write_once:  # on discs, a snapshot's data lie on many
         places = ["On", *(", ".join(held.get(each.id, [])) for each in found)]
         rows = [[*row, place] for row, place in zip(rows, places, strict=True)]
     for line in words.table(rows, frozenset({3, 4})) if found else []:

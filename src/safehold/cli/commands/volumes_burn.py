@@ -120,8 +120,8 @@ def _burn(call: Call, catalogue: Catalogue, waiting: list[Waiting]) -> int:
             **_value(each, 0),
         }
         call.out.result(f"Volume {volume.number} {verb}: write {volume.label} on it.", value)
-        if values.remove_images and each.final and not values.simulate:
-            _remove_image(call, catalogue, volume.uuid)
+        if values.remove_images and not values.simulate:
+            _remove_images(call, catalogue)
     left = 0 if asks else len(waiting) - 1
     if left:
         call.out.note(f"{left} more to burn: insert the next one, and run it again.")
@@ -139,16 +139,20 @@ def _ask_for(waiting: Waiting, device: str) -> None:
     input(f"Volume {waiting.volume.number}, {waiting.volume.label}: insert {what} in {device}, and press Enter. ")
 
 
-def _remove_image(call: Call, catalogue: Catalogue, uuid: str) -> None:
+def _remove_images(call: Call, catalogue: Catalogue) -> None:
+    """Remove images that nothing needs any more: parity across volumes is made of those of its whole group."""
     from pathlib import Path
 
-    from safehold.storage.volumes.burning.plan import burned_of
+    from safehold.storage.volumes.burning.plan import done
 
-    volume = catalogue.volume(uuid)
-    if volume is None or burned_of(volume).copies < catalogue.set.copies:
-        return
-    Path(volume.path).unlink(missing_ok=True)
-    call.out.note(f"Removed {volume.path}.")
+    kept = 0
+    for volume, uncovered in done(catalogue):
+        if not uncovered and Path(volume.path).is_file():
+            Path(volume.path).unlink()
+            call.out.note(f"Removed {volume.path}.")
+        kept += uncovered
+    if kept:
+        call.out.note("Images whose group has no parity across volumes yet are kept: it is made of them.")
 
 
 def _value(waiting: Waiting, seconds: float) -> dict[str, object]:

@@ -206,17 +206,21 @@ def recover(
     cache: Path,
     clock: Clock,
     report: Reporter,
-) -> Catalogue:
-    """Learn a set from its discs and a key.  Raises ``UsageError``, ``WrongKey``, ``StoreUnreachable``."""
+) -> tuple[Catalogue, str]:
+    """Learn a set from its discs and a key; and the name that it had, if that is known.
+
+    Raises ``UsageError``, ``WrongKey``, ``StoreUnreachable``.
+    """
     shown = recovering.look(places, report)
     catalogue, found = recovering.recover(folder, shown, report, clock.now_ns())
     recovering.fill_mirrors(catalogue, reach, report)
     discs = DiscSet(catalogue, credential, cache, clock, report, reach)
     repository = discs.repository()
+    name = ""
     if found is not None:
-        recovering.take_private(catalogue, found, lambda data: unseal(repository.seals, data))
+        name = recovering.take_private(catalogue, found, lambda data: unseal(repository.seals, data))
     discs.close()
-    return catalogue
+    return catalogue, name
 
 
 def verify(discs: DiscSet, volume: Volume) -> Verdict | None:
@@ -237,7 +241,8 @@ def verify(discs: DiscSet, volume: Volume) -> Verdict | None:
 def repair(discs: DiscSet, volume: Volume) -> Path:
     """Write a volume's image anew, from its own parity and that of its group.  Raises ``DamageError``, ``StoreUnreachable``."""
     store = discs.store(volume.generation)
-    path = Path(str(discs.catalogue.set.settings["images"])) / (Path(volume.path).name or f"{volume.label}.img")
+    path = store.recorder.path(volume.number)
+    path = path.with_name(Path(volume.path).name or path.name)
     renewing.renew(store.reader, store.ledger, volume, path, store.recorder.finisher, discs.now_ns())
     store.reader.shelf.drop(volume.number)
     discs.catalogue.change(volume.uuid, state="closed", path=str(path), verified_ns=0, written_ns=discs.now_ns())

@@ -1,7 +1,7 @@
 """Sums over GF(2^8), fast: Intel's ISA-L where it is there, and CRC-32 by it; else zfec and zlib, which give the same bytes.
 
 ISA-L lies in the wheel of ``pyeclib`` (Linux, x86_64 and aarch64), which is used for nothing else.  Measured with 100+15 on
-frames of 64 KiB: ISA-L 7,000 MB/s, zfec 75; CRC-32 13,000 MB/s against 1,200 of zlib.
+frames of 64 KiB: ISA-L 2,100 MB/s, zfec 75; CRC-32 13,000 MB/s against 1,200 of zlib.
 """
 
 from __future__ import annotations
@@ -12,6 +12,11 @@ import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+
+_CACHED = 2 << 20
+"""Bytes of all inputs that are combined at once: what a processor keeps close, since outputs are made a few at a time.  With
+100+15, 2,100 MB/s against 1,200 all at once (AMD EPYC, 2 MiB of second-level cache)."""
+_LEAST = 4096
 
 Place = int
 """The address of bytes in memory."""
@@ -51,9 +56,17 @@ class Isal:
         count = len(inputs)
         tables = ctypes.create_string_buffer(32 * count * len(rows))
         self._tables(count, len(rows), b"".join(rows), tables)
-        sources = (ctypes.c_void_p * count)(*inputs)
-        targets = (ctypes.c_void_p * len(rows))(*outputs)
-        self._encode(length, count, len(rows), ctypes.cast(tables, ctypes.c_char_p), sources, targets)
+        sources, targets = ctypes.c_void_p * count, ctypes.c_void_p * len(rows)
+        step = max(_LEAST, _CACHED // count // _LEAST * _LEAST)
+        for at in range(0, length, step):
+            self._encode(
+                min(step, length - at),
+                count,
+                len(rows),
+                ctypes.cast(tables, ctypes.c_char_p),
+                sources(*[place + at for place in inputs]),
+                targets(*[place + at for place in outputs]),
+            )
 
 
 @lru_cache(1)

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
 
+from safehold.storage.volumes.behind import Behind, Rooms
 from safehold.storage.volumes.erasure import code_of
 from safehold.storage.volumes.frames import INSIDE, Stamp, seal_parity
 from safehold.storage.volumes.galois import address
@@ -64,23 +67,28 @@ class Rows:
 def encode(rows: Rows, stamp: Stamp, start: int, read: ReadFrames, write: Callable[[int, bytearray], object]) -> None:
     """Make a session's parity frames.  ``start``: the slot of its first data frame; the parity follows the last."""
     size, code = stamp.size, code_of(rows.k, rows.m) if rows.m else None
-    buffer = bytearray()
-    for first, end in rows.slices(size) if code else ():
-        if len(buffer) != rows.columns * (end - first) * size:
-            buffer = bytearray(rows.columns * (end - first) * size)
-        data = _Columns(rows, first, end, size, buffer)
-        data.load(range(rows.columns), lambda column: start + column * rows.rows, read)
-        parity = [bytearray((end - first) * size) for _ in range(rows.each)]
-        assert code is not None
-        code.encode(
-            {column: data.place(column) for column in range(rows.columns)},
-            {rows.k + number: address(block) for number, block in enumerate(parity)},
-            (end - first) * size,
-        )
+    if code is None:
+        return
+
+    def seal_and_write(first: int, parity: list[bytearray]) -> None:
         for number, block in enumerate(parity):
             index = number * rows.rows + first
             seal_parity(block, INSIDE, stamp, start + rows.n + index, index)
             write(start + rows.n + index, block)
+
+    rooms, made = Rooms(), cycle((Rooms(), Rooms()))
+    with Behind() as behind:
+        for first, end in rows.slices(size):
+            room, length = next(made), (end - first) * size
+            data = _Columns(rows, first, end, size, rooms.take("data", rows.columns * length))
+            data.load(range(rows.columns), lambda column: start + column * rows.rows, read)
+            parity = [room.take(number, length) for number in range(rows.each)]
+            code.encode(
+                {column: data.place(column) for column in range(rows.columns)},
+                {rows.k + number: address(block) for number, block in enumerate(parity)},
+                length,
+            )
+            behind.run(partial(seal_and_write, first, parity))
 
 
 class _Columns:

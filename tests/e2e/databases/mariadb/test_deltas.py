@@ -94,7 +94,7 @@ def test_bases_in_a_row_under_load_are_each_of_one_moment(safehold: Program, ser
     thread = threading.Thread(target=_load, args=(server, stop))
     thread.start()
     try:
-        for _ in range(4):
+        for _ in range(3):
             time.sleep(0.4)
             safehold.do("backup", server.url)
     finally:

@@ -71,6 +71,19 @@ def plan(catalogue: Catalogue, wanted: list[Volume], *, again: bool = False) -> 
     return [each for each in found if each is not None]
 
 
+def done(catalogue: Catalogue) -> list[tuple[Volume, bool]]:
+    """Volumes that take no more and are on as many discs as the set wants; and whether their group still lacks its parity."""
+    ledger = Ledger(catalogue)
+    groups = {each.number: each for each in ledger.groups()}
+    found = []
+    for volume in catalogue.volumes():
+        member = ledger.member(volume.number)
+        group = groups[member.grp] if member is not None else None
+        if volume.state in _FINAL and burned_of(volume).copies >= catalogue.set.copies and not burned_of(volume).problem:
+            found.append((volume, group is not None and bool(group.m) and not group.closed_ns))
+    return found
+
+
 def unfinished(catalogue: Catalogue) -> list[Volume]:
     """Volumes whose last session is still open: it has neither catalogue nor parity yet."""
     ledger = Ledger(catalogue)

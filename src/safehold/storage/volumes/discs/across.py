@@ -11,6 +11,7 @@ from typing import Protocol
 
 from safehold.core.errors import DamageError
 from safehold.storage.volumes import frames
+from safehold.storage.volumes.behind import Rooms
 from safehold.storage.volumes.discs.layout import Layout
 from safehold.storage.volumes.discs.ledger import Group, Ledger, Member, Session
 from safehold.storage.volumes.discs.mending import Mended
@@ -62,9 +63,11 @@ def total(sessions: list[Session]) -> int:
 class Window:
     """The same frames of all volumes of a group, as far as they can be read."""
 
-    def __init__(self, group: Group, layout: Layout, first: int, end: int) -> None:
+    def __init__(self, group: Group, layout: Layout, first: int, end: int, rooms: Rooms | None = None) -> None:
+        """``rooms``: of windows that are not used any more."""
         self._group = group
         self._size = layout.frame
+        self._rooms = rooms or Rooms()
         self.first = first
         self.count = end - first
         self.blocks: dict[int, bytearray] = {}
@@ -75,15 +78,17 @@ class Window:
     def load(self, position: int, volume: int, reading: Reading) -> bool:
         """Read a volume's part; False: it is not there."""
         sessions = reading.sessions(volume)
-        buffer = bytearray(self.count * self._size)
-        view = memoryview(buffer)
+        buffer = self._rooms.take(position, self.count * self._size)
+        view, filled = memoryview(buffer), 0
         for number, slot, count in runs(sessions, self.first, self.first + self.count):
             at = (number - self.first) * self._size
+            filled = at + count * self._size
             bad = reading.try_read(volume, slot, view[at : at + count * self._size])
             if bad is None:
                 return False
             for each in bad:
                 self.bad[number - self.first + each - slot].add(position)
+        view[filled:] = bytes(len(view) - filled)
         self.blocks[position] = buffer
         return True
 
@@ -97,9 +102,9 @@ class Window:
         """So many data blocks are unknown where most are."""
         return max(sum(position < self._group.k for position in each) for each in self.bad)
 
-    def encode(self, numbers: Iterable[int]) -> dict[int, bytearray]:
-        """The parity blocks of these numbers, from k on, of the data blocks."""
-        made = {number: bytearray(self.count * self._size) for number in numbers}
+    def encode(self, numbers: Iterable[int], rooms: Rooms | None = None) -> dict[int, bytearray]:
+        """The parity blocks of these numbers, from k on, of the data blocks; ``rooms``: for them."""
+        made = {number: (rooms or self._rooms).take(number, self.count * self._size) for number in numbers}
         code = code_of(self._group.k, self._group.m)
         data = {position: address(block) for position, block in self.blocks.items() if position < self._group.k}
         code.encode(data, {number: address(block) for number, block in made.items()}, self.count * self._size)

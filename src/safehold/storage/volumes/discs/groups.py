@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import msgspec
 
 from safehold.core.errors import StoreUnreachable
 from safehold.storage.volumes import frames
+from safehold.storage.volumes.behind import Behind, Rooms
 from safehold.storage.volumes.catalogue import Volume
 from safehold.storage.volumes.discs.across import WINDOW, Window, total
 from safehold.storage.volumes.discs.layout import Layout
@@ -48,9 +52,12 @@ class Groups:
         data = {each.position: each.volume for each in members if each.position < group.k}
         most = max(total(self._reader.sessions(volume)) for volume in data.values())
         discs = {position: self._disc(group, members, position) for position in range(group.k, group.k + group.m)}
+        read, made = Rooms(), cycle((Rooms(), Rooms()))
         try:
-            for first in range(0, most, WINDOW):
-                self._write_window(group, data, discs, first, min(most, first + WINDOW))
+            with Behind() as behind:
+                for first in range(0, most, WINDOW):
+                    window = self._window(group, data, first, min(most, first + WINDOW), read)
+                    behind.run(partial(_seal_and_write, discs, first, window.encode(discs, next(made))))
             closed = msgspec.structs.replace(group, closed_ns=self._recorder.now_ns())
             finished = [disc.finish(closed) for disc in discs.values()]
         finally:
@@ -59,8 +66,8 @@ class Groups:
         self._ledger.put_group(closed)
         return finished
 
-    def _write_window(self, group: Group, data: dict[int, int], discs: dict[int, ParityDisc], first: int, end: int) -> None:
-        window = Window(group, self._layout, first, end)
+    def _window(self, group: Group, data: dict[int, int], first: int, end: int, rooms: Rooms) -> Window:
+        window = Window(group, self._layout, first, end, rooms)
         for position, volume in data.items():
             if not window.load(position, volume, self._reader):
                 raise StoreUnreachable(self._reader.shelf.sentence([]), "Its parity cannot be made without it.")
@@ -70,10 +77,7 @@ class Groups:
                 f"Volume {volumes[0]} is damaged beyond its own parity before there is parity across volumes.",
                 "`safehold check` tells what is affected.",
             )
-        for position, block in window.encode(discs).items():
-            disc = discs[position]
-            frames.seal_parity(block, frames.ACROSS, disc.stamp, disc.start + first, first)
-            disc.write(block)
+        return window
 
     def _disc(self, group: Group, members: list[Member], position: int) -> ParityDisc:
         """A parity volume, new or one whose making was cut short."""
@@ -86,3 +90,11 @@ class Groups:
         if known is None:
             self._ledger.put_member(Member(group.number, position, disc.volume.number))
         return disc
+
+
+def _seal_and_write(discs: Mapping[int, ParityDisc], first: int, blocks: Mapping[int, bytearray]) -> None:
+    """Frames from number ``first`` on of each disc."""
+    for position, block in blocks.items():
+        disc = discs[position]
+        frames.seal_parity(block, frames.ACROSS, disc.stamp, disc.start + first, first)
+        disc.write(block)

@@ -169,7 +169,7 @@ class Recorder:
         except OSError as error:
             raise explained(error, "A new volume", str(self._images)) from error
         number = self._catalogue.next_number()
-        path = self._path(number)
+        path = self.path(number)
         if path.exists():
             raise StoreError(
                 f"{path} is there already, and the catalogue knows nothing of it.",
@@ -183,7 +183,8 @@ class Recorder:
         session = self.layout.next_session([], number)
         return _Open(volume, session, ImageMedium(path, write=True, create=True))
 
-    def _path(self, number: int) -> Path:
+    def path(self, number: int) -> Path:
+        """Where the image of a volume belongs."""
         return self._images / f"{self._set.name}-{number:03}.{'iso' if self.layout.optical else 'img'}"
 
     def _made(self, number: int, path: Path, *, parity: bool) -> Volume:
@@ -269,7 +270,7 @@ class Recorder:
         """A parity volume to be written from its beginning; ``volume``: one that was begun and not finished."""
         if volume is None:
             number = self._catalogue.next_number()
-            volume = msgspec.structs.replace(self._made(number, self._path(number), parity=True), generation=generation)
+            volume = msgspec.structs.replace(self._made(number, self.path(number), parity=True), generation=generation)
             self._catalogue.put(volume)
         return ParityDisc(self, volume)
 

@@ -213,11 +213,11 @@ def fill_mirrors(catalogue: Catalogue, reach: Reach, report: Reporter) -> None:
             mirror.close()
 
 
-def take_private(catalogue: Catalogue, found: record.Record, unseal: record.Seal) -> None:
-    """Labels, places and what was forgotten, which only a key opens."""
+def take_private(catalogue: Catalogue, found: record.Record, unseal: record.Seal) -> str:
+    """Labels, places and what was forgotten, which only a key opens; the name that the set had, if that was kept."""
     private = record.open_private(found, unseal)
     if private is None:
-        return
+        return ""
     with catalogue.transaction():
         for volume in private.volumes:
             known = next((each for each in catalogue.volumes() if each.number == volume.number), None)
@@ -230,6 +230,7 @@ def take_private(catalogue: Catalogue, found: record.Record, unseal: record.Seal
             catalogue.forget([snapshot], time_ns)
         settings = {**private.set.settings, **catalogue.set.settings}
         catalogue.put_set(msgspec.structs.replace(private.set, name=catalogue.set.name, settings=settings))
+    return private.set.name
 
 
 def _copy(read: Callable[[str], bytes], mirror: LocalStore, each: Stored) -> None:
