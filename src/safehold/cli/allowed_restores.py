@@ -5,20 +5,27 @@ A file of the state folder for each repository, which only this user may read: t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from safehold.core.errors import SafeholdError
+from safehold.core.locks import LockedElsewhere, locked
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from safehold.core.clock import Clock
+
 FOLDER = "restores"
+_TRIES, _PAUSE = 100, 0.05
+"""Whoever changes the file holds it for some milliseconds."""
 
 
 class Begun(msgspec.Struct):
-    """A job that was begun; remembered, so that it is never begun again."""
+    """A job that was begun; remembered for good, so that it is never begun again, be the clock set back."""
 
     folder: str
     """The new folder."""
@@ -55,12 +62,29 @@ class Memory:
                 f"{self.path} cannot be read: {error}.", "Move it away, and run `safehold device allow-restores` again."
             ) from error
 
+    @contextmanager
+    def changing(self, clock: Clock) -> Iterator[None]:
+        """Nobody else changes the file meanwhile.  Raises ``SafeholdError``."""
+        with ExitStack() as held:
+            for _ in range(_TRIES):
+                try:
+                    self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    held.enter_context(locked(self.path.with_suffix(".change")))
+                    break
+                except LockedElsewhere:
+                    clock.sleep(_PAUSE)
+                except OSError as error:
+                    raise SafeholdError(f"{self.path} cannot be written: {error.strerror}.", "Set SAFEHOLD_STATE_DIR.") from error
+            else:
+                raise SafeholdError(f"{self.path} is in use.", "Try again.")
+            yield
+
     def write(self, allowed: Allowed) -> None:
-        """Keep it, durably."""
+        """Keep it, durably; inside ``changing``."""
         from safehold.cli.logins import write_private
 
         write_private(self.path, msgspec.json.encode(allowed))
 
     def forget(self) -> None:
-        """Allow nothing any more: the key is gone."""
+        """Allow nothing any more: the key is gone.  Inside ``changing``."""
         self.path.unlink(missing_ok=True)

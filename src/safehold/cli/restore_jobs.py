@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ MOST_TRIES = 5
 _MOST_JOBS = 100
 """Of one answer: a server hands on 20 at most."""
 TELL_SECONDS = 2.0
+_CHANGED = "The server, or somebody on the way, may have changed it."
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class _Job(msgspec.Struct):
@@ -40,6 +43,10 @@ class _Told(msgspec.Struct):
 
 class _Cancelled(Exception):
     """The server says that the job is over."""
+
+
+class _Withdrawn(Exception):
+    """Restores are not allowed any more, or by another key: what runs stops."""
 
 
 def taker_of(repository: Repository, private: bytes) -> Taker:
@@ -59,15 +66,21 @@ def run_waiting(call: Call) -> int:
     address, api = call.online()
     repository = call.repository()
     memory = Memory(call.state, repository.id)
-    allowed = memory.read()
-    if allowed is None:
-        raise UsageError("Restores by orders from elsewhere are not allowed on this machine.", "safehold device allow-restores")
+    _read(memory)  # whose folder is there, then
     repository.require_reader()
     try:
         with locked(memory.path.with_suffix(".lock")):
+            allowed = _read(memory)  # as the run before this one has left it
             return _Running(call, repository, api, f"{address.base}/restores", memory, allowed).all()
     except LockedElsewhere:
         return 0  # another run of this machine is at it
+
+
+def _read(memory: Memory) -> Allowed:
+    allowed = memory.read()
+    if allowed is None:
+        raise UsageError("Restores by orders from elsewhere are not allowed on this machine.", "safehold device allow-restores")
+    return allowed
 
 
 def run_after_backup(call: Call) -> None:
@@ -97,34 +110,42 @@ class _Running:
 
     def all(self) -> int:
         """Tell what could not be told before, then take what waits."""
-        for id, each in list(self._allowed.begun.items()):
-            if each.report:
-                self._deliver(id, each)
-        jobs = self._api.call("GET", self._base, _Told).restores[:_MOST_JOBS]
-        return sum(self._take(job) for job in reversed(jobs))
+        try:
+            for id, each in list(self._allowed.begun.items()):
+                if each.report:
+                    self._deliver(id, each)
+            jobs = self._api.call("GET", self._base, _Told).restores[:_MOST_JOBS]
+            return sum(self._take(job) for job in reversed(jobs))
+        except _Withdrawn:
+            self._call.out.note("Restores were allowed anew or no more: what ran was stopped, and stays as it is.")
+            return 0
 
     def _take(self, job: _Job) -> bool:
         """Run one; whether it came to an end."""
+        if not _ID.fullmatch(job.id):  # another spelling of an id that was run would not be known
+            self._call.out.report(
+                Warn(code="failed", message="A restore job was refused: it has an id that none has.", hint=_CHANGED)
+            )
+            return True
         known = self._allowed.begun.get(job.id)
         if known is not None and known.state:
             return False
         try:
             header, order = open_job(self._taker, bytes.fromhex(job.id), job.job, self._call.clock.now_ns())
-        except (SafeholdError, ValueError) as error:
+        except SafeholdError as error:
             return self._refuse(job.id, error, known)
         begun = self._begin(job.id, header, order, known)
         return begun is not None and self._run(job.id, order, begun)
 
-    def _refuse(self, id: str, error: Exception, known: Begun | None) -> bool:
+    def _refuse(self, id: str, told: SafeholdError, known: Begun | None) -> bool:
         """What is not to be run is told.  It is over only if its time is: an id cannot be spoiled by what no owner signed."""
-        told = error if isinstance(error, SafeholdError) else SafeholdError("A restore job has an id that none has.")
         over = isinstance(told, NotPermitted)
-        hint = told.hint if over else "The server, or somebody on the way, may have changed it."
+        hint = told.hint if over else _CHANGED
         self._call.out.report(Warn(code=told.code, message=f"A restore job was refused: {told}", hint=hint))
         if known is not None and over:
             self._end(id, known, "failed", Outcome(str(told), told.hint, known.folder + UNFINISHED), told.code)
             return True
-        with suppress(SafeholdError, ValueError):
+        with suppress(SafeholdError):
             self._tell(id, "failed", 0, told.code, self._report(id, "failed", Outcome(str(told), told.hint)))
         return True
 
@@ -144,8 +165,21 @@ class _Running:
             return None
         begun.folder = begun.folder or str(base / folder_name(header.id, self._call.clock.now_ns()))
         begun.tries += 1
-        self._memory.write(self._allowed)
+        self._keep(id, begun)
         return begun
+
+    def _keep(self, id: str, begun: Begun) -> None:
+        """Write down how a job stands, and nothing else that another run or command may have changed.  Raises ``_Withdrawn``."""
+        with self._memory.changing(self._call.clock):
+            now = self._still_allowed()
+            now.begun[id] = begun
+            self._memory.write(now)
+
+    def _still_allowed(self) -> Allowed:
+        now = self._memory.read()
+        if now is None or now.private != self._allowed.private:
+            raise _Withdrawn
+        return now
 
     def _run(self, id: str, order: Order, begun: Begun) -> bool:
         left = begun.folder + UNFINISHED
@@ -172,20 +206,31 @@ class _Running:
         """Write down how a job ended, then tell."""
         begun.state = f"{state} {code}".strip()
         begun.report = self._report(id, state, outcome)
-        self._memory.write(self._allowed)
+        self._keep(id, begun)
+        if state in ("done", "incomplete"):
+            state, outcome = self._finished(id, begun, state, outcome)
         self._deliver(id, begun)
         text = f"Restore {id[:8]}: {state}{f', into {outcome.folder}' if outcome.folder else ''}. {outcome.message}".strip()
         value = {"event": "ordered-restore", "job": id, "state": state, **msgspec.structs.asdict(outcome)}
         self._call.out.result(text, value)
 
-    def _deliver(self, id: str, begun: Begun) -> None:
-        """Give a folder that was filled its name, and tell what became of its job; what cannot be done now is done next time."""
-        state, _, code = begun.state.partition(" ")
+    def _finished(self, id: str, begun: Begun, state: str, outcome: Outcome) -> tuple[str, Outcome]:
+        """Give a folder that was filled its name; where that fails, that is what is told."""
         try:
-            if state in ("done", "incomplete"):
-                finish(Path(begun.folder))
+            finish(Path(begun.folder))
         except SafeholdError as error:
-            self._call.out.note(f"{error} {error.hint}")
+            changed = {"message": f"{error} {outcome.message}".strip(), "hint": error.hint, "folder": begun.folder + UNFINISHED}
+            state, outcome = "incomplete", msgspec.structs.replace(outcome, **changed)
+            begun.folder, begun.state, begun.report = "", state, self._report(id, state, outcome)
+            self._keep(id, begun)
+        return state, outcome
+
+    def _deliver(self, id: str, begun: Begun) -> None:
+        """Tell what became of a job; what cannot be told now is told by the next run."""
+        state, _, code = begun.state.partition(" ")
+        if state in ("done", "incomplete") and begun.folder:
+            with suppress(SafeholdError):  # a run may have been killed before it came to this
+                finish(Path(begun.folder))
         try:
             self._tell(id, state, 100 if state in ("done", "incomplete") else 0, code, begun.report)
         except StoreUnreachable as error:
@@ -194,7 +239,7 @@ class _Running:
         except SafeholdError:
             pass  # the server knows of it no more, or has it as over
         begun.report = b""
-        self._memory.write(self._allowed)
+        self._keep(id, begun)
 
     def _report(self, id: str, state: str, outcome: Outcome) -> bytes:
         now = self._call.clock.now_ns()
@@ -206,6 +251,7 @@ class _Running:
         if now - self._told_at < TELL_SECONDS and not at_once:
             return
         self._told_at = now
+        self._still_allowed()
         try:
             self._tell(id, "running", percent)
         except ObjectMissing:

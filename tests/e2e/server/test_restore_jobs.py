@@ -15,12 +15,14 @@ from restore_orders import BASE, Household, Ordered, make_job, paths, read_offer
 from sqlalchemy import update
 
 from safehold.cli import restore_jobs
+from safehold.cli.allowed_restores import Allowed, Memory
 from safehold.codec.job import Offer, Order
-from safehold.core.errors import StoreUnreachable
+from safehold.core.errors import StoreUnreachable, TargetError
 from safehold.ops import ordered_restore
 from safehold.repo.keys.keyring import Keyring
 from safehold.server.jobs import lapsing
 from safehold.server.schema import restores
+from safehold.storage.online.api import Api
 
 EVIL = "<img src=x onerror=hurt>\u202e.txt"
 
@@ -236,6 +238,52 @@ def test_a_job_is_never_run_twice(server: ServerInThread, ready: Ready) -> None:
     with server.service.database.write() as connection:
         connection.execute(update(restores).where(restores.c.id == made.id).values(state="waiting", report=b""))
     assert home.do("device", "run-restores") == [] and len(ready.restored) == 1
+
+
+def test_another_spelling_of_an_id_is_no_other_id(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ready.made(ready.source / "pictures")
+    ready.home.order(made)
+    ready.home.do("device", "run-restores")
+    spellings = [made.id.upper(), f" {made.id}", f"{made.id[:8]} {made.id[8:]}", f"{made.id}\n", "", "zz"]
+    again = restore_jobs._Told([restore_jobs._Job(each, made.job) for each in spellings if each != made.id])
+    call = Api.call
+    monkeypatch.setattr(
+        Api, "call", lambda self, m, path, *more: again if path.endswith("/restores") else call(self, m, path, *more)
+    )
+    ran = ready.home.program.do("--key-file", ready.home.laptop_key, "device", "run-restores", "--json")
+    assert ran.err.count("was refused") == len(again.restores) and len(ready.restored) == 1
+
+
+@pytest.mark.parametrize("words", [("--off",), ()], ids=["off", "anew"])
+def test_allowing_no_more_stops_what_runs(ready: Ready, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    home, id, real = ready.home, ready.ordered(), ordered_restore.restore
+
+    def meanwhile(*given: object, **more: object) -> object:
+        if not changed:
+            ran = home.program.spawn("--key-file", home.laptop_key, "device", "allow-restores", *words)
+            changed.append(Memory(home.state, ready.keyring.repository_id).read())
+            assert ran.status == 0, ran.err
+        return real(*given, **more)  # type: ignore[arg-type]
+
+    changed: list[Allowed | None] = []
+    monkeypatch.setattr(ordered_restore, "restore", meanwhile)
+    assert "was stopped" in home.program.do("--key-file", home.laptop_key, "device", "run-restores").err
+    left = Memory(home.state, ready.keyring.repository_id).read()
+    assert left == changed[0] and (left is None) == bool(words), "what was decided meanwhile holds"
+    assert [path.suffix for path in ready.restored] == [".unfinished"] and home.job(id)["state"] == "cancelled"
+
+
+def test_a_folder_that_cannot_get_its_name_is_said(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = ready.ordered(ready.source / "pictures")
+
+    def refused(folder: Path) -> None:
+        raise TargetError("It cannot be given its name.", "")
+
+    monkeypatch.setattr(restore_jobs, "finish", refused)
+    ready.home.do("device", "run-restores")
+    told = ready.outcome(id)
+    assert told["state"] == "incomplete" and "its name" in str(told["message"])
+    assert [str(path) for path in ready.restored] == [told["folder"]]
 
 
 def test_nobody_orders_from_a_writer(ready: Ready, source: Path) -> None:

@@ -59,15 +59,17 @@ def run(call: Call) -> int:
     memory = Memory(call.state, repository.id)
     offer = f"{address.base}/devices/{device}/offer"
     if call.values.off:
-        memory.forget()
+        with memory.changing(call.clock):
+            memory.forget()
         api.tell("PUT", offer, {"offer": b""})
         call.out.result("This machine takes no orders any more.", {"event": "allow-restores", "folders": []})
         return 0
     repository.require_reader()
     folders = [_folder(Path(name).expanduser()) for name in call.values.into] or [_own(Path.home() / DEFAULT)]
-    before = memory.read()
-    allowed = Allowed(device, os.urandom(32), folders, before.begun if before else {})
-    memory.write(allowed)  # before anybody can order: what comes then can be opened
+    with memory.changing(call.clock):
+        before = memory.read()
+        allowed = Allowed(device, os.urandom(32), folders, before.begun if before else {})
+        memory.write(allowed)  # before anybody can order: what comes then can be opened
     letter = make_offer(taker_of(repository, allowed.private), device, folders, reader_of(repository), call.clock.now_ns())
     api.tell("PUT", offer, {"offer": letter})
     text = f"An owner can order restores onto this machine, into {' and '.join(folders)}."
