@@ -26,6 +26,8 @@ MOST_OPEN = 20
 """Jobs of a device that wait or run."""
 KEPT_NS = 90 * 86400 * NS
 """After its end a job can still be looked up."""
+SILENT_NS = 86400 * NS
+"""A device that has said nothing for so long does not go on with a job whose time is over."""
 SHOWN = 500
 OPEN = ("waiting", "running")
 _OVER = ("done", "incomplete", "failed", "cancelled")
@@ -180,7 +182,8 @@ def forget(connection: Connection, now: int) -> int:
 
 
 def _shown(row: Row[Any], now: int) -> dict[str, object]:
-    state = "expired" if row.state == "waiting" and row.expires_ns <= now else row.state
+    silent = row.state == "waiting" or row.changed_ns < now - SILENT_NS
+    state = "expired" if row.state in OPEN and row.expires_ns <= now and silent else row.state
     return {**{field: getattr(row, field) for field in _FIELDS}, "state": state}
 
 

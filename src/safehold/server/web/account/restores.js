@@ -2,7 +2,7 @@
 import { h } from '../dom.js';
 import { has, t } from '../i18n.js';
 import { ask, toast } from '../shell.js';
-import { call, sentence } from './api.js';
+import { Refused, call, sentence } from './api.js';
 import { badge } from './forms.js';
 
 const KINDS = { waiting: '', running: '', done: 'added', incomplete: 'warning', failed: 'removed', cancelled: '', expired: 'warning' };
@@ -50,8 +50,8 @@ export function watch(signal, look, draw) {
       if (before !== text && focused) document.getElementById(focused)?.focus();
       before = text;
       if (!open) return;
-    } catch {
-      // The server is asked again.
+    } catch (error) {
+      if (error instanceof Refused && error.status < 500 && error.status !== 429) return; // else the server is asked again
     }
     timer = setTimeout(next, EVERY);
   };
