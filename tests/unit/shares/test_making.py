@@ -263,7 +263,7 @@ def test_what_could_not_be_published_is_published_later(house: Household, tmp_pa
 
 def test_what_only_a_writer_vouches_for_is_proven_first(house: Household, tmp_path: Path) -> None:
     """A hijacked writer lists a chunk as filling a neighbour's segment, to have that one's key handed out."""
-    size = 300_000
+    size = 256 * 1024 + 1  # one chunk, wherever the seed would cut
     neighbour, own = (tmp_path / "neighbour" / "secret.bin"), (tmp_path / "own" / "mine.bin")
     for path, seed in ((neighbour, 1), (own, 2)):
         path.parent.mkdir()

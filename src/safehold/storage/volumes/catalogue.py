@@ -117,6 +117,11 @@ def names(state: Path) -> list[str]:
     return sorted(each.parent.name for each in (state / FOLDER).glob(f"*/{FILE}"))
 
 
+def _known(folder: Path) -> str:
+    there = names(folder.parent.parent)
+    return f"There are: {', '.join(there)}. " if there else ""
+
+
 class Catalogue:
     """The catalogue in a folder.  Every method may be called from several threads."""
 
@@ -129,7 +134,7 @@ class Catalogue:
         elif not path.is_file():
             raise UsageError(
                 f"This machine knows no volume set {folder.name}.",
-                "`safehold volumes create` makes one, `safehold volumes recover` finds one on its volumes.",
+                _known(folder) + "`safehold volumes create` makes one, `safehold volumes recover` finds one on its volumes.",
             )
         self._lock = threading.RLock()
         try:
