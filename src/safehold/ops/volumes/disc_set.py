@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -209,17 +210,21 @@ def recover(
 ) -> tuple[Catalogue, str]:
     """Learn a set from its discs and a key; and the name that it had, if that is known.
 
+    What was learned is dropped again where it ends early, so that it can be tried once more.
     Raises ``UsageError``, ``WrongKey``, ``StoreUnreachable``.
     """
     shown = recovering.look(places, report)
     catalogue, found = recovering.recover(folder, shown, report, clock.now_ns())
-    recovering.fill_mirrors(catalogue, reach, report)
-    discs = DiscSet(catalogue, credential, cache, clock, report, reach)
-    repository = discs.repository()
-    name = ""
-    if found is not None:
-        name = recovering.take_private(catalogue, found, lambda data: unseal(repository.seals, data))
-    discs.close()
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        undo.callback(catalogue.close)
+        recovering.fill_mirrors(catalogue, reach, report)
+        name = ""
+        with closing(DiscSet(catalogue, credential, cache, clock, report, reach)) as discs:
+            seals = discs.repository().seals
+            if found is not None:
+                name = recovering.take_private(catalogue, found, lambda data: unseal(seals, data))
+        undo.pop_all()
     return catalogue, name
 
 
