@@ -64,9 +64,9 @@ def discs(work: Path, files: Path) -> list[str]:
 
 
 STORIES: dict[str, Callable[[Path, Path], list[str]]] = {"drives": drives, "discs": discs}
-SECONDS = 600
+SECONDS = 900
 """Of the guest, with its boot: an idle machine needs a quarter of it."""
-_STORY_SECONDS = 240
+_STORY_SECONDS = 400
 _WATCHED = f"""story() {{
     setsid bash -c 'sleep {_STORY_SECONDS}; exec >/dev/ttyS0 2>&1; echo "STORY TOO LONG: $1"; tail -n 50 /tmp/out /tmp/watched
     for p in /proc/[0-9]*; do

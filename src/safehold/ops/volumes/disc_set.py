@@ -12,7 +12,7 @@ import msgspec
 
 from safehold.core.clock import Clock
 from safehold.core.entries import DIRECTORY, FILE, Entry
-from safehold.core.errors import DamageError, UsageError
+from safehold.core.errors import DamageError, StoreUnreachable, UsageError
 from safehold.core.events import Note, Reporter
 from safehold.ops.volumes import shared_keys
 from safehold.repo import envelopes, files, trees
@@ -218,7 +218,11 @@ def recover(
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         undo.callback(catalogue.close)
-        recovering.fill_mirrors(catalogue, reach, report)
+        try:
+            recovering.fill_mirrors(catalogue, reach, report)
+        except StoreUnreachable as error:
+            hint = "Recover once more with all of them at hand, and with --lost NUMBER for each that is gone."
+            raise StoreUnreachable(str(error), hint) from error
         name = ""
         with closing(DiscSet(catalogue, credential, cache, clock, report, reach)) as discs:
             seals = discs.repository().seals
