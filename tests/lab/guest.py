@@ -35,6 +35,7 @@ PACKAGES = (
     "util-linux",
     "mount",
     "procps",
+    "smartmontools",
     "python3",
 )
 BOOT_MODULES = ("virtio_pci", "virtio_blk", "ext4")

@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 
 
 def drives(work: Path, files: Path) -> list[str]:
-    """Two USB sticks."""
+    """Two USB sticks, and a disk that says how it is."""
     options = ["-device", "qemu-xhci"]
     for number in (1, 2):
         image = work / f"stick{number}"
@@ -38,7 +38,9 @@ def drives(work: Path, files: Path) -> list[str]:
             file.truncate(160 << 20)
         options += ["-blockdev", f"driver=file,filename={image},node-name=u{number}"]
         options += ["-device", f"usb-storage,drive=u{number},id=stick{number},serial=STICK{number},removable=on"]
-    return options
+    with (work / "sata").open("wb") as file:
+        file.truncate(64 << 20)
+    return [*options, "-drive", f"file={work / 'sata'},format=raw,if=ide,index=3"]
 
 
 def discs(work: Path, files: Path) -> list[str]:

@@ -42,6 +42,7 @@ const COMMANDS = {
     if (before) await page.evaluateOnNewDocument(before);
     await page.goto(url);
   },
+  resize: ({ width, height = 860 }) => page.setViewport({ width, height }),
   async go({ hash }) {
     await page.evaluate((target) => void (location.hash = target), hash);
   },

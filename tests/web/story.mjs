@@ -43,7 +43,14 @@ const type = async (label, text) => {
   await element.evaluate((input) => (input.value = ''));
   await element.type(text);
 };
-const press = async (label) => (await page.waitForSelector(`::-p-xpath(//*[self::button or self::a][normalize-space()="${label}"])`, { visible: true })).click();
+/** A node that the page replaced before it was pressed was not pressed. */
+const press = async (label, tries = 5) => {
+  const found = await page.waitForSelector(`::-p-xpath(//*[self::button or self::a][normalize-space()="${label}"])`, { visible: true });
+  await found.click().catch((error) => {
+    if (tries === 1 || !/detached/.test(error.message)) throw error;
+    return press(label, tries - 1);
+  });
+};
 const sees = (text) => page.waitForFunction((wanted) => document.body.innerText.includes(wanted), { timeout: 30000 }, text);
 const go = (path) => page.goto(url + path);
 

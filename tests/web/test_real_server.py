@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from online_servers import Person, ServerInThread, text
+from online_servers import Person, ServerInThread, device, text
 from web_browser import NAMES, Browser, running, sha256
 from web_repository import PASSPHRASE, Made, make
 
+from safehold.cli.logins import Login, Logins
+from safehold.codec.keyfile import KeyFile
 from safehold.codec.passphrase import Passphrase
 from safehold.codec.recovery import RecoveryKey
 from safehold.core.clock import SystemClock
 from safehold.repo.keys.admin import add_slot, list_slots
 from safehold.repo.repository import open_repository
 from safehold.storage.local import LocalStore
+
+EVIL = "<img src=x onerror=window.hurt=1>"
+HARMFUL = "laptop <svg onload=window.hurt=1>"
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +72,76 @@ def log_in(browser: Browser, anna: Person) -> None:
     assert browser.tell("run", script=f"fetch('/api/v1/login', {json.dumps(options)}).then((answer) => answer.status)") == 200
 
 
+class Laptop:
+    """A device with a reader's key, whose owner lets restores be ordered from it."""
+
+    def __init__(self, anna: Person, made: Made, folder: Path) -> None:
+        store = LocalStore(made.folder, create=False)
+        opened = open_repository(store, Passphrase(PASSPHRASE), folder / "cache")
+        self.key = KeyFile.new(opened.id, os.urandom)
+        slot = f"keys/{add_slot(store, opened.keyring, 'reader', self.key, HARMFUL, clock=SystemClock()).hex()}.slot"
+        assert anna("PUT", f"/api/v1/repositories/anna/home/objects/{slot}", data=store.get(slot)).status == 201
+        store.close()
+        (folder / "laptop.key").write_text(self.key.text())
+        (folder / "user").mkdir()
+        admitted = device(anna, HARMFUL, scope="read+write")
+        token = admitted.headers["Authorization"].removeprefix("Bearer ")
+        self.place = f"{anna.url}/anna/home"
+        Logins(folder / "state", {}).remember(self.place, Login(token=token, device=admitted.id))
+        self.environ = {**os.environ, "HOME": str(folder / "user")}
+        self.environ |= {f"SAFEHOLD_{name}_DIR": str(folder / name.lower()) for name in ("STATE", "CACHE")}
+        self.folder = folder
+        self.do("allow-restores")
+
+    def do(self, *words: str) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "safehold",
+            "-r",
+            self.place,
+            "--key-file",
+            str(self.folder / "laptop.key"),
+            "device",
+            *words,
+        ]
+        subprocess.run(command, env=self.environ, check=True, capture_output=True)
+
+
+def restored_on_a_device(browser: Browser, anna: Person, made: Made, folder: Path) -> None:
+    """Ordered in the page that is open, run by the program, and seen in the page."""
+    laptop = Laptop(anna, made, folder)
+    browser.tell("go", hash=f"#/files/{made.snapshots[-1][:16]}{made.source}/Documents")
+    browser.tell("waitText", selector="h1", text="Documents")
+    browser.tell("clickText", selector="main .button", text="Restore on a device")
+    browser.tell("click", selector="#what-some")
+    browser.tell("clickText", selector=".take-list label", text="shopping.txt")
+    browser.tell("clickText", selector=".take-list label", text="Contract.pdf")
+    shots(browser, "restore")
+    browser.tell("clickText", selector="form .primary", text="Restore")
+    browser.tell("waitText", selector=".toast", text="is told")
+    browser.tell("waitText", selector=".badge", text="waits for the device")
+    laptop.do("run-restores")
+    browser.tell("waitText", selector=".badge.added", text="done")
+    assert any("shopping.txt" in row or "Contract.pdf" in row for row in browser.texts("tbody tr"))
+    shots(browser, "restores")
+    (came,) = (folder / "user" / "Restored by Safehold").iterdir()
+    assert sorted(path.name for path in came.iterdir()) == ["Contract.pdf", "shopping.txt"]
+    for path in came.iterdir():
+        assert path.read_bytes() == (made.source / "Documents" / path.name).read_bytes()
+    assert browser.tell("run", script="window.hurt ?? null") is None
+
+
+def shots(browser: Browser, name: str) -> None:
+    """Pictures to look at, where they are asked for; a phone shows no less."""
+    folder = os.environ.get("SAFEHOLD_SHOTS", "")
+    for width in (380, 1280):
+        browser.tell("resize", width=width)
+        assert browser.tell("run", script="document.documentElement.scrollWidth <= innerWidth"), width
+        if folder:
+            browser.tell("shot", path=f"{folder}/{browser.name}-{name}-{width}.png")
+
+
 def test_a_session_opens_what_is_there(browser: Browser, anna: Person, made: Made, tmp_path: Path) -> None:
     browser.tell("open", url=f"{anna.url}/anna/home")
     unlock(browser)
@@ -80,12 +158,18 @@ def test_a_session_opens_what_is_there(browser: Browser, anna: Person, made: Mad
     browser.tell("clickText", selector="main .button", text="Download")
     browser.tell("waitText", selector=".job.done", text="Done and verified")
     assert sha256(browser.landed("Contract.pdf").read_bytes()) == sha256((made.source / "Documents/Contract.pdf").read_bytes())
+    if browser.name == "chromium":
+        restored_on_a_device(browser, anna, made, tmp_path)
     heard = browser.tell("heard")
     assert heard["foreign"] == []
     assert [error for error in heard["errors"] if "401" not in error] == []  # the refusal before the login, as a console says it
+    if browser.name == "chromium":
+        browser.tell("open", url=f"{anna.url}/anna/home/devices")
+        browser.tell("waitText", selector=".badge.added", text="done")
+        shots(browser, "devices")
+        assert browser.tell("heard") == {"errors": [], "foreign": []}
 
 
-EVIL = "<img src=x onerror=window.hurt=1>"
 PRESS_REMOVE = """(name) => {
   const rows = [...document.querySelectorAll('tr')].filter((row) => row.textContent.includes(name));
   rows.map((row) => row.querySelector('button')).find(Boolean).click();

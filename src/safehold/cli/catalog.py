@@ -104,6 +104,8 @@ COMMANDS = (
     Command("device list", ONLINE, "List the devices of an online repository, and how their backups went"),
     Command("device approve", ONLINE, "Admit a device by the six words that it shows"),
     Command("device revoke", ONLINE, "Shut a device out"),
+    Command("device allow-restores", ONLINE, "Let an owner order restores onto this machine from the browser"),
+    Command("device run-restores", ONLINE, "Run the restores that were ordered onto this machine"),
     Command("server run", ONLINE, "Run an online server"),
     Command("server add-user", ONLINE, "Make an account on a server of this machine"),
     Command("store validate", STORES, "Check that a place keeps what it is given, as a repository needs"),

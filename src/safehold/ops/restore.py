@@ -49,8 +49,9 @@ def restore(
     path: bytes = b"",
     include: list[str] | None = None,
     verify: bool = False,
+    report: Reporter | None = None,
 ) -> Result:
-    """Restore ``path`` of a snapshot (a folder's contents, or one file) into ``target``.
+    """Restore ``path`` of a snapshot (a folder's contents, or one file) into ``target``; ``report``: not to the repository's.
 
     Raises ``PathMissing``, ``TargetError`` when the target takes nothing more, ``NotPermitted`` for a writer.  Damaged and
     refused things are told, counted, and left out; everything else is restored.
@@ -58,11 +59,12 @@ def restore(
     refuse_own(repository, target)
     entry = trees.find(repository.reader, snapshot.tree, path)
     run = _Restore(repository, snapshot, entry, path, Excluder(include or []))
-    counts = run.into(target, options, repository.report, "restore")
+    report = report or repository.report
+    counts = run.into(target, options, report, "restore")
     differing = 0
     if verify and not options.dry_run:
         check = Options(overwrite="always", delete=options.delete, numeric_owner=options.numeric_owner, dry_run=True)
-        found = run.into(target, check, _differences(repository.report), "verify")
+        found = run.into(target, check, _differences(report), "verify")
         differing = found.created + found.changed + found.deleted
     return Result(counts, run.damaged, differing)
 

@@ -26,6 +26,7 @@ from safehold.server.accounts.routes import ROUTES as ACCOUNTS
 from safehold.server.accounts.sessions import ROUTES as SESSIONS
 from safehold.server.answers import answer, empty, refused, threaded
 from safehold.server.devices.fleet import ROUTES as FLEET
+from safehold.server.devices.restoring import ROUTES as RESTORING
 from safehold.server.devices.routes import ROUTES as DEVICES
 from safehold.server.errors import Exists, Refusal, Unavailable
 from safehold.server.jobs.runner import runner_of
@@ -123,7 +124,7 @@ async def health(request: Request) -> Response:
 
 _HEALTH = Route("/api/v1/health", health, methods=["GET"])
 _PEOPLE: list[BaseRoute] = [*ACCOUNTS, *LOGIN, *SESSIONS, *PASSKEYS, *OPENID, *OPERATING, *ORGANISATIONS]
-_REPOSITORIES: list[BaseRoute] = [*OBJECTS, *DIRECT, *UNDOING, *DEVICES, *FLEET, *SHARES, *GIVING, *REQUESTS]
+_REPOSITORIES: list[BaseRoute] = [*OBJECTS, *DIRECT, *UNDOING, *DEVICES, *FLEET, *RESTORING, *SHARES, *GIVING, *REQUESTS]
 API: list[BaseRoute] = [_HEALTH, *_PEOPLE, *_REPOSITORIES, *WATCHING]
 ROUTES: list[BaseRoute] = [*OBJECTS, *API, *PAGES]
 """They are tried one after the other: what a restore asks a thousand times comes first."""

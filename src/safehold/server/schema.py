@@ -146,8 +146,26 @@ devices = Table(
     Column("status", String(16), nullable=False, default=""),  # of the last report
     Column("plan", Text, nullable=False, default=""),  # what the device is to do: JSON, which means nothing to the server
     Column("plan_ns", BigInteger, nullable=False, default=0),
+    Column("offer", LargeBinary, nullable=False, default=b""),  # that it takes restore jobs: signed and sealed
     Column("revoked", Boolean, nullable=False, default=False),
     Index("devices_by_due", "repository", "due_ns"),
+)
+
+restores = Table(
+    "restores",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    _owned("repositories", "repository", index=True),
+    _owned("devices", "device", index=True),
+    Column("actor", String(40), nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("expires_ns", BigInteger, nullable=False),
+    Column("changed_ns", BigInteger, nullable=False),
+    Column("job", LargeBinary, nullable=False),  # sealed to the device
+    Column("state", String(16), nullable=False, default="waiting"),  # running, done, incomplete, failed, cancelled
+    Column("percent", Integer, nullable=False, default=0),
+    Column("code", String(40), nullable=False, default=""),  # of a failure
+    Column("report", LargeBinary, nullable=False, default=b""),  # the device's, signed and sealed
 )
 
 tokens = Table(

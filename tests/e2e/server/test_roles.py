@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from online_servers import Client, Person, ServerInThread, snapshot_key
+from online_servers import Client, Person, ServerInThread, device, snapshot_key
 
 from safehold.server.objects.rules import RIGHTS
 
@@ -73,6 +74,10 @@ MATRIX = {
     "see devices": {"list", "write", "read", "maintain", "admin"},
     "see reports": {"list", "write", "read", "maintain", "admin"},
     "see the chain": {"list", "write", "read", "maintain", "admin"},
+    "see one's own restore jobs": {"list", "write", "read", "maintain", "admin"},
+    "order a restore": set(),
+    "cancel a restore": set(),
+    "answer another's restore": set(),
     "set a member": set(),
     "make a token": set(),
 }
@@ -99,6 +104,7 @@ def test_each_role_may_do_exactly_what_it_may(server: ServerInThread, owner: Per
     for key, data in stored.items():
         assert admin("PUT", f"{base}/objects/{key}", data=data).status == 201, key
     own_pack, own_data = _pack(b"own")
+    taker, waits, later = _waiting_restore(owner, path, server.clock.now_ns())
     requests: dict[str, tuple[str, str, object, bytes | None]] = {
         "list objects": ("GET", f"{base}/objects", None, None),
         "get config": ("GET", f"{base}/objects/config", None, None),
@@ -128,6 +134,15 @@ def test_each_role_may_do_exactly_what_it_may(server: ServerInThread, owner: Per
         "see devices": ("GET", f"{base}/devices", None, None),
         "see reports": ("GET", f"{base}/reports", None, None),
         "see the chain": ("GET", f"{base}/chain", None, None),
+        "see one's own restore jobs": ("GET", f"{base}/restores", None, None),
+        "order a restore": (
+            "POST",
+            f"{base}/devices/{taker}/restores",
+            {"id": "1" * 32, "job": "QQ==", "expires_ns": later},
+            None,
+        ),
+        "cancel a restore": ("DELETE", f"{base}/restores/{waits}", None, None),
+        "answer another's restore": ("POST", f"{base}/restores/{waits}", {"state": "done"}, None),
         "set a member": ("PUT", f"{base}/members", {"person": "anna", "role": "read"}, None),
         "make a token": ("POST", "/api/v1/tokens", {"scope": "list"}, None),
     }
@@ -145,6 +160,16 @@ def test_each_role_may_do_exactly_what_it_may(server: ServerInThread, owner: Per
         if key in (snapshot_key(other), "sessions/11/0") and role == "admin":
             continue
         assert admin("GET", f"{base}/objects/{key}").data == data, key
+
+
+def _waiting_restore(owner: Person, path: str, now_ns: int) -> tuple[str, str, int]:
+    """A device that takes restore jobs, one that waits for it, and a time by which one may end."""
+    base, taker, later = f"/api/v1/repositories/{path}", device(owner, "taker", path), now_ns + 10**12
+    assert taker("PUT", f"{base}/devices/{taker.id}/offer", {"offer": "QQ=="}).status == 204
+    waits = secrets.token_hex(16)
+    order = {"id": waits, "job": "QQ==", "expires_ns": later}
+    assert owner("POST", f"{base}/devices/{taker.id}/restores", order).status == 201
+    return taker.id, waits, later
 
 
 def _device_token(server: ServerInThread, owner: Person, path: str, role: str) -> str:
@@ -242,4 +267,5 @@ def test_the_page_says_what_the_matrix_says() -> None:
     assert allowed("get `snapshots/`") == MATRIX["get another's snapshot"]
     assert allowed("put `packs/`, `index/`, `snapshots/`") == MATRIX["put a pack"]
     assert allowed("put `config`, `keys/`, `condemned/`; quarantine") == MATRIX["put config"]
+    assert allowed("see restore jobs ([jobs.md](jobs.md)); a device sees its own only") == {"read", "admin"}
     assert allowed("put `sessions/`, delete a mark that it put itself") == MATRIX["put a mark"]

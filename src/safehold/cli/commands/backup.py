@@ -64,6 +64,7 @@ def arguments(parser: Parser) -> None:
 def run(call: Call) -> int:
     """Back up, and say how it went."""
     from safehold.cli.reporting import report_done, report_failed
+    from safehold.cli.restore_jobs import run_after_backup
     from safehold.cli.sharing import refresh_after_backup
     from safehold.cli.sources import back_up
 
@@ -81,6 +82,7 @@ def run(call: Call) -> int:
     _show(call, result)
     report_done(call, result)
     refresh_after_backup(call)
+    run_after_backup(call)
     if call.values.when_present and not call.values.dry_run:
         from safehold.cli.volume_jobs import note_done
 

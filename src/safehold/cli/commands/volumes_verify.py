@@ -27,11 +27,14 @@ def arguments(parser: Parser) -> None:
 
 def run(call: Call) -> int:
     """Verify them."""
+    from dataclasses import asdict
+
     from safehold.cli.checking import report_value, show_report
     from safehold.cli.disc_sets import verify_discs
     from safehold.cli.render import words
     from safehold.cli.volume_sets import catalogue_of, chosen, drives_of
     from safehold.ops.volumes.verifying import mend, verify
+    from safehold.storage.volumes.drives.smart import health
 
     if catalogue_of(call, call.values.name).set.kind == "discs":
         return verify_discs(call, call.values.name, call.values.volume)
@@ -47,8 +50,12 @@ def run(call: Call) -> int:
         state = "verified" if found.clean else "damaged"
         value: dict[str, object] = {"event": "volumes-verify", "label": present.volume.label, "state": state, "mended": mended}
         value |= report_value(found)
+        healthy = health(present.mount.source)
+        value["smart"] = None if healthy is None else asdict(healthy)
         if not call.out.as_json:
             call.out.result(f"{present.title}:")
             show_report(call, found)
+            if healthy is not None:
+                call.out.result(healthy.sentence())
         call.out.result(f"{present.volume.label} is {state}.", value)
     return status

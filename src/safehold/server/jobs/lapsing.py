@@ -7,6 +7,7 @@ from sqlalchemy import delete
 from safehold.core.clock import NS
 from safehold.server import limits
 from safehold.server.asking import IDLE_NS, LONGEST_NS
+from safehold.server.devices import restoring
 from safehold.server.objects import quota
 from safehold.server.schema import (
     browser_sessions,
@@ -34,13 +35,13 @@ INVITATION_NS = 30 * DAY_NS
 
 
 def forget(service: Service) -> str:
-    """Remove reservations, tries, requests, browser sessions, challenges, invitations, notices and reports that count no more."""
+    """Remove reservations, tries, sessions, challenges, invitations, notices, restore jobs and the like that count no more."""
     now = service.clock.now_ns()
     gone = 0
     with service.database.write() as connection:
         quota.forget_lapsed(connection, now)
         limits.forget_old(connection, now)
-        gone += len(ledger.forget_old(connection, now - SHARE_NS))
+        gone += len(ledger.forget_old(connection, now - SHARE_NS)) + restoring.forget(connection, now)
         for where in (
             enrolments.c.created_ns < now - ENROLMENT_NS,
             browser_sessions.c.used_ns < now - IDLE_NS,

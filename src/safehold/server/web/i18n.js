@@ -4,6 +4,9 @@ import accountEn from './i18n/account-en.js';
 import accountZh from './i18n/account-zh.js';
 import de from './i18n/de.js';
 import en from './i18n/en.js';
+import jobsDe from './i18n/jobs-de.js';
+import jobsEn from './i18n/jobs-en.js';
+import jobsZh from './i18n/jobs-zh.js';
 import keysDe from './i18n/keys-de.js';
 import keysEn from './i18n/keys-en.js';
 import keysZh from './i18n/keys-zh.js';
@@ -19,7 +22,7 @@ import shareZh from './i18n/share-zh.js';
 import zh from './i18n/zh.js';
 
 export const LANGUAGES = { en: 'English', de: 'Deutsch', zh: '中文' };
-const TEXTS = { en: { ...en, ...accountEn, ...shareEn, ...localEn, ...keysEn, ...peopleEn }, de: { ...de, ...accountDe, ...shareDe, ...localDe, ...keysDe, ...peopleDe }, zh: { ...zh, ...accountZh, ...shareZh, ...localZh, ...keysZh, ...peopleZh } };
+const TEXTS = { en: { ...en, ...accountEn, ...shareEn, ...localEn, ...keysEn, ...jobsEn, ...peopleEn }, de: { ...de, ...accountDe, ...shareDe, ...localDe, ...keysDe, ...jobsDe, ...peopleDe }, zh: { ...zh, ...accountZh, ...shareZh, ...localZh, ...keysZh, ...jobsZh, ...peopleZh } };
 const STORED = 'safehold-language';
 
 function wanted() {

@@ -3,10 +3,11 @@ import { visible } from '../browse/table.js';
 import { fill, h } from '../dom.js';
 import { bytes, dateTime, t } from '../i18n.js';
 import { ask, setTitle, toast } from '../shell.js';
-import { call, sentence } from './api.js';
+import { ask as request, call, sentence } from './api.js';
 import { badge, drawn, table } from './forms.js';
 import { stateOf } from './health.js';
 import { entered } from './menu.js';
+import { cancelButton, isOpen, stateOf as restoreState, watch } from './restores.js';
 
 const KINDS = { good: 'added', late: 'warning', failed: 'removed', waiting: '', out: '' };
 
@@ -25,6 +26,20 @@ export default function page({ main, params, signal }) {
       toast(sentence(error), { problem: true });
     }
   };
+
+  const restores = h('section', { class: 'job-list' });
+  let told = { restores: [] };
+  const look = async () => {
+    const text = await request('GET', `/repositories/${place}/restores`);
+    told = JSON.parse(text);
+    return { text, open: told.restores.some(isOpen) };
+  };
+  const drawRestores = async () => {
+    const heads = ['devices.device', 'jobs.when', 'jobs.state', 'devices.action'].map((key) => t(key));
+    const row = (job) => [visible(job.name), dateTime(BigInt(job.created_ns)), restoreState(job, visible(job.name)), isOpen(job) && told.may_order ? cancelButton(place, job, visible(job.name), again) : ''];
+    fill(restores, told.restores.length ? [h('h2', {}, t('jobs.list')), table(heads, told.restores.map(row), t('jobs.list')), h('p', { class: 'soft small' }, h('a', { href: `/${place}#/restores` }, t('jobs.details')))] : []);
+  };
+  const again = watch(signal, look, drawRestores);
 
   const draw = () => drawn(main, async () => {
     await entered();
@@ -49,7 +64,7 @@ export default function page({ main, params, signal }) {
       h('div', { class: 'page-head' },
         h('div', { class: 'titles' }, h('p', { class: 'soft small' }, h('a', { href: '/' }, t('nav.overview'))), h('h1', {}, t('devices.title', { place }))),
         h('div', { class: 'actions' }, h('a', { class: 'button primary', href: '/enrol' }, t('overview.add-device')))),
-      devices.length ? table(heads, rows, t('devices.title', { place })) : h('p', { class: 'soft' }, t('overview.no-device')));
+      devices.length ? table(heads, rows, t('devices.title', { place })) : h('p', { class: 'soft' }, t('overview.no-device')), restores);
   });
   return draw();
 }

@@ -6,7 +6,7 @@ import { textOf } from '../format/bytes.js';
 import { FILE, FOLDER, SYMLINK } from '../format/trees.js';
 import { downloadFile } from './download.js';
 import { address } from './paths.js';
-import { breadcrumb, locate } from './place.js';
+import { breadcrumb, locate, restoreLink } from './place.js';
 import { isQuiet, problem } from './problems.js';
 import { preview } from './preview.js';
 import { visible } from './table.js';
@@ -42,6 +42,7 @@ export default async function show({ main, session, parts, signal }) {
       h('div', { class: 'titles' }, h('h1', { class: 'file-name' }, name)),
       h('div', { class: 'actions' },
         !snapshot.shared && h('a', { class: 'button compact', href: address('history', [snapshot.id], path) }, icon('clock'), t('history.title')),
+        restoreLink(session, snapshot, path),
         entry.kind === FILE && h('button', { class: 'button primary compact', type: 'button', onclick: () => downloadFile(session, entry) }, icon('download'), t('file.download')))),
     h('div', { class: 'with-side file-view' }, stage, h('dl', { class: 'facts card' }, facts.map(([key, value]) => h('div', {}, h('dt', {}, key), h('dd', {}, value))))));
   if (entry.kind !== FILE) return void fill(stage, h('p', { class: 'preview-none soft' }, t('file.nothing-inside')));

@@ -5,7 +5,7 @@ import { setTitle } from '../shell.js';
 import { FOLDER } from '../format/trees.js';
 import { downloadFolder } from './download.js';
 import { address } from './paths.js';
-import { breadcrumb, locate, searchField } from './place.js';
+import { breadcrumb, locate, restoreLink, searchField } from './place.js';
 import { entryTable, visible } from './table.js';
 
 const totalsOf = (entry, snapshot) => entry.totals ?? [snapshot.totals.files, snapshot.totals.folders, snapshot.totals.others, snapshot.totals.bytes];
@@ -34,6 +34,6 @@ export default async function show({ main, session, parts, signal }) {
     breadcrumb(snapshot, path),
     h('div', { class: 'page-head' },
       h('div', { class: 'titles' }, h('h1', { class: 'file-name' }, name), h('p', { class: 'soft' }, summary(snapshot, path, entry, entries))),
-      h('div', { class: 'actions' }, searchField(snapshot, path), h('button', { class: 'button primary compact', type: 'button', onclick: download }, icon('download'), t('files.download-folder')))),
+      h('div', { class: 'actions' }, searchField(snapshot, path), restoreLink(session, snapshot, path), h('button', { class: 'button primary compact', type: 'button', onclick: download }, icon('download'), t('files.download-folder')))),
     lines.length ? entryTable(lines, { label: name, up, signal }) : h('p', { class: 'empty card soft' }, t('files.empty')));
 }

@@ -15,6 +15,8 @@ const VIEWS = {
   history: () => import('./history.js'),
   compare: () => import('./compare.js'),
   keys: () => import('./keys.js'),
+  restore: () => import('./restore.js'),
+  restores: () => import('./restores.js'),
 };
 
 /** What is open in this page, and stays so when the language changes or somebody goes elsewhere and comes back. */

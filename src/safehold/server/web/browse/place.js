@@ -5,6 +5,7 @@ import { textOf } from '../format/bytes.js';
 import { ReadError } from '../format/errors.js';
 import { address, namesOf } from './paths.js';
 import { deviceOf } from './snapshots.js';
+import { surroundings } from './surroundings.js';
 import { visible } from './table.js';
 
 /**
@@ -32,6 +33,10 @@ export function breadcrumb(snapshot, path, tail = null) {
   ];
   return h('nav', { class: 'breadcrumb', 'aria-label': t('files.where') }, h('ol', {}, steps));
 }
+
+/** The way to order it from a device; nothing where that cannot be. */
+export const restoreLink = (session, snapshot, path) => surroundings.mayWrite && !snapshot.shared && session.repository.keyring.adminPrivate
+  ? h('a', { class: 'button compact', href: address('restore', [snapshot.id], path) }, icon('device'), t('jobs.button')) : null;
 
 /** A field that looks for a name below a folder. */
 export function searchField(snapshot, path, value = '') {

@@ -4,6 +4,7 @@ import { bytes, clock, day as dayText, t } from '../i18n.js';
 import { announce, setTitle } from '../shell.js';
 import { calendar, dayOf } from './calendar.js';
 import { address } from './paths.js';
+import { surroundings } from './surroundings.js';
 
 const SLASH = 47;
 
@@ -131,7 +132,7 @@ export default async function show({ main, session }) {
   draw();
   drawActions();
   main.fill(
-    h('div', { class: 'page-head' }, h('div', { class: 'titles' }, h('h1', {}, t('snapshots.title')), count), actions),
+    h('div', { class: 'page-head' }, h('div', { class: 'titles' }, h('h1', {}, t('snapshots.title')), count, surroundings.mayWrite && h('p', { class: 'small' }, h('a', { href: address('restores') }, t('jobs.list')))), actions),
     h('div', { class: 'with-side' },
       h('aside', { class: 'side' }, days.box,
         h('div', { class: 'filters' }, chooser('device', devices, chosen.device, (value) => change('device', value)), chooser('source', sources, chosen.source, (value) => change('source', value)))),
