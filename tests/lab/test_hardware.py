@@ -70,12 +70,12 @@ SECONDS = 900
 """Of the guest, with its boot: an idle machine needs a quarter of it."""
 _STORY_SECONDS = 400
 _WATCHED = f"""story() {{
-    setsid bash -c 'sleep {_STORY_SECONDS}; exec >/dev/ttyS0 2>&1; echo "STORY TOO LONG: $1"; tail -n 50 /tmp/out /tmp/watched
+    setsid bash -c 'sleep {_STORY_SECONDS}; exec >/dev/ttyS0 2>&1; echo "STORY TOO LONG: $1"; tail -n 50 /tmp/out /tmp/watched 2>/dev/null
     for p in /proc/[0-9]*; do
-        [ -s $p/cmdline ] && {{ echo "== $p $(tr "\\0" " " <$p/cmdline)"; cat $p/stack; }}
+        words=$(tr "\\0" " " <$p/cmdline) && [ -n "$words" ] && {{ echo "== $p $words"; cat $p/stack; }}
     done
-    for p in $(pgrep python3); do kill -ABRT $p; done; sleep 5; tail -n 80 /tmp/watched
-    sync; echo o >/proc/sysrq-trigger' watchdog "$1" </dev/null >/dev/null 2>&1 &
+    kill -STOP $2; for p in $(pgrep python3); do kill -ABRT $p; done; sleep 5; tail -n 80 /tmp/watched
+    sync; echo o >/proc/sysrq-trigger' watchdog "$1" $$ </dev/null >/dev/null 2>&1 &
     watchdog=$!
     PYTHONFAULTHANDLER=1 bash "/mnt/files/$1.sh" && echo "$1-OK"
     kill -- -$watchdog
