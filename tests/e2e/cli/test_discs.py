@@ -75,6 +75,12 @@ def test_everything_burned_but_the_discs(photos: Program) -> None:
     for disc in discs[3:6]:
         burst(disc, 0, 0.13)
         burst(disc, 0.5, 0.05)
+    # With a wrong key nothing is kept, so that the right one can follow.
+    wrong = photos.folder / "wrong.key"
+    wrong.write_bytes(b"another")
+    refused = photos("volumes", "recover", shelf, "--lost", "1", "--lost", "3", "--key-file", wrong)
+    assert refused.status == 12 and "key" in refused.err
+    assert photos.do("volumes", "list", "--json").value["sets"] == []
     found = photos.do("volumes", "recover", shelf, "--lost", "1", "--lost", "3")
     assert "The set photos has" in found.out and "with 2 snapshots" in found.out
     again = photos.folder / "again"

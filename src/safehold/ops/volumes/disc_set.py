@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import msgspec
 
 from safehold.core.clock import Clock
 from safehold.core.entries import DIRECTORY, FILE, Entry
-from safehold.core.errors import DamageError, UsageError
+from safehold.core.errors import DamageError, StoreUnreachable, UsageError
 from safehold.core.events import Note, Reporter
 from safehold.ops.volumes import shared_keys
 from safehold.repo import envelopes, files, trees
@@ -209,17 +210,25 @@ def recover(
 ) -> tuple[Catalogue, str]:
     """Learn a set from its discs and a key; and the name that it had, if that is known.
 
+    What was learned is dropped again where it ends early, so that it can be tried once more.
     Raises ``UsageError``, ``WrongKey``, ``StoreUnreachable``.
     """
     shown = recovering.look(places, report)
     catalogue, found = recovering.recover(folder, shown, report, clock.now_ns())
-    recovering.fill_mirrors(catalogue, reach, report)
-    discs = DiscSet(catalogue, credential, cache, clock, report, reach)
-    repository = discs.repository()
-    name = ""
-    if found is not None:
-        name = recovering.take_private(catalogue, found, lambda data: unseal(repository.seals, data))
-    discs.close()
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        undo.callback(catalogue.close)
+        try:
+            recovering.fill_mirrors(catalogue, reach, report)
+        except StoreUnreachable as error:
+            hint = "Recover once more with all of them at hand, and with --lost NUMBER for each that is gone."
+            raise StoreUnreachable(str(error), hint) from error
+        name = ""
+        with closing(DiscSet(catalogue, credential, cache, clock, report, reach)) as discs:
+            seals = discs.repository().seals
+            if found is not None:
+                name = recovering.take_private(catalogue, found, lambda data: unseal(seals, data))
+        undo.pop_all()
     return catalogue, name
 
 
