@@ -72,7 +72,6 @@ def test_what_a_prune_keeps_goes_over_no_wire(farm: Farm, store: OnlineStore, co
     kept = {info.key: info.size for info in store.list("packs/")}
     assert sum(kept.values()) < 6.5 * MIB and not before <= kept.keys()
     moved = (wire.bytes_down(), wire.bytes_up())
-    print(moved)
     assert max(moved) < 300_000 if composes else min(moved) > 6 * MIB, moved
     farm.check_all()
     farm.check_clean()
