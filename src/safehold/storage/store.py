@@ -23,7 +23,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from safehold.core.errors import StoreError
 
 Buffer = bytes | bytearray | memoryview
 
@@ -42,6 +46,8 @@ class Capabilities:
     to, so it is not append-only; names that are hashes of the content keep a repository right even there."""
     stamps: bool = False
     """``ObjectInfo.modified_ns`` is when the object came, and no client and no copying of the store can make it another time."""
+    composes: bool = False
+    """Whether it puts packs together of segments that it has (``Composer``)."""
     uploads: int = 1
     """So many commits under way at once are worth while; 1 where a commit takes no round trip."""
 
@@ -109,3 +115,42 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of connections.  The store is not used afterwards."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A sealed segment, and its sealed table, in a stored pack."""
+
+    key: str
+    offset: int
+    length: int
+    table_offset: int
+    table_length: int
+    digest: bytes
+    """BLAKE3 of both, one after the other, as the pack's footer says."""
+
+
+class Composition(msgspec.Struct, frozen=True):
+    """A pack to be put together: its header, the segments, their tables, its end.  ``docs/format/packs.md``."""
+
+    kind: int
+    segments: list[Place]
+    end: bytes
+    """Footer and tail."""
+
+
+@runtime_checkable
+class Composer(Protocol):
+    """A store that puts packs together without their bytes going over the wire."""
+
+    def compose(self, wanted: Composition) -> str:
+        """Store a pack, durably; its key, the SHA-256 of its bytes, also when it is there already.
+
+        Each segment is compared with its digest on the way.  Raises ``StoreError``; then nothing is stored.
+        """
+
+
+def compose_in(store: Store, wanted: Composition) -> str:
+    """Have a store put a pack together.  Raises ``StoreError`` where it does not do that."""
+    if not isinstance(store, Composer):
+        raise StoreError(f"The store {store.location} puts no packs together.")
+    return store.compose(wanted)

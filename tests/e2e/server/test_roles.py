@@ -7,10 +7,14 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from blake3 import blake3
 from online_servers import Client, Person, ServerInThread, device, snapshot_key
 
+from safehold.repo.packs import END, HEADER, MAGIC, TAIL, Footer
 from safehold.server.objects.rules import RIGHTS
+from safehold.storage.store import Composition, Place
 
 DOCS = Path(__file__).parents[3] / "docs"
 OLD = {"config": b"c", "keys/00.slot": b"k", "index/x": b"i", "sessions/1/0": b"s", "condemned/x": b"d", "snapshots/x": b"n"}
@@ -34,14 +38,18 @@ def _named(top: str, data: bytes) -> str:
 
 def _pack(repository_id: bytes) -> tuple[str, bytes]:
     """A small pack, as the format has it, unsigned."""
-    import msgspec
-
-    from safehold.repo.packs import END, HEADER, MAGIC, TAIL, Footer
-
     footer = msgspec.msgpack.encode(Footer([], []))
     data = HEADER.pack(MAGIC, 1) + repository_id + footer + TAIL.pack(bytes(16), bytes(64), len(footer), END)
     name = hashlib.sha256(data).hexdigest()
     return f"packs/{name[:2]}/{name}", data
+
+
+def _composition(key: str, data: bytes) -> object:
+    """A pack made of some bytes of another."""
+    digest = blake3(data[:16] + data[16:32]).digest()
+    footer = msgspec.msgpack.encode(Footer([], []))
+    end = footer + TAIL.pack(bytes(16), bytes(64), len(footer), END)
+    return msgspec.to_builtins(Composition(1, [Place(key, 0, 16, 16, 16, digest)], end))
 
 
 # What each role may do, by hand and not from the code: allowed statuses are 2xx.
@@ -58,6 +66,7 @@ MATRIX = {
     "delete an own mark": {"write", "read", "maintain", "admin"},
     "delete another's mark": {"admin"},
     "put a pack": {"write", "admin"},
+    "compose a pack": {"admin"},
     "put an index shard": {"write", "admin"},
     "put a snapshot": {"write", "admin"},
     "put config": {"admin"},
@@ -118,6 +127,7 @@ def test_each_role_may_do_exactly_what_it_may(server: ServerInThread, owner: Per
         "delete an own mark": ("DELETE", f"{base}/objects/sessions/22/0", None, None),
         "delete another's mark": ("DELETE", f"{base}/objects/sessions/11/0", None, None),
         "put a pack": ("PUT", f"{base}/objects/{own_pack}", None, own_data),
+        "compose a pack": ("POST", f"{base}/compose", _composition(pack_key, pack), None),
         "put an index shard": ("PUT", f"{base}/objects/{_named('index', b'2')}", None, b"2"),
         "put a snapshot": ("PUT", f"{base}/objects/{snapshot_key(b'3')}", None, b"3"),
         "put config": ("PUT", f"{base}/objects/config-copy", None, b"c"),
@@ -267,5 +277,6 @@ def test_the_page_says_what_the_matrix_says() -> None:
     assert allowed("get `snapshots/`") == MATRIX["get another's snapshot"]
     assert allowed("put `packs/`, `index/`, `snapshots/`") == MATRIX["put a pack"]
     assert allowed("put `config`, `keys/`, `condemned/`; quarantine") == MATRIX["put config"]
+    assert allowed("put packs together of stored ones") == MATRIX["compose a pack"]
     assert allowed("see restore jobs ([jobs.md](jobs.md)); a device sees its own only") == {"read", "admin"}
     assert allowed("put `sessions/`, delete a mark that it put itself") == MATRIX["put a mark"]

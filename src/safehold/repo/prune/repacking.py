@@ -11,7 +11,8 @@ from collections.abc import Collection
 import msgspec
 from blake3 import blake3
 
-from safehold.core.errors import DamageError
+from safehold.core.errors import DamageError, FormatError, StoreError
+from safehold.repo.composed import ComposedPack, Stored
 from safehold.repo.packs import TARGET as PACK_TARGET
 from safehold.repo.packs import PackBuilder, PackRecord, PackTail, SegmentRef, key_of, read_tail
 from safehold.repo.prune.model import PackUse
@@ -48,6 +49,8 @@ class Repacker:
         self._seals = repository.seals
         self._sealer = Sealer(repository.seals, repository.seals.new_session(), pad=repository.config.pad)
         self._open: dict[tuple[int, bytes], PackBuilder] = {}
+        self._composed: dict[tuple[int, bytes], ComposedPack] = {}
+        self._composes = repository.store.capabilities.composes
         self._rests: dict[int, _Rest] = {}
 
     def move(self, use: PackUse, live: set[bytes]) -> None:
@@ -70,6 +73,8 @@ class Repacker:
         """Every new pack, all of them durable when this returns."""
         for kind in list(self._rests):
             self._seal_rest(kind)
+        for place in list(self._composed):
+            self._compose(place)
         for place in list(self._open):
             self._close(place)
         return self.moved
@@ -79,6 +84,7 @@ class Repacker:
         for builder in self._open.values():
             builder.abort()
         self._open.clear()
+        self._composed.clear()
 
     def _move_segment(
         self,
@@ -90,11 +96,13 @@ class Repacker:
         wanted: set[bytes],
         voucher: bytes,
     ) -> None:
-        body = self._repository.store.get_range(key, segment.offset, segment.length)
-        if blake3(body).update(table).digest() != segment.digest:
-            raise DamageError(f"A segment in {key} is damaged.")
         session = tail.footer.sessions[segment.session]
-        if len(wanted) == len({name for name, _ in chunks}):
+        whole = len(wanted) == len({name for name, _ in chunks})
+        if whole and self._composes:
+            self._add((tail.kind, voucher), Stored(key, segment, session, chunks))
+            return
+        body = self._body(key, segment, table)
+        if whole:
             self._append(SealedSegment(segment.id, tail.kind, session, body, table, chunks), voucher)
             return
         raw = memoryview(open_body(self._seals, self._seals.session_secret(session), tail.kind, segment.id, body))
@@ -104,6 +112,32 @@ class Repacker:
                 self._keep(tail.kind, name, raw[at : at + length])
                 wanted.discard(name)
             at += length
+
+    def _body(self, key: str, segment: SegmentRef, table: bytes) -> bytes:
+        body = self._repository.store.get_range(key, segment.offset, segment.length)
+        if blake3(body).update(table).digest() != segment.digest:
+            raise DamageError(f"A segment in {key} is damaged.")
+        return body
+
+    def _add(self, place: tuple[int, bytes], part: Stored) -> None:
+        pack = self._composed.setdefault(place, ComposedPack(self._seals, place[0]))
+        pack.append(part)
+        if pack.size >= PACK_TARGET:
+            self._compose(place)
+
+    def _compose(self, place: tuple[int, bytes]) -> None:
+        """Have the store put a pack together; if it doesn't, move its segments over the wire."""
+        pack = self._composed.pop(place)
+        try:
+            self.moved.append(Moved(place[1], pack.finish(self._repository.store)))
+        except (StoreError, FormatError) as error:
+            if isinstance(error, StoreError) and error.retryable:
+                raise
+            for each in pack.parts:
+                segment = each.segment
+                table = self._repository.store.get_range(each.key, segment.table_offset, segment.table_length)
+                body = self._body(each.key, segment, table)
+                self._append(SealedSegment(segment.id, pack.kind, each.session, body, table, each.chunks), place[1])
 
     def _keep(self, kind: int, name: bytes, piece: memoryview) -> None:
         if blake3(piece, key=self._seals.naming[kind]).digest(ID_SIZE) != name:

@@ -79,8 +79,8 @@ def check(service: Service, place: Place, key: str, length: str, told: str) -> P
 async def receive(service: Service, place: Place, asker: Asker, promise: Promise, body: AsyncGenerator[Buffer]) -> Received:
     """Take a body in, part by part, and record it.  Raises ``Refusal``; then nothing is stored, and the room is given back."""
     try:
-        with _as_refusal(promise):
-            taking = await threaded(_Taking, service.store(place.id), promise)
+        with as_refusal(promise):
+            taking = await threaded(Taking, service.store(place.id), promise)
             try:
                 async with aclosing(body):
                     async for data in body:
@@ -88,30 +88,31 @@ async def receive(service: Service, place: Place, asker: Asker, promise: Promise
             except BaseException:
                 await threaded(taking.upload.abort)
                 raise
-            return await threaded(_finish, service, place, asker, promise, taking)
+            return await threaded(finish, service, place, asker, promise, taking)
     finally:
         if promise.reservation:
-            await threaded(_release, service, promise)
+            await threaded(release, service, promise)
 
 
 def receive_whole(service: Service, place: Place, asker: Asker, promise: Promise, body: Buffer) -> Received:
     """Take a body in that is here, and record it.  Raises ``Refusal``; then nothing is stored, and the room is given back."""
     try:
-        with _as_refusal(promise):
-            taking = _Taking(service.store(place.id), promise)
+        with as_refusal(promise):
+            taking = Taking(service.store(place.id), promise)
             try:
                 taking.take(body)
             except BaseException:
                 taking.upload.abort()
                 raise
-            return _finish(service, place, asker, promise, taking)
+            return finish(service, place, asker, promise, taking)
     finally:
         if promise.reservation:
-            _release(service, promise)
+            release(service, promise)
 
 
 @contextmanager
-def _as_refusal(promise: Promise) -> Iterator[None]:
+def as_refusal(promise: Promise) -> Iterator[None]:
+    """Say errors of stores as refusals."""
     try:
         yield
     except StoreFull as error:
@@ -120,7 +121,7 @@ def _as_refusal(promise: Promise) -> Iterator[None]:
         raise Refusal(str(error), error.hint) from error
 
 
-class _Taking:
+class Taking:
     """An object that is coming in."""
 
     def __init__(self, store: Store, promise: Promise) -> None:
@@ -171,7 +172,7 @@ def adopt(service: Service, place: Place, asker: Asker, promise: Promise, *, exi
     ``existed``: the bytes were there before, and are compared with their name.  The room that was set aside for it may be too
     little by what the device says now, so it is set aside anew.  Raises ``Refusal``.
     """
-    with _as_refusal(promise):
+    with as_refusal(promise):
         store = service.store(place.id)
         try:
             size = store.size(promise.key)
@@ -194,14 +195,15 @@ def adopt(service: Service, place: Place, asker: Asker, promise: Promise, *, exi
             _require(store, received)
 
 
-def _finish(service: Service, place: Place, asker: Asker, promise: Promise, taking: _Taking) -> Received:
+def finish(service: Service, place: Place, asker: Asker, promise: Promise, taking: Taking) -> Received:
+    """Store what came, and record it.  Raises ``Refusal``; then it is not stored."""
     try:
         return _store(service, place, asker, promise, taking)
     finally:
         taking.upload.abort()
 
 
-def _store(service: Service, place: Place, asker: Asker, promise: Promise, taking: _Taking) -> Received:
+def _store(service: Service, place: Place, asker: Asker, promise: Promise, taking: Taking) -> Received:
     if taking.size != promise.size:
         raise Refusal(f"{promise.key} ended after {taking.size} of {promise.size} bytes.", "Send it again.")
     digest = taking.sha256()
@@ -272,6 +274,7 @@ def _digest(store: Store, received: Received) -> str:
     return digest.hexdigest()
 
 
-def _release(service: Service, promise: Promise) -> None:
+def release(service: Service, promise: Promise) -> None:
+    """Give back the room that was set aside, if it still is."""
     with suppress(SafeholdError), service.database.write() as connection:
         quota.release(connection, promise.reservation)

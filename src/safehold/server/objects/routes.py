@@ -18,7 +18,7 @@ from safehold.server.answers import answer, body_of, described, empty, service_o
 from safehold.server.asking import Asker, Place
 from safehold.server.errors import Braked, NotFound, Refusal
 from safehold.server.jobs import notices
-from safehold.server.objects import chain, holdings, receiving, rules, sending
+from safehold.server.objects import chain, composing, holdings, receiving, rules, sending
 from safehold.server.objects.holdings import Received
 from safehold.server.objects.quota import WARN_FROM
 from safehold.server.objects.receiving import Promise
@@ -28,6 +28,7 @@ from safehold.server.service import Service
 from safehold.server.wire import body_of as bytes_of
 from safehold.storage.keys import check_key, check_prefix
 from safehold.storage.online.chain import BEGINNING, Entry
+from safehold.storage.store import Composition
 
 BASE = "/api/v1/repositories/{account}/{name}"
 MOST_LISTED = 10_000
@@ -87,6 +88,7 @@ def _about(service: Service, connection: Connection, asker: Asker, place: Place)
         "damaged": holdings.damaged(connection, place.id),
         "append_only": True,
         "direct": service.direct is not None,
+        "composes": True,
         "warnings": _warnings(account.used, account.quota),
     }
 
@@ -283,6 +285,15 @@ def _quarantine(service: Service, asker: Asker, place: Place, key: str) -> None:
         chain.append(connection, counted, service.clock.now_ns(), "quarantine", key, row.sha256, asker.actor)
 
 
+@described(Composition)
+async def compose(request: Request) -> Response:
+    """Store a pack put together of segments of stored ones."""
+    wanted = await body_of(request, Composition)
+    service = service_of(request)
+    asker, place, _ = await located(request, nothing)
+    return answer({"key": await threaded(composing.compose, service, place, asker, wanted)}, 201)
+
+
 @described(query=("after",))
 async def history(request: Request) -> Response:
     """The chain behind a number."""
@@ -338,6 +349,7 @@ ROUTES: list[BaseRoute] = [
     Route(f"{BASE}/objects/{{key:path}}", put, methods=["PUT"]),
     Route(f"{BASE}/objects/{{key:path}}", delete, methods=["DELETE"]),
     Route(f"{BASE}/quarantine", quarantine, methods=["POST"]),
+    Route(f"{BASE}/compose", compose, methods=["POST"]),
     Route(f"{BASE}/chain", history, methods=["GET"]),
     Route(f"{BASE}/damage", damage, methods=["GET"]),
     Route(f"{BASE}/usage", usage, methods=["GET"]),

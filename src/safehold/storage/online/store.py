@@ -13,7 +13,7 @@ from safehold.storage.online.address import Address
 from safehold.storage.online.api import CONNECTIONS, Api
 from safehold.storage.online.chain import Entry, Head, compare, follow
 from safehold.storage.online.direct import LEAST, Direct
-from safehold.storage.store import Buffer, Capabilities, ObjectInfo
+from safehold.storage.store import Buffer, Capabilities, Composition, ObjectInfo
 
 
 class About(msgspec.Struct):
@@ -25,6 +25,8 @@ class About(msgspec.Struct):
     warnings: list[str] = []
     direct: bool = False
     """Whether packs go straight to the server's bucket."""
+    composes: bool = False
+    """Whether it puts packs together of stored segments, for who asks."""
 
     @property
     def head(self) -> Head:
@@ -35,6 +37,10 @@ class About(msgspec.Struct):
 class _Listing(msgspec.Struct):
     objects: list[tuple[str, int, int]]
     next: str | None
+
+
+class _Composed(msgspec.Struct):
+    key: str
 
 
 class _History(msgspec.Struct):
@@ -49,12 +55,13 @@ class OnlineStore:
         self._address = address
         self._api = api
         self._direct: Direct | None = None
+        self._composes = False
         self.has_moved = False
         """Whether this client added to the repository's chain, whose head is then another."""
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(stamps=True, uploads=CONNECTIONS // 2)
+        return Capabilities(stamps=True, composes=self._composes, uploads=CONNECTIONS // 2)
 
     @property
     def location(self) -> str:
@@ -65,6 +72,7 @@ class OnlineStore:
         told = self._api.call("GET", self._address.base, About)
         if told.direct and self._direct is None:
             self._direct = Direct(self._api, self._address.base)
+        self._composes = told.composes
         return told
 
     def follow(self, known: Head, told: Head) -> Head:
@@ -153,6 +161,11 @@ class OnlineStore:
     def quarantine(self, key: str) -> None:
         check_key(key)
         self._api.tell("POST", f"{self._address.base}/quarantine", {"key": key})
+
+    def compose(self, wanted: Composition) -> str:
+        made = self._api.call("POST", f"{self._address.base}/compose", _Composed, wanted)
+        check_key(made.key)
+        return made.key
 
     def report(self, value: object) -> None:
         """Say how a backup went.  Raises as any request does."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from safehold.core.errors import ObjectExists, ObjectMissing
 from safehold.storage.keys import check_key, quarantine_keys
-from safehold.storage.store import Buffer, ObjectInfo, Store, Upload
+from safehold.storage.store import Buffer, Capabilities, ObjectInfo, Store, Upload
 from safehold.storage.wrappers.passthrough import PassThrough, PassThroughUpload
 
 
@@ -30,6 +30,10 @@ class DryRunStore(PassThrough):
         self._scratch = scratch
         self._hidden: set[str] = set()
         self._lock = threading.RLock()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(self.inner.capabilities, composes=False)
 
     def put(self, key: str, data: Buffer) -> None:
         with self._lock:

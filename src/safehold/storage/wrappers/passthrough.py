@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from safehold.storage.store import Buffer, Capabilities, ObjectInfo, Store, Upload
+from safehold.storage.store import Buffer, Capabilities, Composition, ObjectInfo, Store, Upload, compose_in
 
 
 class PassThrough:
@@ -44,6 +44,9 @@ class PassThrough:
 
     def quarantine(self, key: str) -> None:
         self.inner.quarantine(key)
+
+    def compose(self, wanted: Composition) -> str:
+        return compose_in(self.inner, wanted)
 
     def close(self) -> None:
         self.inner.close()

@@ -15,7 +15,7 @@ class ReadOnlyStore(PassThrough):
 
     @property
     def capabilities(self) -> Capabilities:
-        return replace(self.inner.capabilities, can_delete=False, can_quarantine=False)
+        return replace(self.inner.capabilities, can_delete=False, can_quarantine=False, composes=False)
 
     def put(self, key: str, data: Buffer) -> None:
         self._refuse(f"{key} was not stored")

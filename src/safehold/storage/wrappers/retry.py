@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from safehold.core.clock import Clock
 from safehold.core.errors import ObjectExists, SafeholdError
-from safehold.storage.store import Buffer, ObjectInfo, Store, Upload
+from safehold.storage.store import Buffer, Composition, ObjectInfo, Store, Upload, compose_in
 from safehold.storage.wrappers.passthrough import PassThrough
 
 _T = TypeVar("_T")
@@ -103,6 +103,9 @@ class RetryStore(PassThrough):
 
     def quarantine(self, key: str) -> None:
         self.attempt(lambda again: self.inner.quarantine(key))
+
+    def compose(self, wanted: Composition) -> str:
+        return self.attempt(lambda again: compose_in(self.inner, wanted))
 
 
 class _RetryUpload:
