@@ -51,7 +51,7 @@ const press = async (label, tries = 5) => {
     return press(label, tries - 1);
   });
 };
-const sees = (text) => page.waitForFunction((wanted) => document.body.innerText.includes(wanted), { timeout: 30000 }, text);
+const sees = (text) => page.waitForFunction((wanted) => document.body?.innerText.includes(wanted), { timeout: 30000 }, text);
 const go = (path) => page.goto(url + path);
 
 /** RFC 6238. */
@@ -118,7 +118,7 @@ try {
   await go('/');
   await sees('Fine');
   await shot('overview');
-  say({ done: 'overview', text: await page.evaluate(() => document.body.innerText) });
+  say({ done: 'overview', text: await page.evaluate(() => document.body?.innerText) });
   await press('Devices');
   await sees('Devices of anna/home');
   await shot('devices');
@@ -129,7 +129,7 @@ try {
   await press('Open');
   await page.waitForSelector('.snapshot', { timeout: 60000 });
   await shot('browse');
-  say({ done: 'browse', text: await page.evaluate(() => document.body.innerText), file, content });
+  say({ done: 'browse', text: await page.evaluate(() => document.body?.innerText), file, content });
 
   await go('/tokens');
   await type('For what', 'a script');
@@ -225,7 +225,7 @@ try {
   say({ done: 'all', errors: expected, unfit, foreign: heard.foreign, wide });
 } catch (error) {
   await shot('failed').catch(() => {});
-  say({ failed: String(error.stack ?? error), text: await page.evaluate(() => document.body.innerText).catch(() => ''), errors: heard.errors });
+  say({ failed: String(error.stack ?? error), text: await page.evaluate(() => document.body?.innerText).catch(() => ''), errors: heard.errors });
 } finally {
   await browser.close();
 }

@@ -244,8 +244,8 @@ def test_kills_of_the_server_lose_nothing_that_was_acknowledged(
     try:
         for number in range(3):
             (tree / f"{number}").mkdir(parents=True)
-            for each in range(12):
-                (tree / f"{number}" / f"{each}").write_bytes(random.randbytes(3_000_000))
+            for each in range(8):
+                (tree / f"{number}" / f"{each}").write_bytes(random.randbytes(2_000_000))
             ran = _at_last(program, "backup", tree, "--json")
             made.append((ran.value["snapshot"], sorted(p.name for p in tree.iterdir())))
     finally:
