@@ -12,7 +12,10 @@ from safehold.core.errors import DamageError, DeletionRefused, NotPermitted, Saf
 from safehold.ops import forget
 from safehold.repo import condemned, prune, sessions, shards, snapshots
 from safehold.repo.condemned import Condemned
+from safehold.repo.packs import open_tables, read_tail
 from safehold.repo.prune import Options, compaction, planning
+from safehold.repo.prune.model import PackUse
+from safehold.repo.prune.repacking import Repacker
 from safehold.storage.local import LocalStore
 from safehold.testing.stores import Fault, FaultyStore, MemoryStore
 
@@ -538,3 +541,18 @@ def test_the_store_must_delete(tmp_path: Path) -> None:
     repository = farm.open(store=fixed)
     with pytest.raises(DeletionRefused):
         prune.execute(repository, prune.plan(repository))
+
+
+def test_a_pack_that_is_moved_whole_is_not_the_old_one(tmp_path: Path) -> None:
+    """It would be deleted as the old one."""
+    farm = Farm(tmp_path / "farm")
+    farm.write("a", 100_000)
+    farm.back_up()
+    repository = farm.open()
+    for key in [info.key for info in farm.store.list("packs/")]:
+        held = open_tables(repository.seals, farm.store, key, read_tail(farm.store, key))
+        repacker = Repacker(repository)
+        names = {name for chunks in held.chunks for name, _ in chunks}
+        repacker.move(PackUse(held.id, held.size, held.kind, held.size, 0, True), names)
+        (moved,) = repacker.finish()
+        assert moved.record.id != held.id and moved.record.chunks == held.chunks

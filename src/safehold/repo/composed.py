@@ -22,8 +22,10 @@ class Stored(msgspec.Struct, frozen=True):
 class ComposedPack:
     """One such pack, segment by segment."""
 
-    def __init__(self, seals: Seals, kind: int) -> None:
+    def __init__(self, seals: Seals, kind: int, session: SessionRef) -> None:
+        """``session`` is listed though no segment may be its own: the pack is then not the same as any other of its segments."""
         self._seals = seals
+        self._session = session
         self.kind = kind
         self.parts: list[Stored] = []
         self.size = HEADER.size
@@ -49,7 +51,7 @@ class ComposedPack:
         return PackRecord(pack_id, self.kind, size, footer, [each.chunks for each in self.parts])
 
     def _footer(self) -> Footer:
-        sessions: dict[SessionRef, int] = {}
+        sessions: dict[SessionRef, int] = {self._session: 0}
         body, table = HEADER.size, HEADER.size + sum(each.segment.length for each in self.parts)
         segments = []
         for each in self.parts:

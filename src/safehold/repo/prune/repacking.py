@@ -1,7 +1,8 @@
 """Moving what is in use out of sparse packs.
 
 A segment that is wholly in use is moved as it is, still sealed.  One that is partly in use is opened, and its chunks in use,
-proven by their names, are sealed again in new segments.
+proven by their names, are sealed again in new segments.  Every new pack lists the prune's own session, so that it is never the
+same as one of the old, which go.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class Repacker:
         return body
 
     def _add(self, place: tuple[int, bytes], part: Stored) -> None:
-        pack = self._composed.setdefault(place, ComposedPack(self._seals, place[0]))
+        pack = self._composed.setdefault(place, ComposedPack(self._seals, place[0], self._sealer.session.ref))
         pack.append(part)
         if pack.size >= PACK_TARGET:
             self._compose(place)
@@ -158,7 +159,9 @@ class Repacker:
         place = (segment.kind, voucher)
         builder = self._open.get(place)
         if builder is None:
-            builder = self._open[place] = PackBuilder(self._seals, self._repository.store.upload(), segment.kind)
+            builder = self._open[place] = PackBuilder(
+                self._seals, self._repository.store.upload(), segment.kind, self._sealer.session.ref
+            )
         builder.append(segment)
         if builder.size >= PACK_TARGET:
             self._close(place)
