@@ -65,21 +65,28 @@ def discs(work: Path, files: Path) -> list[str]:
     return [*options, "-drive", f"file={work / 'floppy'},format=raw,if=floppy,id=floppy0"]
 
 
+def pulls(work: Path, files: Path) -> list[str]:
+    """A USB stick."""
+    with (work / "stick1").open("wb") as file:
+        file.truncate(400 << 20)
+    options = ["-device", "qemu-xhci", "-blockdev", f"driver=file,filename={work / 'stick1'},node-name=u1"]
+    return [*options, "-device", "usb-storage,drive=u1,id=stick1,serial=STICK1,removable=on"]
+
+
 STORIES: dict[str, Callable[[Path, Path], list[str]]] = {"drives": drives, "discs": discs}
 SECONDS = 900
 """Of the guest, with its boot: an idle machine needs a quarter of it."""
-_STORY_SECONDS = 400
-_WATCHED = f"""story() {{
-    setsid bash -c 'sleep {_STORY_SECONDS}; exec >/dev/ttyS0 2>&1; echo "STORY TOO LONG: $1"; tail -n 50 /tmp/out /tmp/watched 2>/dev/null
+_WATCHED = """story() {
+    setsid bash -c 'sleep LONGEST; exec >/dev/ttyS0 2>&1; echo "STORY TOO LONG: $1"; tail -n 50 /tmp/out /tmp/watched 2>/dev/null
     for p in /proc/[0-9]*; do
-        words=$(tr "\\0" " " <$p/cmdline) && [ -n "$words" ] && {{ echo "== $p $words"; cat $p/stack; }}
+        words=$(tr "\\0" " " <$p/cmdline) && [ -n "$words" ] && { echo "== $p $words"; cat $p/stack; }
     done
     kill -STOP $2; for p in $(pgrep python3); do kill -ABRT $p; done; sleep 5; tail -n 80 /tmp/watched
     sync; echo o >/proc/sysrq-trigger' watchdog "$1" $$ </dev/null >/dev/null 2>&1 &
     watchdog=$!
     PYTHONFAULTHANDLER=1 bash "/mnt/files/$1.sh" && echo "$1-OK"
     kill -- -$watchdog
-}}
+}
 """
 """A story that stands still says what was said, and where each process is (proc(5), stack), before the guest is switched off."""
 
@@ -87,12 +94,23 @@ _WATCHED = f"""story() {{
 @pytest.mark.skipif(sys.platform != "linux", reason="the guest is made by Debian's tools")
 @pytest.mark.timeout(SECONDS + 600)
 def test_the_stories_on_hardware(tmp_path: Path) -> None:
-    script = _WATCHED + "\n".join(f"story {name}" for name in STORIES)
+    tell(STORIES, tmp_path, SECONDS)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(sys.platform != "linux", reason="the guest is made by Debian's tools")
+@pytest.mark.timeout(3 * SECONDS + 600)
+def test_sticks_are_pulled_at_many_moments(tmp_path: Path) -> None:
+    tell({"pulls": pulls}, tmp_path, 3 * SECONDS)
+
+
+def tell(stories: dict[str, Callable[[Path, Path], list[str]]], tmp_path: Path, seconds: int) -> None:
+    script = _WATCHED.replace("LONGEST", str(seconds // 2)) + "\n".join(f"story {name}" for name in stories)
     files = tmp_path / "files"
     files.mkdir()
-    options = [option for devices in STORIES.values() for option in devices(tmp_path, files)]
-    for name in STORIES:
+    options = [option for devices in stories.values() for option in devices(tmp_path, files)]
+    for name in stories:
         (files / f"{name}.sh").write_bytes((HERE / f"{name}.sh").read_bytes())
-    ended = lab(Path(sys.prefix) / "lab").run(script, tmp_path, *options, files=files, seconds=SECONDS)
-    for name in STORIES:
+    ended = lab(Path(sys.prefix) / "lab").run(script, tmp_path, *options, files=files, seconds=seconds)
+    for name in stories:
         assert f"{name}-OK" in ended.output.splitlines(), f"after {ended.seconds:.0f} s:\n{ended.output[-6000:]}"

@@ -83,18 +83,6 @@ def _read(memory: Memory) -> Allowed:
     return allowed
 
 
-def run_after_backup(call: Call) -> None:
-    """What waits, after a backup.  Where that fails, the backup is done all the same."""
-    if call.values.dry_run or call.online_store is None:
-        return
-    try:
-        repository = call.repository()
-        if repository.seals.can_read and Memory(call.state, repository.id).read() is not None:
-            run_waiting(call)
-    except SafeholdError as error:
-        call.out.note(f"Restores that were ordered from this machine were not run: {error}")
-
-
 class _Running:
     """One run over the jobs that wait."""
 

@@ -10,10 +10,12 @@ import pytest
 from blake3 import blake3
 from online_servers import Person, ServerInThread
 from prune_fixtures import EVERYTHING, Farm
+from sqlalchemy import select, update
 
 from safehold.core.clock import SystemClock
-from safehold.core.errors import DamageError
+from safehold.core.errors import DamageError, StoreError, StoreFull
 from safehold.repo.packs import END, TAIL, Footer, read_tail
+from safehold.server.schema import accounts, reservations
 from safehold.storage.online.address import parse
 from safehold.storage.online.api import Api
 from safehold.storage.online.store import OnlineStore
@@ -140,3 +142,22 @@ def test_wrong_parts_are_refused_and_nothing_is_stored(
         assert answer.status == status, (answer.status, answer.data[:200])
     assert owner("POST", f"{other}/compose", msgspec.to_builtins(good)).status == 404
     assert {info.key for info in store.list("")} == before and list(theirs.list("")) == []
+
+
+def test_a_pack_that_the_quota_has_no_room_for_is_not_made(farm: Farm, store: OnlineStore, server: ServerInThread) -> None:
+    before = {info.key for info in store.list("")}
+    wanted = _composition(store)
+    with server.service.database.write() as connection:
+        connection.execute(update(accounts).values(quota=accounts.c.used + 500))
+    with pytest.raises(StoreFull):
+        store.compose(wanted)
+    with server.service.database.write() as connection:
+        assert connection.execute(select(reservations)).first() is None
+        connection.execute(update(accounts).values(quota=accounts.c.used + 5000))
+    assert {info.key for info in store.list("")} == before
+    key = store.compose(wanted)
+    with pytest.raises(StoreError):
+        store.compose(_composition(store, digest=bytes(32)))
+    with server.service.database.read() as connection:
+        assert connection.execute(select(reservations)).first() is None  # the room of what failed was given back
+    assert {info.key for info in store.list("")} == {*before, key}

@@ -64,7 +64,6 @@ def arguments(parser: Parser) -> None:
 def run(call: Call) -> int:
     """Back up, and say how it went."""
     from safehold.cli.reporting import report_done, report_failed
-    from safehold.cli.restore_jobs import run_after_backup
     from safehold.cli.sharing import refresh_after_backup
     from safehold.cli.sources import back_up
 
@@ -82,7 +81,7 @@ def run(call: Call) -> int:
     _show(call, result)
     report_done(call, result)
     refresh_after_backup(call)
-    run_after_backup(call)
+    _run_restores(call)
     if call.values.when_present and not call.values.dry_run:
         from safehold.cli.volume_jobs import note_done
 
@@ -95,6 +94,22 @@ def run(call: Call) -> int:
             f"{what} of the source could not be read; the snapshot is marked incomplete.", "The warnings above say what and why."
         )
     return 0
+
+
+def _run_restores(call: Call) -> None:
+    """Those that were ordered from this machine, if it allows any.  Where that fails, the backup is done all the same."""
+    if call.values.dry_run or call.online_store is None:
+        return
+    from safehold.cli.allowed_restores import Memory
+
+    try:
+        repository = call.repository()
+        if repository.seals.can_read and Memory(call.state, repository.id).read() is not None:
+            from safehold.cli.restore_jobs import run_waiting
+
+            run_waiting(call)
+    except SafeholdError as error:
+        call.out.note(f"Restores that were ordered from this machine were not run: {error}")
 
 
 def options(call: Call) -> BackupOptions:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from safehold.core.errors import StoreError
+from safehold.core.errors import StoreError, StoreUnreachable
 from safehold.storage import filesystem as fs
 from safehold.storage.oserrors import explained
 from safehold.storage.volumes.burning import restore_program
@@ -96,6 +96,8 @@ def write_file(folder: Path, name: str, data: bytes) -> None:
 def require_repository(folder: Path) -> None:
     """Raise ``StoreError`` where a drive that says who it is has no repository any more."""
     if not (folder / "config").is_file() and not (folder / "config-copy").is_file():
+        if not (folder / IDENTITY).is_file():
+            raise StoreUnreachable(f"{folder} is gone: the drive was unplugged just now.", "Plug it in again.")
         raise StoreError(
             f"{folder} says that it is a drive of a set, but there is no repository on it.",
             "Were its files deleted?  `safehold volumes add` with --renew sets it up anew.",
