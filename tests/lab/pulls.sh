@@ -44,7 +44,6 @@ for kind in vfat exfat ext4 ntfs3; do
         [ $status = 14 ] || [ $state = new ] || fail "$kind, $megabytes: what was acknowledged is gone"
         echo "$kind pulled after $megabytes MB: status $status, the $state state is there"
         safehold backup $source -q && back && same $source "$source" || fail "$kind, $megabytes: the next backup"
-        rm $source/new$megabytes
     done
     safehold check --read-data >/tmp/said || fail "$kind: check"
     umount /tmp/stick

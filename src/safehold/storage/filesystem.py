@@ -198,6 +198,8 @@ def _rename_exclusive(source: str, target: str, lock: str) -> None:
             raise FileExistsError(errno.EEXIST, "exists", target)
         os.rename(source, target)
         flush_renamed(target)
+        # Else the drive may hold both names of the same clusters, and fsck.vfat would empty one of the two files.
+        flush_folder(os.path.dirname(source))
     finally:
         os.close(descriptor)
 
