@@ -32,7 +32,6 @@ PACKAGES = (
     "e2fsprogs",
     "dosfstools",
     "exfatprogs",
-    "ntfs-3g",
     "util-linux",
     "mount",
     "procps",
@@ -44,7 +43,6 @@ BOOT_MODULES = ("virtio_pci", "virtio_blk", "ext4")
 LATER_MODULES = (
     "vfat",
     "exfat",
-    "ntfs3",
     "nls_ascii",
     "nls_cp437",
     "nls_utf8",

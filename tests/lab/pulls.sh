@@ -6,13 +6,12 @@ present() { for _ in $(seq 100); do [ -b $device ] && return; sleep 0.2; done; f
 same() { diff -r --no-dereference "$1" "/tmp/back$2" >/dev/null; }
 back() { rm -rf /tmp/back; safehold restore latest --target /tmp/back -q; }
 mkdir -p /tmp/stick
-for kind in vfat exfat ext4 ntfs3; do
+for kind in vfat exfat ext4; do
     present
     case $kind in
     vfat) mkfs.vfat -I -F 32 $device && mend="fsck.vfat -a" ;;
     exfat) mkfs.exfat $device && mend="fsck.exfat -y" ;;
     ext4) mkfs.ext4 -qF $device && mend="true" ;;
-    ntfs3) mkntfs -QFq $device && mend="ntfsfix -d" ;;
     esac >/dev/null
     mount -t $kind $device /tmp/stick
     export SAFEHOLD_KEY_FILE=/tmp/$kind.key SAFEHOLD_STATE_DIR=/tmp/$kind.state SAFEHOLD_CACHE_DIR=/tmp/$kind.cache SAFEHOLD_REPO=volumes:$kind
