@@ -103,8 +103,9 @@ def test_what_has_rotted_gets_no_new_name_that_vouches_for_it(farm: Farm, store:
             data[segment.offset + 100] ^= 1
     path.chmod(0o600)
     path.write_bytes(data)
-    with pytest.raises(DamageError):
+    with pytest.raises(DamageError, match=f"Pack {large[9:17]} cannot be packed again") as caught:
         farm.prune()
+    assert "safehold repair" in caught.value.hint
     assert {info.key for info in store.list("packs/")} >= kept.keys()
 
 
