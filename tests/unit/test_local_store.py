@@ -18,6 +18,7 @@ from safehold.storage.local import LocalStore
 from safehold.storage.local_files import OpenFiles
 from safehold.storage.oserrors import explained
 
+NS = 1_000_000_000
 HOUR_NS = 3_600_000_000_000
 
 
@@ -236,6 +237,39 @@ def test_a_sweep_after_a_crash_between_name_and_tidying_keeps_the_object(store: 
     assert not list((tmp_path / "store/tmp").iterdir()) and store.get("a") == b"whole"
 
 
+@pytest.mark.parametrize(("after", "left"), [(None, 3), (0.0, 1), (3600.0, 2), (float(86400 * 3), 3)])
+def test_the_first_upload_sweeps(store: LocalStore, tmp_path: Path, after: float | None, left: int) -> None:
+    live = store.upload()
+    live.write(b"x" * (2 << 20))
+    folder = tmp_path / "store/tmp"
+    now_ns = max(path.stat().st_mtime_ns for path in folder.iterdir())
+    for name, age_ns in {"new": NS * 60, "old": HOUR_NS * 48}.items():
+        (folder / f"{name}.part").write_bytes(b"dead")
+        os.utime(folder / f"{name}.part", ns=(now_ns - age_ns, now_ns - age_ns))
+    other = LocalStore(tmp_path / "store", sweeps_after=after)
+    other.put("b", b"b")
+    assert len(list(folder.iterdir())) == left
+    live.commit("a")
+    assert store.size("a") == 2 << 20
+
+
+def test_a_new_file_that_a_sweep_took_before_it_was_locked_is_made_again(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, taken = filesystem.hold, list[Path]()
+
+    def hold_late(descriptor: int) -> bool:
+        for path in (tmp_path / "store/tmp").iterdir():
+            if not taken:
+                taken.append(path)
+                path.unlink()
+        return hold(descriptor)
+
+    monkeypatch.setattr(filesystem, "hold", hold_late)
+    store.put("a", b"whole")
+    assert taken and store.get("a") == b"whole"
+
+
 def test_a_sweep_of_a_store_without_leftovers(store: LocalStore) -> None:
     assert store.sweep(0, HOUR_NS) == 0
 
@@ -278,6 +312,9 @@ def test_a_filesystem_without_locks_is_swept_by_age(store: LocalStore, monkeypat
     monkeypatch.setattr(filesystem.fcntl, "flock", no_locks)
     upload = store.upload()
     upload.write(b"x" * (2 << 20))
+    LocalStore(store.location, sweeps_after=0).put("b", b"b")
+    assert len(list(Path(store.location, "tmp").iterdir())) == 1  # younger than a day
+    store.delete("b")
     assert store.sweep(0, HOUR_NS * 24 * 365 * 1000) == 2 << 20
     with pytest.raises(StoreError):
         upload.commit("a")

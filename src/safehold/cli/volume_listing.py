@@ -160,22 +160,23 @@ def _of_discs(catalogue: Catalogue, now_ns: int) -> list[Attention]:
             labels = ", ".join(each.label for each in members)
             message = f"Not yet covered by parity across volumes: {labels}. `safehold volumes close {name}` writes it."
             found.append(Attention("uncovered", message))
-    waiting = {each.volume.number for each in plan(catalogue, [])} if _is_burned(catalogue) else set()
+    waiting = {each.volume.number for each in plan(catalogue, [])}
+    unburned = waiting if _is_burned(catalogue) else set()
     old = [
         each
         for each in volumes.values()
-        if each.state == "closed" and each.number not in waiting and now_ns - each.verified_ns > VERIFIED_EVERY_DAYS * _DAY
+        if each.state == "closed" and each.number not in unburned and now_ns - each.verified_ns > VERIFIED_EVERY_DAYS * _DAY
     ]
     if old:
         what = words.count(len(old), "disc was", "discs were")
         message = f"{what} not read back for half a year, or never: `safehold volumes verify {name}`."
         found.append(Attention("unverified", message))
-    return found + _to_burn(catalogue)
+    return found + _to_burn(catalogue, len(waiting))
 
 
-def _to_burn(catalogue: Catalogue) -> list[Attention]:
-    """Of sets that are burned: what waits for it, and which discs are spoiled."""
-    from safehold.storage.volumes.burning.plan import burned_of, plan
+def _to_burn(catalogue: Catalogue, planned: int) -> list[Attention]:
+    """Of sets that are burned: what waits for it, of so many that a burn would write, and which discs are spoiled."""
+    from safehold.storage.volumes.burning.plan import burned_of
 
     name = catalogue.set.name
     burned = {each.label: burned_of(each) for each in catalogue.volumes() if burned_of(each).time_ns}
@@ -184,7 +185,7 @@ def _to_burn(catalogue: Catalogue) -> list[Attention]:
         for label, state in burned.items()
         if state.problem
     ]
-    waiting = len(plan(catalogue, [])) - len(found) if burned or _is_burned(catalogue) else 0
+    waiting = planned - len(found) if burned or _is_burned(catalogue) else 0
     if waiting > 0:
         what = words.count(waiting, "image is", "images are")
         found.append(Attention("unburned", f"{what} not on a disc yet: `safehold volumes burn {name}`."))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from safehold.core.errors import StoreError
-from safehold.repo.packs import END, HEADER, TAIL, Footer, PackRecord, SegmentRef, id_of, read_tail
+from safehold.repo.packs import HEADER, TAIL, Footer, PackRecord, SegmentRef, end_of, id_of, read_tail
 from safehold.repo.seals import Seals, SessionRef
 from safehold.storage.store import Composition, Place, Store, compose_in
 
@@ -42,11 +42,10 @@ class ComposedPack:
         are right is the store's word, as it is for every byte that nobody reads: a scrub and ``check --read-data`` look.
         """
         footer = self._footer()
-        encoded = msgspec.msgpack.encode(footer)
-        end = encoded + TAIL.pack(self._seals.keyring.slot_id, self._seals.sign("pack", encoded), len(encoded), END)
+        end = end_of(self._seals, footer)
         key = compose_in(store, Composition(self.kind, [_place(each) for each in self.parts], end))
         pack_id, tail, size = id_of(key), read_tail(store, key), store.size(key)
-        if pack_id is None or (tail.kind, tail.encoded, size) != (self.kind, encoded, self.size + len(end)):
+        if pack_id is None or (tail.kind, tail.encoded, size) != (self.kind, end[: -TAIL.size], self.size + len(end)):
             raise StoreError(f"The store {store.location} put together another pack than it was told to.")
         return PackRecord(pack_id, self.kind, size, footer, [each.chunks for each in self.parts])
 

@@ -87,6 +87,12 @@ def id_of(key: str) -> bytes | None:
     return pack_id if pack_id and key == key_of(pack_id) else None
 
 
+def end_of(seals: Seals, footer: Footer) -> bytes:
+    """Footer and signed tail, as they end a pack."""
+    encoded = msgspec.msgpack.encode(footer)
+    return encoded + TAIL.pack(seals.keyring.slot_id, seals.sign("pack", encoded), len(encoded), END)
+
+
 class PackBuilder:
     """Writes one pack, segment by segment.  Belongs to one thread at a time."""
 
@@ -117,9 +123,7 @@ class PackBuilder:
         footer = Footer(
             list(self._sessions), [self._with_table(*pair) for pair in zip(self._segments, self._tables, strict=True)]
         )
-        encoded = msgspec.msgpack.encode(footer)
-        self._write(encoded)
-        self._write(TAIL.pack(self._seals.keyring.slot_id, self._seals.sign("pack", encoded), len(encoded), END))
+        self._write(end_of(self._seals, footer))
         pack_id = self._sha256.digest()
         with suppress(ObjectExists):  # the same bytes: an upload that was repeated
             self._upload.commit(key_of(pack_id))

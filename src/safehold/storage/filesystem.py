@@ -149,6 +149,22 @@ def hold(descriptor: int) -> bool:
     return True
 
 
+def has_name(descriptor: int) -> bool:
+    """Whether an open file can still be found in its folder.  Windows keeps the name of a file that is open."""
+    return sys.platform == "win32" or os.fstat(descriptor).st_nlink > 0
+
+
+def is_held(path: str) -> bool:
+    """Whether some process is seen to hold a file.  Raises ``OSError``."""
+    if sys.platform == "win32":
+        return True  # whoever has it open holds it
+    descriptor, _ = open_object(path)
+    try:
+        return not hold(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def remove_unless_held(path: str) -> bool:
     """Remove a file that no live process holds; whether it was removed."""
     if sys.platform == "win32":

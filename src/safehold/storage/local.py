@@ -27,6 +27,8 @@ _T = TypeVar("_T")
 
 _UNFINISHED = ".part"
 _LOCK = f"{RESERVED}/publish.lock"
+STALE_SECONDS = 86400.0
+"""After so long what lies in ``tmp/`` is left over also where locks may be known to one machine only (network filesystems)."""
 
 
 def _random_name() -> str:
@@ -37,11 +39,19 @@ class LocalStore:
     """A store in the folder ``path``, which is made, parents too, if ``create``.
 
     Raises ``StoreUnreachable`` if the folder is not there.  ``name`` gives unique names of temporary files.
+    ``sweeps_after``: the first upload removes what dead writers left that many seconds ago or longer; never, if it is ``None``.
     """
 
-    def __init__(self, path: str | Path, create: bool = False, name: Callable[[], str] = _random_name) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        create: bool = False,
+        name: Callable[[], str] = _random_name,
+        sweeps_after: float | None = None,
+    ) -> None:
         root = os.path.abspath(path)
         self._name = name
+        self._sweeps_after = sweeps_after
         self._files = OpenFiles()
         try:
             if create:
@@ -69,11 +79,13 @@ class LocalStore:
         upload.commit(key)
 
     def upload(self) -> LocalUpload:
-        path = self._folders.path(f"{RESERVED}/{self._name()}{_UNFINISHED}")
         try:
-            return self._in_folder(RESERVED, lambda: LocalUpload(path, self.location, self._publish))
+            upload = self._in_folder(RESERVED, self._begin)
         except OSError as error:
             raise explained(error, "A new object", self.location) from error
+        if self._sweeps_after is not None:
+            self._sweep_once(upload, self._sweeps_after)
+        return upload
 
     def get(self, key: str) -> bytes:
         check_key(key)
@@ -186,6 +198,15 @@ class LocalStore:
             self._folders.flush_deletions()
         except OSError as error:
             raise explained(error, "A deletion", self.location) from error
+
+    def _begin(self) -> LocalUpload:
+        return LocalUpload(self._folders.path(f"{RESERVED}/{self._name()}{_UNFINISHED}"), self.location, self._publish)
+
+    def _sweep_once(self, upload: LocalUpload, seconds: float) -> None:
+        """By the filesystem's own clock.  Leftovers only cost room, so what can't be looked at now is left for another time."""
+        self._sweeps_after = None
+        with suppress(StoreError, OSError):
+            self.sweep(seconds if upload.is_locked() else max(seconds, STALE_SECONDS), upload.began_ns())
 
     def _publish(self, path: str, key: str) -> None:
         try:

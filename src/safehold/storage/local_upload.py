@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +20,10 @@ _WRITEBACK = 8 << 20
 
 
 class LocalUpload:
-    """``path`` is the new file, ``publish(path, key)`` gives it its name.  Raises ``OSError`` if the file can't be made."""
+    """``path`` is the new file, ``publish(path, key)`` gives it its name.
+
+    Raises ``OSError`` if the file can't be made; ``FileNotFoundError`` also if somebody's sweep took it before it was locked.
+    """
 
     def __init__(self, path: str, location: str, publish: Callable[[str, str], None]) -> None:
         self._path = path
@@ -30,7 +34,17 @@ class LocalUpload:
         self._pending = bytearray()
         self._written = 0
         self._started = 0
-        fs.hold(self._descriptor)
+        if not fs.hold(self._descriptor) or not fs.has_name(self._descriptor):
+            self._close()
+            raise FileNotFoundError(errno.ENOENT, "swept away", path)
+
+    def is_locked(self) -> bool:
+        """Whether others see that it is in use, so that a file that nobody uses is known for one.  Raises ``OSError``."""
+        return fs.is_held(self._path)
+
+    def began_ns(self) -> int:
+        """When it was last written to, nanoseconds, by the filesystem's clock.  Raises ``OSError``."""
+        return os.fstat(self._descriptor).st_mtime_ns
 
     def write(self, data: Buffer) -> None:
         self._require_open()

@@ -8,7 +8,7 @@ from random import Random
 
 from safehold.core.clock import Clock, SystemClock
 from safehold.core.errors import UsageError
-from safehold.storage.local import LocalStore
+from safehold.storage.local import STALE_SECONDS, LocalStore
 from safehold.storage.options import DEFAULT, StoreOptions
 from safehold.storage.store import Store
 
@@ -53,7 +53,7 @@ def open_store(location: str, create: bool = False, options: StoreOptions = DEFA
         )
     if match and match[2].startswith("//"):
         raise UsageError(f"{match[1]}: is no kind of place that Safehold knows.", "Use a folder, s3://, gs://, az:// or sftp://.")
-    return LocalStore(Path(location).expanduser(), create)
+    return LocalStore(Path(location).expanduser(), create, sweeps_after=STALE_SECONDS)
 
 
 def patient(store: Store, options: StoreOptions, clock: Clock, random: Random | None = None) -> Store:

@@ -293,6 +293,15 @@ def test_a_drive_that_is_gone_in_the_middle_loses_nothing(home: Program, drives:
     assert (restored(home, last, "out") / str(source)[1:] / "large").read_bytes() == (source / "large").read_bytes()
 
 
+def test_what_interrupted_backups_left_on_a_drive_does_not_fill_it(home: Program, drives: LoopDrives, source: Path) -> None:
+    back_up(home, source)
+    leftover = drives.media / "A/safehold/tmp/dead.part"
+    leftover.write_bytes(bytes(20_000_000))
+    (source / "large").write_bytes(os.urandom(9_000_000))
+    snapshot = back_up(home, source)
+    assert not leftover.exists() and held(home)[snapshot] == ["Stick A", "Stick B"]
+
+
 def test_a_full_drive_is_said_and_the_other_goes_on(home: Program, drives: LoopDrives, source: Path) -> None:
     back_up(home, source)
     (drives.media / "B" / "ballast").write_bytes(bytes(20_000_000))

@@ -12,7 +12,7 @@ from safehold.repo.packs import HEADER, MAGIC, TAIL
 from safehold.repo.segments import LIMIT
 from safehold.server.asking import Asker, Place
 from safehold.server.errors import Mismatch, NotFound, Refusal, TooLarge
-from safehold.server.objects import holdings, quota, receiving, rules
+from safehold.server.objects import holdings, receiving, rules
 from safehold.server.objects.receiving import BATCH, Promise, Taking
 from safehold.server.objects.rules import Right
 from safehold.server.service import Service
@@ -28,7 +28,7 @@ def compose(service: Service, place: Place, asker: Asker, wanted: Composition) -
     """Store the pack; its key, also when it is there already.  Raises ``Refusal``; then nothing is stored."""
     place.require(Right.ADD | Right.PACKS, "put packs together")
     size = _size(service, place, wanted)
-    promise = Promise("packs/composed", size, "", _reserve(service, place, size))
+    promise = Promise("packs/composed", size, "", receiving.reserve(service, place, size))
     try:
         with receiving.as_refusal(promise):
             taking = Taking(service.store(place.id), promise)
@@ -73,13 +73,6 @@ def _check(part: Part, size: int) -> None:
     for offset, length in ((part.offset, part.length), (part.table_offset, part.table_length)):
         if offset < 0 or not 0 < length <= _SEALED or offset + length > size:
             raise Refusal(f"{part.key} has no {length} bytes from {offset} on that could be a segment.")
-
-
-def _reserve(service: Service, place: Place, size: int) -> str:
-    if not place.has_quota:
-        return ""
-    with service.database.write(keeps_lookups=True) as connection:
-        return quota.reserve(connection, place.account, size, service.clock.now_ns())
 
 
 def _fill(taking: Taking, wanted: Composition) -> None:

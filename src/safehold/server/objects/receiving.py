@@ -47,11 +47,15 @@ class Promise(msgspec.Struct, frozen=True):
 def begin(service: Service, place: Place, key: str, length: str, told: str) -> Promise:
     """Check what is to come, and set room aside.  Raises ``Refusal``."""
     promise = check(service, place, key, length, told)
+    return msgspec.structs.replace(promise, reservation=reserve(service, place, promise.size))
+
+
+def reserve(service: Service, place: Place, size: int) -> str:
+    """Set room aside; empty where there is no quota.  Raises ``Refusal``."""
     if not place.has_quota:
-        return promise
+        return ""
     with service.database.write(keeps_lookups=True) as connection:
-        reservation = quota.reserve(connection, place.account, promise.size, service.clock.now_ns())
-    return msgspec.structs.replace(promise, reservation=reservation)
+        return quota.reserve(connection, place.account, size, service.clock.now_ns())
 
 
 def check(service: Service, place: Place, key: str, length: str, told: str) -> Promise:
