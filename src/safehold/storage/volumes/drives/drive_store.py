@@ -33,7 +33,7 @@ class DriveStore(PassThrough):
 
     def __init__(self, folder: Path, title: str, device: str = "") -> None:
         """``title``: what people call it; ``device``: its numbers, ``8:17``, if it is a device.  Raises ``StoreUnreachable``."""
-        # The locks of a drive's own filesystem can be relied on, so a stick that was pulled is not filled by what never got finished.
+        # A drive's own filesystem has exact locks: a stick that was pulled is not filled by what never got finished.
         super().__init__(LocalStore(folder, sweeps_after=0))
         self.folder = folder
         self.title = title
