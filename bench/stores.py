@@ -15,7 +15,6 @@ import json
 import os
 import resource
 import secrets
-import shutil
 import statistics
 import subprocess
 import sys
@@ -182,9 +181,8 @@ def main() -> None:
             for name, make in makers.items():
                 program = make(f"bench-{secrets.token_hex(4)}")
                 found[name]["backup"].append(timed(lambda p=program: p.backup(words.tree)))  # type: ignore[misc]
-                target = scratch / "restored"
+                target = scratch / f"restored-{run}-{name.replace(' ', '-')}"
                 found[name]["restore"].append(timed(lambda p=program, t=str(target): p.restore(t)))  # type: ignore[misc]
-                shutil.rmtree(target)
                 load = f"load {os.getloadavg()[0]:.1f}"
                 print(run, name, *(f"{found[name][what][-1][0]:.1f} s" for what in found[name]), load, flush=True)
     report(found)

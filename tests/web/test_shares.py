@@ -409,3 +409,78 @@ def test_a_stranger_sends_files(browser: Browser, world: World, tmp_path: Path) 
     browser.tell("open", url=made[:-2] + ("AA" if made[-2:] != "AA" else "QA"))
     browser.tell("wait", selector=".message.problem")
     quiet(browser, 410)
+
+
+def share_file(world: World, name: str, *words: str) -> tuple[Path, dict[str, Any]]:
+    """A share file, and what the program said of it."""
+    path = world.folder / f"{name}.safehold-share"
+    return path, world.run("share", "create", f"latest:{world.source}/photos", "--file", str(path), *words)
+
+
+def test_a_file_that_somebody_was_given(browser: Browser, world: World) -> None:
+    key = world.folder / f"{browser.name}.key"
+    path, made = share_file(world, f"given-{browser.name}", "--key-out", str(key))
+    words, line = " ".join(made["words"]), key.read_text()
+    browser.clear()
+    before = len(world.recording.received)
+    browser.tell("open", url=f"{world.url}/login")
+    browser.tell("clickText", selector="a", text="share file?")
+    browser.tell("upload", selector="#files", path=str(path))
+
+    def tries(text: str, sentence: str) -> None:
+        browser.tell("type", selector="textarea", text=text)
+        browser.tell("click", selector=".unlock-form .primary")
+        browser.tell("waitText", selector=".message.problem", text=sentence)
+
+    wrong = words.split()
+    wrong[0] = "abandon" if wrong[0] != "abandon" else "zoo"
+    tries("acid zzz", "“zzz” is not in the list of words")
+    tries(" ".join(words.split()[:-1]), "These are not the 12 words of this file")
+    tries(" ".join(wrong), "These are not the 12 words of this file")
+    tries(line.replace(line[15:47], "0" * 32), "belongs to another share file")
+    browser.tell("type", selector="textarea", text=words.upper())
+    browser.tell("click", selector=".unlock-form .primary")
+    browser.tell("waitText", selector=".entry .text", text="Alps 2026")
+    assert browser.texts("h1") == ["photos"]
+    browser.tell("clickText", selector=".entry", text="film.mp4")
+    browser.tell("waitText", selector="h1", text="film.mp4")
+    browser.tell("clickText", selector="main .button", text="Download")
+    browser.tell("waitText", selector=".job.done", text="Done and verified")
+    assert sha256(browser.landed("film.mp4").read_bytes()) == sha256((world.source / "photos/film.mp4").read_bytes())
+    browser.tell("clickText", selector=".tools .button", text="Close")
+    browser.tell("waitText", selector="h1", text="Open a share file")
+    assert browser.tell("run", script="location.pathname + location.hash") == "/open"
+    sent = b"\n".join(world.recording.received[before:])
+    for secret in (words.split()[0].encode() + b" " + words.split()[1].encode(), line.strip().split("#")[1].encode()):
+        assert secret not in sent
+    assert b"PUT" not in sent and path.read_bytes()[8:40] not in sent
+    quiet(browser, 401)
+
+
+def test_files_that_are_no_share_or_not_whole(browser: Browser, world: World) -> None:
+    path, _ = share_file(world, f"locked-{browser.name}", "--password")
+    data = path.read_bytes()
+    broken = world.folder / "broken"
+    browser.tell("open", url=f"{world.url}/open")
+    for content, sentence in (
+        (b"", "This is no share file"),
+        (b"SHSHFIL1", "The file is not whole"),
+        (data[:-1], "The file is not whole"),
+        (data[:1000] + data[1001:], "The file is not whole"),
+        (data[1:], "This is no share file"),
+    ):
+        broken.write_bytes(content)
+        browser.tell("upload", selector="#files", path=str(broken))
+        browser.tell("waitText", selector=".message.problem", text=sentence)
+    damaged = bytearray(data)
+    damaged[-400] ^= 1  # in the listing
+    for content, password, sentence in (
+        (data, "over the fence", "The password is wrong"),
+        (bytes(damaged), PASSWORD, "was altered or is damaged"),
+    ):
+        broken.write_bytes(content)
+        browser.tell("upload", selector="#files", path=str(broken))
+        browser.tell("type", selector="input[type=password]", text=password)
+        browser.tell("click", selector=".unlock-form .primary")
+        browser.tell("waitText", selector=".message.problem", text=sentence)
+    quiet(browser)

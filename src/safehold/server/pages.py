@@ -21,6 +21,7 @@ _ADDRESSES = (
     "/people",
     "/storage",
     "/join",
+    "/open",
     "/s/{share}",
     "/r/{share}",
     "/{account}/{name}",

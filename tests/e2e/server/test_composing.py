@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 from blake3 import blake3
-from online_servers import Person, ServerInThread
+from online_servers import Person, ServerInThread, ServerProcess
 from prune_fixtures import EVERYTHING, Farm
 from sqlalchemy import select, update
 
@@ -39,21 +43,29 @@ class Wire(RecordingStore):
 @pytest.fixture
 def store(server: ServerInThread, owner: Person) -> OnlineStore:
     """An owner's, who has confirmed with the second factor."""
+    return _confirmed(owner)
+
+
+def _confirmed(owner: Person) -> OnlineStore:
     owner.repository()
-    api = Api(server.url, owner.token("admin"))
+    api = Api(owner.url, owner.token("admin"))
     api.tell("POST", "/api/v1/step-up", {"code": owner.recovery[0]})  # type: ignore[attr-defined]
-    made = OnlineStore(parse(f"{server.url}/anna/home", repository=True), api)
+    made = OnlineStore(parse(f"{owner.url}/anna/home", repository=True), api)
     made.about()
     return made
 
 
 @pytest.fixture
 def farm(tmp_path: Path, store: OnlineStore) -> Farm:
+    return _farm(tmp_path, store)
+
+
+def _farm(folder: Path, store: OnlineStore) -> Farm:
     """Ten files of 2 MiB in packs, of which a second snapshot has three."""
-    made = Farm(tmp_path / "farm")
+    made = Farm(folder / "farm")
     made.clock = SystemClock()  # type: ignore[assignment]  # the server looks at it, too
     made.store = store
-    made.house = Household(store, tmp_path / "cache")
+    made.house = Household(store, folder / "cache")
     for number in range(10):
         made.write(f"{number}", 2 * MIB)
     first = made.house.back_up(made.source).id
@@ -91,8 +103,9 @@ def test_what_has_rotted_gets_no_new_name_that_vouches_for_it(farm: Farm, store:
             data[segment.offset + 100] ^= 1
     path.chmod(0o600)
     path.write_bytes(data)
-    with pytest.raises(DamageError):
+    with pytest.raises(DamageError, match=f"Pack {large[9:17]} cannot be packed again") as caught:
         farm.prune()
+    assert "safehold repair" in caught.value.hint
     assert {info.key for info in store.list("packs/")} >= kept.keys()
 
 
@@ -161,3 +174,60 @@ def test_a_pack_that_the_quota_has_no_room_for_is_not_made(farm: Farm, store: On
     with server.service.database.read() as connection:
         assert connection.execute(select(reservations)).first() is None  # the room of what failed was given back
     assert {info.key for info in store.list("")} == {*before, key}
+
+
+def test_a_full_disk_of_the_server_costs_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=26m", "tmpfs", folder], check=True)
+    server = ServerInThread(folder / "srv")
+    try:
+        store = _confirmed(server.owner())
+        farm = _farm(tmp_path, store)
+        before = {info.key for info in store.list("packs/")}
+        with pytest.raises(StoreFull):
+            farm.prune(EVERYTHING, store)
+        kept = {info.key for info in store.list("packs/")}
+        assert kept >= before and not list((folder / "srv").rglob("*.part"))
+        farm.check_all()
+        subprocess.run(["mount", "-o", "remount,size=60m", folder], check=True)
+        farm.prune(EVERYTHING, store)
+        assert not before <= {info.key for info in store.list("packs/")}
+        farm.check_all()
+        farm.check_clean()
+    finally:
+        server.stop()
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_server_that_is_killed_amid_a_prune_has_whole_packs(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "srv", tls=False)
+    try:
+        owner = Person(server.url, "anna")
+        owner.register(server.setup_code)
+        owner.recovery = owner.set_up_factor()  # type: ignore[attr-defined]
+        store = _confirmed(owner)
+        farm = _farm(tmp_path, store)
+        before = {info.key for info in store.list("packs/")}
+        failed = 0
+        for delay in (0.05, 0.12, 0.2):
+            killer = threading.Timer(delay, server.kill)
+            killer.start()
+            with suppress(StoreError):
+                farm.prune(EVERYTHING, store)
+                failed -= 1
+            failed += 1
+            killer.join()
+            server.start()
+            for info in store.list("packs/"):
+                assert hashlib.sha256(store.get(info.key)).hexdigest() == info.key.rpartition("/")[2]
+            farm.check_all()
+        assert failed
+        for info in store.list("sessions/"):
+            store.delete(info.key)  # their process, this one, is alive, so nobody takes them for dead
+        farm.prune(EVERYTHING, store)
+        assert not before <= {info.key for info in store.list("packs/")}
+        farm.check_all()
+        farm.check_clean()
+    finally:
+        server.stop()

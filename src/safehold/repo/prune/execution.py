@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from safehold.core.errors import DamageError, DeletionRefused, ObjectMissing
+from safehold.core.errors import DeletionRefused
 from safehold.core.events import Progress
 from safehold.repo import condemned, index, seen, snapshots
 from safehold.repo.condemned import Condemned
@@ -90,7 +90,7 @@ class _Prune:
         repacker = Repacker(self._repository, analysis.survey.shared)
         try:
             for pack in self._counted(wanted):
-                self._move(repacker, pack, live.pop(pack.id))
+                repacker.move(pack, live.pop(pack.id))
             return repacker.finish(), wanted
         except BaseException:
             repacker.abort()
@@ -103,15 +103,6 @@ class _Prune:
             self._repository.report(Progress(phase="repack", bytes=done, total_bytes=total))
             yield pack
             done += pack.used
-
-    def _move(self, repacker: Repacker, pack: PackUse, live: set[bytes]) -> None:
-        try:
-            repacker.move(pack, live)
-        except (DamageError, ObjectMissing) as error:
-            raise DamageError(
-                f"Pack {pack.id.hex()[:8]} cannot be packed again, so nothing was deleted: {error}",
-                "Run `safehold check`, then `safehold repair`, then prune again.",
-            ) from error
 
     def _remove_snapshots(self, going: Collection[str]) -> list[str]:
         """Record first that they are removed, then remove them; the keys of older records, if a new one covers them."""

@@ -7,18 +7,20 @@ same as one of the old, which go.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import msgspec
 from blake3 import blake3
 
-from safehold.core.errors import DamageError, FormatError, StoreError
+from safehold.core.errors import DamageError, FormatError, ObjectMissing, StoreError
 from safehold.repo.composed import ComposedPack, Stored
 from safehold.repo.packs import TARGET as PACK_TARGET
 from safehold.repo.packs import PackBuilder, PackRecord, PackTail, SegmentRef, key_of, read_tail
 from safehold.repo.prune.model import PackUse
 from safehold.repo.repository import Repository
-from safehold.repo.seals import ID_SIZE
+from safehold.repo.seals import ID_SIZE, SessionRef
 from safehold.repo.segments import TARGET as SEGMENT_TARGET
 from safehold.repo.segments import SealedSegment, Sealer, open_body, open_table
 
@@ -30,12 +32,33 @@ class Moved(msgspec.Struct, frozen=True):
     record: PackRecord
 
 
+class _Part(NamedTuple):
+    """A segment of a stored pack, its sealed and its opened table, and the names in it that are to be kept."""
+
+    segment: SegmentRef
+    table: bytes
+    chunks: list[tuple[bytes, int]]
+    wanted: set[bytes]
+
+
 class _Rest(msgspec.Struct):
     """Chunks out of opened segments that wait to become a segment."""
 
     names: list[bytes] = []
     pieces: list[bytes | memoryview] = []
     size: int = 0
+
+
+@contextmanager
+def _packing_again(key: str) -> Iterator[None]:
+    """Say of which pack something is not right.  Others that wait to be put together are named in their turn."""
+    try:
+        yield
+    except (DamageError, ObjectMissing) as error:
+        raise DamageError(
+            f"Pack {key.rpartition('/')[2][:8]} cannot be packed again, so nothing was deleted: {error}",
+            "Run `safehold check`, then `safehold repair`, then prune again.",
+        ) from error
 
 
 class Repacker:
@@ -55,10 +78,16 @@ class Repacker:
         self._rests: dict[int, _Rest] = {}
 
     def move(self, use: PackUse, live: set[bytes]) -> None:
-        """Move the chunks ``live`` of a pack.  Raises ``DamageError`` or ``ObjectMissing`` when they are not all there."""
+        """Move the chunks ``live`` of a pack.  Raises ``DamageError`` when this or an earlier one lacks what it should hold."""
         key = key_of(use.id)
-        tail = read_tail(self._repository.store, key)
-        left = set(live)
+        with _packing_again(key):
+            tail = read_tail(self._repository.store, key)
+            parts = self._parts(key, tail, live)
+        for part in parts:
+            self._move_segment(key, tail, part, use.voucher)
+
+    def _parts(self, key: str, tail: PackTail, live: set[bytes]) -> list[_Part]:
+        parts, left = [], set(live)
         for segment in tail.footer.segments:
             table = self._repository.store.get_range(key, segment.table_offset, segment.table_length)
             chunks = open_table(self._seals, tail.kind, segment.id, table)
@@ -66,9 +95,10 @@ class Repacker:
             wanted = names if segment.id in self._shared else left & names
             left -= wanted
             if wanted:
-                self._move_segment(key, tail, segment, table, chunks, wanted, use.voucher)
+                parts.append(_Part(segment, table, chunks, wanted))
         if left:
-            raise DamageError(f"Pack {use.id.hex()[:8]} does not hold all that the index says it does.")
+            raise DamageError("It does not hold all that the index says it does.")
+        return parts
 
     def finish(self) -> list[Moved]:
         """Every new pack, all of them durable when this returns."""
@@ -87,37 +117,37 @@ class Repacker:
         self._open.clear()
         self._composed.clear()
 
-    def _move_segment(
-        self,
-        key: str,
-        tail: PackTail,
-        segment: SegmentRef,
-        table: bytes,
-        chunks: list[tuple[bytes, int]],
-        wanted: set[bytes],
-        voucher: bytes,
-    ) -> None:
+    def _move_segment(self, key: str, tail: PackTail, part: _Part, voucher: bytes) -> None:
+        segment, table, chunks, wanted = part
         session = tail.footer.sessions[segment.session]
         whole = len(wanted) == len({name for name, _ in chunks})
         if whole and self._composes:
             self._add((tail.kind, voucher), Stored(key, segment, session, chunks))
             return
-        body = self._body(key, segment, table)
+        with _packing_again(key):
+            body = self._body(key, segment, table)
+            found = {} if whole else self._proven(tail.kind, session, part, body)
         if whole:
             self._append(SealedSegment(segment.id, tail.kind, session, body, table, chunks), voucher)
-            return
-        raw = memoryview(open_body(self._seals, self._seals.session_secret(session), tail.kind, segment.id, body))
-        at = 0
-        for name, length in chunks:
-            if name in wanted:
-                self._keep(tail.kind, name, raw[at : at + length])
-                wanted.discard(name)
+        for name, piece in found.items():
+            self._keep(tail.kind, name, piece)
+
+    def _proven(self, kind: int, session: SessionRef, part: _Part, body: bytes) -> dict[bytes, memoryview]:
+        """Name -> chunk, of those to be kept, as they lie.  Raises ``DamageError`` if one is not what its name says."""
+        raw = memoryview(open_body(self._seals, self._seals.session_secret(session), kind, part.segment.id, body))
+        found, at = {}, 0
+        for name, length in part.chunks:
+            if name in part.wanted:
+                found[name] = raw[at : at + length]
+                if blake3(found[name], key=self._seals.naming[kind]).digest(ID_SIZE) != name:
+                    raise DamageError(f"Chunk {name.hex()[:8]} is not what was stored.")
             at += length
+        return found
 
     def _body(self, key: str, segment: SegmentRef, table: bytes) -> bytes:
         body = self._repository.store.get_range(key, segment.offset, segment.length)
         if blake3(body).update(table).digest() != segment.digest:
-            raise DamageError(f"A segment in {key} is damaged.")
+            raise DamageError(f"Its segment at {segment.offset} is damaged.")
         return body
 
     def _add(self, place: tuple[int, bytes], part: Stored) -> None:
@@ -136,13 +166,12 @@ class Repacker:
                 raise
             for each in pack.parts:
                 segment = each.segment
-                table = self._repository.store.get_range(each.key, segment.table_offset, segment.table_length)
-                body = self._body(each.key, segment, table)
+                with _packing_again(each.key):
+                    table = self._repository.store.get_range(each.key, segment.table_offset, segment.table_length)
+                    body = self._body(each.key, segment, table)
                 self._append(SealedSegment(segment.id, pack.kind, each.session, body, table, each.chunks), place[1])
 
     def _keep(self, kind: int, name: bytes, piece: memoryview) -> None:
-        if blake3(piece, key=self._seals.naming[kind]).digest(ID_SIZE) != name:
-            raise DamageError(f"Chunk {name.hex()[:8]} is not what was stored.")
         rest = self._rests.setdefault(kind, _Rest())
         rest.names.append(name)
         rest.pieces.append(bytes(piece))

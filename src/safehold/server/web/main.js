@@ -12,6 +12,7 @@ start([
   ['/settings', () => import('./account/settings.js')],
   ['/tokens', () => import('./account/tokens.js')],
   ['/enrol', () => import('./account/enrol.js')],
+  ['/open', () => import('./share/open-file.js')],
   ['/s/:share', () => import('./share/page.js')],
   ['/r/:request', () => import('./share/send.js')],
   ['/:account/:name', () => import('./browse/page.js')],

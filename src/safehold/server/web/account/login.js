@@ -53,6 +53,6 @@ export default async function page({ main }) {
     h('div', { class: 'unlock-head' }, h('span', { class: 'medallion' }, icon('key')), h('h1', {}, t('login.title')), h('p', { class: 'soft' }, location.host)),
     form({ fields: [name.field, password.field, code.field], label: t('login.submit'), submit }),
     ways.length ? h('div', { class: 'ways' }, ways, other) : null,
-    h('p', { class: 'unlock-note small soft' }, t('login.note'))));
+    h('p', { class: 'unlock-note small soft' }, t('login.note'), ' ', h('a', { href: '/open' }, t('open.link')))));
   name.input.focus();
 }

@@ -27,21 +27,37 @@ export async function ofKeyFile(text) {
 
 const PLACES = new Map(WORDS.map((word, place) => [word.slice(0, 4), place]));
 
+/** The number that so many words spell, 11 bits each.  Throws ReadError `words` where one is not in the list, `other` for another count. */
+function spelled(text, count, other) {
+  const typed = text.toLowerCase().match(/[a-z]+/g) ?? [];
+  const strange = typed.find((word) => !isListed(word));
+  if (strange) throw new ReadError('words', `"${strange}" is not in the list of words`, { word: strange });
+  if (typed.length !== count) throw other(typed.length);
+  return typed.reduce((number, word) => (number << 11n) | BigInt(PLACES.get(word.slice(0, 4))), 0n);
+}
+
 /**
  * @param {string} text 24 words: any case, separators and numbers between them, four letters are enough
  * @returns {Promise<object>} a credential.  Throws ReadError `words`, with `details.word` where one is not in the list.
  */
 export async function ofWords(text) {
-  const typed = text.toLowerCase().match(/[a-z]+/g) ?? [];
-  const strange = typed.find((word) => !isListed(word));
-  if (strange) throw new ReadError('words', `"${strange}" is not in the list of words`, { word: strange });
-  if (typed.length !== 24) throw new ReadError('words', `24 words are needed, these are ${typed.length}`, { count: typed.length });
-  let number = 0n;
-  for (const word of typed) number = (number << 11n) | BigInt(PLACES.get(word.slice(0, 4)));
-  const bytes = unhex(number.toString(16).padStart(66, '0'));
+  const other = (count) => new ReadError('words', `24 words are needed, these are ${count}`, { count });
+  const bytes = unhex(spelled(text, 24, other).toString(16).padStart(66, '0'));
   const secret = bytes.slice(0, 32);
   if ((await sha256(secret))[0] !== bytes[32]) throw new ReadError('words', 'the words do not fit together', { count: 24 });
   return { method: 'recovery', secret };
+}
+
+/**
+ * @param {string} text the 12 words of a share (docs/format/shares.md, "Secret, link, words")
+ * @returns {Promise<Uint8Array>} its secret, 16 bytes.  Throws ReadError `words`, `share-words`.
+ */
+export async function ofShareWords(text) {
+  const other = (count) => new ReadError('share-words', `12 words are needed, these are ${count}`);
+  const number = spelled(text, 12, other);
+  const secret = unhex((number >> 4n).toString(16).padStart(32, '0'));
+  if ((await sha256(secret))[0] >> 4 !== Number(number & 15n)) throw new ReadError('share-words', 'the words do not fit together');
+  return secret;
 }
 
 function isListed(word) {

@@ -10,6 +10,7 @@
  * locked        the repository was locked                  kdf          a slot asks for a forbidden derivation
  * key-file          what was given is no key file, or a damaged one
  * words         what was given are no recovery words       storage      the browser has no room
+ * share-file    a file is no share, or was cut off         share-words  what was given is not the key of a share
  */
 export class ReadError extends Error {
   /** @param {string} code @param {string} message @param {object} [details] values for the sentence */

@@ -154,7 +154,7 @@ export default {
   'problem.login': 'Sie sind hier nicht angemeldet.',
   'problem.kdf': 'Der Server verlangt eine Ableitung des Schlüssels, die nicht erlaubt ist. Vielleicht ist er böswillig.',
   'problem.key-file': 'Das ist keine Schlüsseldatei von Safehold, oder sie ist beschädigt.',
-  'problem.words': '„{word}“ ist keines der Wörter zur Wiederherstellung.',
+  'problem.words': '„{word}“ steht nicht in der Liste der Wörter. Prüfen Sie die Schreibweise.',
   'problem.words-count': 'Diese {n} Wörter sind kein Schlüssel. Es müssen 24 sein, jedes richtig und an seinem Platz.',
   'problem.storage': 'Der Browser hat keinen Platz für diese Datei. Nehmen Sie einen anderen Browser oder das Programm.',
   'problem.other': 'Das hat nicht geklappt: {message}',

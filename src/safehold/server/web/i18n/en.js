@@ -154,7 +154,7 @@ export default {
   'problem.login': 'You are not logged in here.',
   'problem.kdf': 'The server asks for a derivation of the key that is not allowed. It may mean harm.',
   'problem.key-file': 'This is no Safehold key file, or it is damaged.',
-  'problem.words': '“{word}” is not one of the recovery words.',
+  'problem.words': '“{word}” is not in the list of words. Check its spelling.',
   'problem.words-count': 'These {n} words are no recovery key. There must be 24, each right and in its place.',
   'problem.storage': 'The browser has no room for this file. Use another browser, or the program.',
   'problem.other': 'That did not work: {message}',

@@ -148,7 +148,7 @@ export default {
   'problem.login': '您尚未登录。',
   'problem.kdf': '服务器要求的密钥派生方式不被允许，可能有恶意。',
   'problem.key-file': '这不是 Safehold 密钥文件，或文件已损坏。',
-  'problem.words': '“{word}”不是恢复词。',
+  'problem.words': '“{word}”不在词表中。请检查拼写。',
   'problem.words-count': '这 {n} 个词不是恢复密钥。必须是 24 个，每个都正确且顺序无误。',
   'problem.storage': '浏览器没有足够空间存放此文件。请使用其他浏览器或程序。',
   'problem.other': '操作失败：{message}',

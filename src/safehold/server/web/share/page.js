@@ -36,7 +36,8 @@ function hold(share) {
 function open(lock, password, source) {
   const own = held;
   own.pool ??= new WorkerPool();
-  own.opening ??= ShareSession.open(own.share, { lock, fragment: own.fragment, password, source, pool: own.pool }).then(
+  const secret = lock.secret ? secretOf(own.fragment ?? '') : null;
+  own.opening ??= ShareSession.open(own.share, { lock, secret, password, source, pool: own.pool }).then(
     (session) => {
       // The secret has done its work.
       Object.assign(own, { session, fragment: null });
