@@ -262,9 +262,7 @@ def repair(discs: DiscSet, volume: Volume) -> Path:
     """
     if volume.state in ("blank", "open"):
         name = discs.catalogue.set.name
-        hint = (
-            f"`safehold volumes close {name}` first; if it is gone, `safehold volumes label {name} {volume.number} --lost`."
-        )
+        hint = f"`safehold volumes close {name}` first; if it is gone, `safehold volumes label {name} {volume.number} --lost`."
         raise UsageError(f"{volume.label} is still written to.", hint)
     store = discs.store(volume.generation)
     path = store.recorder.path(volume.number)
