@@ -1,0 +1,38 @@
+"""Pools of threads that can be waited for again after a wait was interrupted.
+
+Once Ctrl-C has interrupted ``Thread.join``, Python 3.11 and 3.12 take the thread for one that has ended (the thread's own lock
+is released), and so does ``ThreadPoolExecutor.shutdown``: whoever stops a pool then would close files that its threads still use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Pool(ThreadPoolExecutor):
+    """Its ``shutdown``, if it waits, returns only when no job runs any more, also after it was interrupted."""
+
+    def __init__(self, most: int, name: str) -> None:
+        super().__init__(most, thread_name_prefix=name)
+        self._under_way: set[Future[object]] = set()
+
+    def submit(self, job: Callable[_P, _T], /, *arguments: _P.args, **named: _P.kwargs) -> Future[_T]:
+        future = super().submit(job, *arguments, **named)
+        self._under_way.add(future)  # type: ignore[arg-type]
+        future.add_done_callback(self._under_way.discard)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
+        if wait:
+            _ended(self._under_way)
+            super().shutdown(wait=True)
+
+
+def _ended(jobs: set[Future[object]]) -> None:
+    wait(jobs.copy())

@@ -1,0 +1,32 @@
+"""Pools of threads, when Ctrl-C comes while they are waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from safehold.core.pools import Pool
+
+
+def test_after_an_interrupted_wait_the_next_one_waits() -> None:
+    pool, ended = Pool(1, "test"), []
+
+    def work() -> None:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        time.sleep(0.3)
+        ended.append(1)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        pool.submit(work)
+        never = pool.submit(ended.append, 2)
+        with pytest.raises(KeyboardInterrupt):
+            pool.shutdown()
+        pool.shutdown(cancel_futures=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended == [1] and never.cancelled()
