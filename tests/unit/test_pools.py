@@ -12,6 +12,27 @@ import pytest
 from safehold.core.pools import Pool
 
 
+def test_a_job_whose_submitting_was_interrupted_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, ended = Pool(2, "test"), []
+    begin = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        begin(thread)
+        raise KeyboardInterrupt
+
+    def work() -> None:
+        time.sleep(0.2)
+        ended.append(1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pool.submit(work)
+    time.sleep(0.05)
+    pool.shutdown(cancel_futures=True)
+    assert ended == [1]
+
+
 def test_after_an_interrupted_wait_the_next_one_waits() -> None:
     pool, ended = Pool(1, "test"), []
 
