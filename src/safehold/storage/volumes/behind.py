@@ -1,10 +1,13 @@
-"""Writing in a thread of its own what was made, while the next is being made."""
+"""Reading and writing in threads of their own: while something is made, what comes next is read, and what was made is written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 
 class Behind:
@@ -27,6 +30,18 @@ class Behind:
         self._pool.shutdown()
         if self._last is not None and error is None:
             self._last.result()
+
+
+def ahead(jobs: Iterable[Callable[[], _T]]) -> Iterator[_T]:
+    """What jobs give, in order.  While the caller works on what one gave the next runs, so there must be rooms for two."""
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        begun: Future[_T] | None = None
+        for job in jobs:
+            before, begun = begun, pool.submit(job)
+            if before is not None:
+                yield before.result()
+        if begun is not None:
+            yield begun.result()
 
 
 class Rooms:
