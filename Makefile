@@ -46,13 +46,14 @@ install:
 docs-tried: $(VENV)/.dev
 	$(BIN)/python tests/pages/tried.py $(PAGES)
 
+# Three processes for two cores: a third of the time tests wait for servers, drives and clocks.
 test: $(VENV)/.dev packages $(VENV)/.web $(VENV)/.plugins $(VENV)/.lab
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory types
 	@base=$$(mktemp -d) && chmod 755 "$$base" && trap 'rm -rf "$$base"' EXIT && \
-		$(BIN)/python -m pytest -n 2 --dist worksteal --basetemp="$$base/tests" $(PYTEST)
+		$(BIN)/python -m pytest -n 3 --dist worksteal --basetemp="$$base/tests" $(PYTEST)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -83,9 +84,9 @@ $(VENV)/.dev: $(VENV)/.installed requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# What drives the browsers; nothing of it is needed to use Safehold.
-$(VENV)/.web: $(VENV)/.dev tests/web/package-lock.json
-	cd tests/web && npm ci --silent --ignore-scripts --no-audit --no-fund
+# What drives the browsers, and a service like Azure's; nothing of it is needed to use Safehold.
+$(VENV)/.web: $(VENV)/.dev tests/web/package-lock.json tests/azure/package-lock.json
+	for each in web azure; do (cd tests/$$each && npm ci --silent --ignore-scripts --no-audit --no-fund) || exit 1; done
 	@touch $@
 
 # MariaDB's encryption comes with a package that starts a service when it is installed: it is only unpacked.

@@ -41,6 +41,26 @@ def bucket(gateway: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://safehold/{secrets.token_hex(6)}"
 
 
+@pytest.fixture(scope="session")
+def blobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of Azure's blob service."""
+    from azure_service import blob_service
+
+    with blob_service(tmp_path_factory.mktemp("azure") / "blobs") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def container(blobs: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place for a store in that service's container; the environment says how to get there."""
+    from azure_service import ACCOUNT, CONTAINER, KEY
+
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", KEY)
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", blobs)
+    return f"az://{CONTAINER}/{secrets.token_hex(6)}"
+
+
 @pytest.fixture
 def ssh_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshServer]:
     """A real SSH server, and a home folder in which it is called ``backup``."""

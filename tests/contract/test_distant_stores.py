@@ -22,7 +22,7 @@ from ceph_gateway import free_port
 from ssh_server import SshServer
 
 from safehold.core.clock import SystemClock
-from safehold.core.errors import ObjectExists, ObjectMissing, StoreError, StoreRefused, StoreUnreachable
+from safehold.core.errors import ObjectExists, ObjectMissing, StoreError, StoreRefused, StoreUnreachable, UsageError
 from safehold.storage.cloud.object_store import ObjectStore
 from safehold.storage.local import LocalStore
 from safehold.storage.open import open_patiently, open_store
@@ -50,6 +50,36 @@ def test_a_bucket_keeps_the_promises_of_the_protocol(bucket: str) -> None:
     store = ObjectStore(bucket)
     assert _validated(store) == {}
     assert store.capabilities.exclusive
+
+
+def test_a_container_of_azure_keeps_the_promises_of_the_protocol(container: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ObjectStore(container)
+    assert _validated(store) == {}
+    assert store.capabilities.exclusive
+    for variables, error, message in (
+        ({"AZURE_STORAGE_ACCOUNT_KEY": "AAAA"}, StoreRefused, "refuses access"),
+        ({"AZURE_STORAGE_ACCOUNT_KEY": "%%"}, StoreRefused, "is none: it is base64"),
+        ({"AZURE_STORAGE_ACCOUNT_NAME": None}, StoreRefused, "no credentials"),
+        ({"AZURE_STORAGE_ENDPOINT": "127.0.0.1:1"}, UsageError, "is no address"),
+    ):
+        with monkeypatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value) if value else patch.delenv(name)
+            with pytest.raises(error, match=message) as caught:
+                ObjectStore(container).get("config")
+            assert "AWS" not in caught.value.hint
+    with pytest.raises(StoreError, match="no bucket"):
+        ObjectStore("az://another/home").put("a", b"a")
+
+
+def test_credentials_for_google_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for content in (None, "{}", '{"type": "nothing"}'):
+        if content is not None:
+            (tmp_path / "account.json").write_text(content)
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+        with pytest.raises(StoreRefused, match="cannot be read") as caught:
+            ObjectStore("gs://bucket/home")
+        assert "GOOGLE_APPLICATION_CREDENTIALS" in caught.value.hint
 
 
 def test_a_folder_reached_by_sftp_keeps_the_promises_of_the_protocol(ssh_server: SshServer) -> None:

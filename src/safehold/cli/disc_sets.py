@@ -44,6 +44,9 @@ def reach_of(call: Call) -> Reach:
     from safehold.storage.volumes.discs.opening import Reach
 
     places = tuple(Path(each).expanduser().absolute() for each in getattr(call.values, "media_dir", None) or [])
+    absent = next((each for each in places if not each.exists()), None)
+    if absent is not None:
+        raise UsageError(f"There is nothing at {absent}, which --media-dir names.", "Is it plugged in, and mounted there?")
     lost = tuple(getattr(call.values, "lost", None) or [])
     asks = sys.stdin is not None and sys.stdin.isatty() and not call.out.as_json
     return Reach(places, _asking(call, places) if asks else None, lost)
@@ -82,7 +85,14 @@ def disc_set(call: Call, catalogue: Catalogue, credential: Callable[[], Credenti
     """A set of discs, closed at the end of the call."""
     from safehold.ops.volumes.disc_set import DiscSet
 
-    discs = DiscSet(catalogue, credential, call.cache, call.clock, call.out.report, reach_of(call))
+    reach = reach_of(call)
+    numbers = {each.number for each in catalogue.volumes()}
+    unknown = next((each for each in reach.lost if each not in numbers), None)
+    if unknown is not None:
+        raise UsageError(
+            f"--lost {unknown}: {catalogue.set.name} has no volume {unknown}.", f"It has 1 to {max(numbers, default=0)}."
+        )
+    discs = DiscSet(catalogue, credential, call.cache, call.clock, call.out.report, reach)
     call.closing(discs)
     return discs
 

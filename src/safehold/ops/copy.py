@@ -10,7 +10,6 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ import msgspec
 from safehold.core.entries import DIRECTORY, Entry, Node
 from safehold.core.errors import SessionExpired, SnapshotMissing, UsageError
 from safehold.core.events import Progress
+from safehold.core.pools import Pool
 from safehold.ops.ahead import THREADS, Ahead
 from safehold.repo import contents, files, snapshots, trees
 from safehold.repo.paged import BLOCK, GROUP, Block, PageMap, encode_group
@@ -191,7 +191,7 @@ class _Copy:
         return todo
 
     def _content(self, writer: ChunkWriter, stored: Stored, visible: set[str]) -> _Done:
-        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+        pool = Pool(THREADS, "read")
         try:
             translation = Translation(self._source.reader, writer, self._memory, visible, self._target.config.chunks.large, pool)
             tree = translation.tree(stored.snapshot.tree)
@@ -223,7 +223,7 @@ class Translation:
         memory: Memory,
         visible: Collection[str],
         large: int,
-        pool: ThreadPoolExecutor,
+        pool: Pool,
     ) -> None:
         """``visible``: snapshots of the target whose trees can be relied on; ``large``: bytes from which a file is large."""
         self.written: dict[bytes, bytes] = {}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from blake3 import blake3
 
 from safehold.codec import compression
 from safehold.codec.levels import Levels
+from safehold.core.pools import Pool
 from safehold.repo import shards
 from safehold.repo.claims import Claims
 from safehold.repo.index import Index
@@ -128,7 +128,7 @@ class ChunkWriter:
         self._pages = 0
         self._naming = seals.naming
         workers = options.workers or os.cpu_count() or 2
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="seal")
+        self._pool = Pool(workers, "seal")
         self._room = threading.Semaphore(2 * workers + 2)
         self._failure: BaseException | None = None
         self._gathering: dict[tuple[int, int], Gathering] = {}

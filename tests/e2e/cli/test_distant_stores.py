@@ -25,11 +25,11 @@ from safehold.storage.open import open_store
 Place = Callable[[str], str]
 
 
-@pytest.fixture(params=["s3", "sftp"])
+@pytest.fixture(params=["s3", "az", "sftp"])
 def place(request: pytest.FixtureRequest, program: Program) -> Place:
     """Names places for repositories; the program finds the way there."""
-    if request.param == "s3":
-        bucket: str = request.getfixturevalue("bucket")
+    if request.param != "sftp":
+        bucket: str = request.getfixturevalue("bucket" if request.param == "s3" else "container")
         return lambda name: f"{bucket}/{name}"
     server: SshServer = request.getfixturevalue("ssh_server")
     return server.location

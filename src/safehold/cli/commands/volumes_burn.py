@@ -46,6 +46,8 @@ def run(call: Call) -> int:
     from safehold.storage.volumes.burning.plan import plan, unfinished
 
     values = call.values
+    if values.speed and not (values.speed.replace(".", "", 1).isdecimal() and float(values.speed) > 0):
+        raise UsageError(f"{values.speed!r} is no speed.", "Write a number, such as --speed 4.")
     catalogue = catalogue_of(call, values.name)
     if catalogue.set.kind != "discs":
         raise UsageError(f"{values.name} is a set of drives, which are not burned.", "Back up to it: `safehold backup`.")

@@ -5,11 +5,13 @@ Its passphrase is asked for twice, or taken from --password-file or the environm
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from safehold.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from safehold.cli.call import Call
@@ -54,8 +56,14 @@ def run(call: Call) -> int:
     capacity = parse_capacity(values.capacity) if values.capacity else 0
     media = profile(values.media, capacity)
     folder = folder_of(call.state, values.name)
+    for option in ("generation_volumes", "generation_months", "seen_every"):
+        if getattr(values, option) < 0:
+            raise UsageError(f"--{option.replace('_', '-')} is a number from 0 on.", "0 stands for never.")
     if media.kind != DRIVES:
         return _discs(call, folder, media)
+    if values.images or values.capacity:
+        option = "--images" if values.images else "--capacity"
+        raise UsageError(f"{option} is for discs, and drives are meant.", "Say which discs, such as --media cd.")
     settings = {"seen_every_days": values.seen_every} if values.seen_every > 0 else {}
     new_id = os.urandom(16).hex()
     made = VolumeSet(
@@ -94,11 +102,25 @@ def _discs(call: Call, folder: Path, media: Profile) -> int:
         created_ns=call.clock.now_ns(),
         settings={"images": images, "generation": 1, **{name: count for name, count in counts.items() if count > 0}},
     )
-    create(folder, made, lambda config: new_credential(call, made.name, config), call.cache, call.clock, call.out.report).close()
+    with new_key(call, made.name) as credential:
+        create(folder, made, credential, call.cache, call.clock, call.out.report).close()
+    _note_room(call, images, media)
     value = {"event": "volumes-create", "name": made.name, "set": made.id, "kind": made.kind, "media": made.media}
     what = f"{media.title}, {words.size(media.capacity)} each"
     call.out.result(f"Made the set {made.name} ({what}). Back up to it: `safehold -r volumes:{made.name} backup FOLDER`.", value)
     return 0
+
+
+def _note_room(call: Call, images: str, media: Profile) -> None:
+    """Say where not even one image of full size fits."""
+    import shutil
+
+    from safehold.cli.render import words
+
+    free = shutil.disk_usage(images).free
+    if free < media.capacity:
+        what = f"{images} has room for {words.size(free)}, and the image of a full volume takes {words.size(media.capacity)}"
+        call.out.note(f"{what}: burn images as they get full, with --remove-images, or choose smaller ones.")
 
 
 def _code(text: str, option: str) -> str:
@@ -115,10 +137,29 @@ def create_drives(call: Call, folder: Path, made: VolumeSet) -> None:
     """A set of drives, with the passphrase or key file that is given."""
     from safehold.ops.volumes.lifecycle import create
 
-    catalogue = create(
-        folder, made, lambda config: new_credential(call, made.name, config), call.cache, call.clock, call.out.report
-    )
-    catalogue.close()
+    with new_key(call, made.name) as credential:
+        create(folder, made, credential, call.cache, call.clock, call.out.report).close()
+
+
+@contextmanager
+def new_key(call: Call, name: str) -> Iterator[Callable[[Config], Credential]]:
+    """What gives the key of a new set.  Where the set is not made, a new key file goes again: it would open nothing."""
+    from pathlib import Path
+
+    written: list[str] = []
+
+    def give(config: Config) -> Credential:
+        key = new_credential(call, name, config)
+        if call.values.key_file:
+            written.append(call.values.key_file)
+        return key
+
+    try:
+        yield give
+    except BaseException:
+        for each in written:
+            Path(each).expanduser().unlink()
+        raise
 
 
 def new_credential(call: Call, name: str, config: Config) -> Credential:

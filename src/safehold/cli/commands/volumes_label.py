@@ -11,6 +11,7 @@ from safehold.core.errors import UsageError
 if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.cli.parsing import Parser
+    from safehold.storage.volumes.catalogue import Catalogue, Volume
 
 USAGE = "NAME VOLUME [options]"
 EXAMPLES = ('safehold volumes label home "Stick A" --place "mother\'s house"', "safehold volumes label home 2 --lost")
@@ -49,12 +50,18 @@ def run(call: Call) -> int:
     if values.place is not None:
         changes["place"] = values.place
     if states:
-        changes["state"] = {"found": "open" if catalogue.set.kind == "drives" else "closed"}.get(states[0], states[0])
+        changes["state"] = states[0] if states[0] != "found" else _state_of_found(catalogue, volume)
     changed = catalogue.change(volume.uuid, **changes)
     _write(call, values.label)
     what = f", {changed.state}" if states else ""
     call.out.result(f"Volume {changed.number} of {values.name} is {title_of(changed)}{what}.", volume_value(changed, None))
     return 0
+
+
+def _state_of_found(catalogue: Catalogue, volume: Volume) -> str:
+    from safehold.storage.volumes.discs.ledger import Ledger
+
+    return "open" if catalogue.set.kind == "drives" else Ledger(catalogue).state_of_found(volume.number)
 
 
 def _write(call: Call, label: str) -> None:

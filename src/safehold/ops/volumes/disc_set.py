@@ -15,25 +15,26 @@ from safehold.core.entries import DIRECTORY, FILE, Entry
 from safehold.core.errors import DamageError, StoreUnreachable, UsageError
 from safehold.core.events import Note, Reporter
 from safehold.ops.volumes import shared_keys
+from safehold.ops.volumes.making import making
 from safehold.repo import envelopes, files, trees
 from safehold.repo.config import Config
 from safehold.repo.keys.unlock import Credential
 from safehold.repo.packs import key_of
-from safehold.repo.repository import Repository, exists, open_repository
+from safehold.repo.repository import Repository, open_repository
 from safehold.repo.repository import create as create_repository
 from safehold.repo.seals import DATA, Seals
 from safehold.repo.snapshots import Snapshot
 from safehold.sources.files.exclude import Excluder
-from safehold.storage.local import LocalStore
 from safehold.storage.volumes.catalogue import Catalogue, Volume, VolumeSet
 from safehold.storage.volumes.discs import recovering, renewing
 from safehold.storage.volumes.discs.finishing import Finisher
-from safehold.storage.volumes.discs.opening import Reach, mirror_folder, newest, open_discs
+from safehold.storage.volumes.discs.opening import Reach, newest, open_discs
 from safehold.storage.volumes.discs.planning import Range, plan
 from safehold.storage.volumes.discs.renewing import Verdict
 from safehold.storage.volumes.discs.staging import Gathering, Stage
 from safehold.storage.volumes.discs.store import DiscStore
 from safehold.storage.volumes.drives.drive_store import drop_cached
+from safehold.storage.volumes.profiles import DISCS
 
 KIND = "volume-catalogue"
 """Of the sealed object that the private part of a catalogue becomes."""
@@ -44,15 +45,22 @@ def create(
     folder: Path, volume_set: VolumeSet, credential: Callable[[Config], Credential], cache: Path, clock: Clock, report: Reporter
 ) -> Catalogue:
     """Make a set of discs, with a repository's config and keys on the first.  Raises ``UsageError`` if it exists."""
-    catalogue = Catalogue(folder, create=True)
-    if catalogue.exists and exists(LocalStore(mirror_folder(catalogue, 1), create=True)):
-        catalogue.close()
-        raise UsageError(f"There already is a volume set {volume_set.name}.", "`safehold volumes list` shows the sets.")
-    catalogue.put_set(volume_set)
-    with closing(open_discs(catalogue, clock=clock, report=report)) as store:
-        config = Config(id=os.urandom(16).hex())
-        create_repository(store, credential(config), cache, parameters=lambda _: config, clock=clock, report=report)
+    with making(folder, _is_made) as catalogue:
+        catalogue.put_set(volume_set)
+        with closing(open_discs(catalogue, clock=clock, report=report)) as store:
+            config = Config(id=os.urandom(16).hex())
+            create_repository(store, credential(config), cache, parameters=lambda _: config, clock=clock, report=report)
     return catalogue
+
+
+def _is_made(catalogue: Catalogue) -> bool:
+    """Whether there is more than what a making that was cut short leaves: a repository, or anything in it."""
+    if not catalogue.exists:
+        return False
+    if catalogue.set.kind != DISCS or catalogue.rows("SELECT 1 FROM sqlite_master WHERE name = 'objects'") == []:
+        return catalogue.set.kind != DISCS
+    content = "SELECT 1 FROM objects WHERE key GLOB 'packs/*' OR key GLOB 'snapshots/*' OR key GLOB 'config*' LIMIT 1"
+    return bool(catalogue.rows(content))
 
 
 class DiscSet:
@@ -248,11 +256,19 @@ def verify(discs: DiscSet, volume: Volume) -> Verdict | None:
 
 
 def repair(discs: DiscSet, volume: Volume) -> Path:
-    """Write a volume's image anew, from its own parity and that of its group.  Raises ``DamageError``, ``StoreUnreachable``."""
+    """Write a volume's image anew, from its own parity and that of its group.
+
+    Raises ``UsageError`` for one that is still written, ``DamageError``, ``StoreUnreachable``.
+    """
+    if volume.state in ("blank", "open"):
+        name = discs.catalogue.set.name
+        hint = f"`safehold volumes close {name}` first; if it is gone, `safehold volumes label {name} {volume.number} --lost`."
+        raise UsageError(f"{volume.label} is still written to.", hint)
     store = discs.store(volume.generation)
     path = store.recorder.path(volume.number)
     path = path.with_name(Path(volume.path).name or path.name)
     renewing.renew(store.reader, store.ledger, volume, path, store.recorder.finisher, discs.now_ns())
     store.reader.shelf.drop(volume.number)
-    discs.catalogue.change(volume.uuid, state="closed", path=str(path), verified_ns=0, written_ns=discs.now_ns())
+    state = store.ledger.state_of_found(volume.number)
+    discs.catalogue.change(volume.uuid, state=state, path=str(path), verified_ns=0, written_ns=discs.now_ns())
     return path

@@ -12,6 +12,7 @@ from safehold.core.errors import DamageError, FormatError, RepositoryMissing, St
 from safehold.core.events import Reporter, Warn
 from safehold.ops.volumes import shared_keys
 from safehold.ops.volumes.drive_set import DriveSet, mirror_of, open_catalogue, repository_on
+from safehold.ops.volumes.making import making
 from safehold.repo.config import Config
 from safehold.repo.keys.unlock import Credential
 from safehold.repo.repository import create as create_repository
@@ -36,15 +37,11 @@ def create(
 
     ``credential`` is asked, for the new repository's config, what is to open it.
     """
-    catalogue = Catalogue(folder, create=True)
-    if catalogue.exists:
-        catalogue.close()
-        raise UsageError(f"There already is a volume set {volume_set.name}.", "`safehold volumes list` shows the sets.")
-    with closing(mirror_of(catalogue)) as mirror:
-        if not exists(mirror):
+    with making(folder, lambda catalogue: catalogue.exists) as catalogue:
+        with closing(mirror_of(catalogue)) as mirror:
             config = Config(id=os.urandom(16).hex())
             create_repository(mirror, credential(config), cache, parameters=lambda _: config, clock=clock, report=report)
-    catalogue.put_set(volume_set)
+        catalogue.put_set(volume_set)
     return catalogue
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from safehold.core.errors import ObjectExists, ObjectMissing, StoreError, StoreFull, StoreRefused, StoreUnreachable
+from safehold.core.errors import ObjectExists, ObjectMissing, StoreError, StoreFull, StoreRefused, StoreUnreachable, UsageError
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>|\"(?:reason|code)\": ?\"(\w+)\"")
@@ -21,12 +21,20 @@ _HINTS = {
     "InvalidAccessKeyId": "The service does not know this access key: check AWS_ACCESS_KEY_ID.",
     "ExpiredToken": "The credentials have run out; get new ones.",
     "RequestTimeTooSkewed": "This machine's clock is wrong by more than a quarter of an hour: set it right.",
+    "AuthorizationFailure": "The account's key is wrong, or does not allow that: check AZURE_STORAGE_ACCOUNT_KEY.",
+    "AuthenticationFailed": "The account's key is wrong, or has run out: check AZURE_STORAGE_ACCOUNT_KEY.",
     "AuthorizationHeaderMalformed": "The bucket is in another region: set `region` in the configuration, or AWS_REGION.",
     "PermanentRedirect": "The bucket is in another region: set `region` in the configuration, or AWS_REGION.",
     "AccessDenied": "The credentials do not allow that there: check the bucket's name and the policy of the key.",
 }
 _METADATA_SERVICES = ("169.254.169.254", "metadata.google.internal", "169.254.170.2")
 """Where a virtual machine of a vendor gets credentials; asked as the last resort."""
+
+_VARIABLES = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
 
 
 def status_of(error: Exception) -> int:
@@ -69,10 +77,23 @@ def explained(error: Exception, key: str, location: str) -> StoreError:
 
 def no_credentials(location: str) -> StoreRefused:
     """Nobody said who asks."""
-    return StoreRefused(
-        f"There are no credentials for the store {location}.",
-        "Set them as docs/stores.md says, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
-    )
+    variables = _VARIABLES[location.partition(":")[0]]
+    hint = f"Set them as docs/stores.md says, such as {variables}."
+    return StoreRefused(f"There are no credentials for the store {location}.", hint)
+
+
+def unusable(error: Exception, location: str) -> StoreError | UsageError:
+    """The error to raise where ``obstore`` takes the settings for none, before anything is asked of a service."""
+    text = str(error)
+    if "MissingAccount" in text:
+        return no_credentials(location)
+    if "InvalidAccessKey" in text:
+        return StoreRefused(f"The key for the store {location} is none: it is base64.", "Check AZURE_STORAGE_ACCOUNT_KEY.")
+    if "service account" in text:
+        hint = "Check GOOGLE_APPLICATION_CREDENTIALS: it names the JSON file of a service account."
+        return StoreRefused(f"The credentials for the store {location} cannot be read.", hint)
+    why = text.partition(" Debug source")[0].splitlines()[0].rstrip(".")
+    return UsageError(f"The settings for the store {location} cannot be used: {why}.", "docs/stores.md has what it needs.")
 
 
 def _unreachable(text: str, status: int, location: str) -> StoreUnreachable:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safehold.core.errors import UsageError
-from safehold.storage.cloud.failures import no_credentials
+from safehold.storage.cloud.failures import no_credentials, unusable
 from safehold.storage.options import StoreOptions
 
 if TYPE_CHECKING:
@@ -55,31 +55,47 @@ def parse(location: str) -> Place:
 
 def connect(place: Place, options: StoreOptions) -> Client:
     """The client.  It retries nothing by itself: that is the retry wrapper's.  Raises ``UsageError``, ``StoreRefused``."""
+    from obstore.exceptions import BaseError
+
+    try:
+        return _client(place, options)
+    except (BaseError, ValueError) as error:
+        raise unusable(error, place.location) from error
+
+
+def _client(place: Place, options: StoreOptions) -> Client:
     from obstore.store import AzureStore, GCSStore, S3Store
 
+    address = _address(place, options)
     client: Any = {
         "timeout": timedelta(seconds=REQUEST_SECONDS),
         "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-        "allow_http": _address(place, options).startswith("http://"),
+        "allow_http": address.startswith("http://"),
     }
     authorities = options.environ.get("AWS_CA_BUNDLE") or options.environ.get("SSL_CERT_FILE")
     if authorities:
         client["root_certificate"] = _text(authorities)
     retry: Any = {"max_retries": 0}
     if place.kind == "gs":
-        base: Any = {"base_url": options.endpoint} if options.endpoint else {}
+        base: Any = {"base_url": address} if address else {}
         return GCSStore(place.bucket, config=base, client_options=client, retry_config=retry)
     if place.kind == "az":
-        at: Any = {"endpoint": options.endpoint} if options.endpoint else {}
+        at: Any = {"endpoint": address} if address else {}
         return AzureStore(place.bucket, config=at, client_options=client, retry_config=retry)
     return S3Store(place.bucket, config=s3_settings(place, options), client_options=client, retry_config=retry)
 
 
 def _address(place: Place, options: StoreOptions) -> str:
-    """The address that was set, by option, variable or file; empty for the vendor's own."""
+    """The address that was set, by option, variable or file; empty for the vendor's own.  Raises ``UsageError``."""
     if place.kind == "s3":
         return str(s3_settings(place, options).get("endpoint", ""))
-    return options.endpoint
+    return _checked(options.endpoint or (options.environ.get("AZURE_STORAGE_ENDPOINT", "") if place.kind == "az" else ""))
+
+
+def _checked(endpoint: str) -> str:
+    if endpoint and not re.match("https?://", endpoint):
+        raise UsageError(f"The endpoint {endpoint} is no address.", "It begins with https:// (or http://).")
+    return endpoint.rstrip("/")
 
 
 def s3_settings(place: Place, options: StoreOptions) -> Any:
@@ -93,12 +109,11 @@ def s3_settings(place: Place, options: StoreOptions) -> Any:
         or environ.get("AWS_ENDPOINT")
         or profile.get("endpoint_url", "")
     )
-    if endpoint and not re.match("https?://", endpoint):
-        raise UsageError(f"The endpoint {endpoint} is no address.", "It begins with https:// (or http://).")
+    endpoint = _checked(endpoint)
     region = options.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or profile.get("region")
     config = {"region": region or "us-east-1"}
     if endpoint:
-        config["endpoint"] = endpoint.rstrip("/")
+        config["endpoint"] = endpoint
     if "aws_access_key_id" in profile:
         config["access_key_id"] = profile["aws_access_key_id"]
         config["secret_access_key"] = profile.get("aws_secret_access_key", "")

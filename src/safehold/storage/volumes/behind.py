@@ -1,17 +1,22 @@
-"""Writing in a thread of its own what was made, while the next is being made."""
+"""Reading and writing in threads of their own: while something is made, what comes next is read, and what was made is written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from types import TracebackType
+from typing import TypeVar
+
+from safehold.core.pools import Pool
+
+_T = TypeVar("_T")
 
 
 class Behind:
     """Runs one job after the other, never more than one at a time.  Use as a context manager: at its end all are done."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, "behind")
+        self._pool = Pool(1, "behind")
         self._last: Future[object] | None = None
 
     def run(self, job: Callable[[], object]) -> None:
@@ -27,6 +32,18 @@ class Behind:
         self._pool.shutdown()
         if self._last is not None and error is None:
             self._last.result()
+
+
+def ahead(jobs: Iterable[Callable[[], _T]]) -> Iterator[_T]:
+    """What jobs give, in order.  While the caller works on what one gave the next runs, so there must be rooms for two."""
+    with Pool(1, "ahead") as pool:
+        begun: Future[_T] | None = None
+        for job in jobs:
+            before, begun = begun, pool.submit(job)
+            if before is not None:
+                yield before.result()
+        if begun is not None:
+            yield begun.result()
 
 
 class Rooms:

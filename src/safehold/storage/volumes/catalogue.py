@@ -22,6 +22,7 @@ from safehold.core.errors import FormatError, StoreError, UsageError
 FOLDER = "volumes"
 """In the machine's state folder."""
 FILE = "catalogue.sqlite"
+_ITS_PLACE = "What this machine knows of its volume sets is kept there; SAFEHOLD_STATE_DIR names another place."
 VERSION = 1
 STATES = ("blank", "open", "full", "closed", "verified", "damaged", "lost", "retired")
 """Blank: nothing is on it; open: more may be added; full and closed: no more; verified: read back whole since it was last
@@ -130,7 +131,10 @@ class Catalogue:
         self.folder = folder
         path = folder / FILE
         if create:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(f"The folder {folder} cannot be made: {error.strerror}.", _ITS_PLACE) from error
         elif not path.is_file():
             raise UsageError(
                 f"This machine knows no volume set {folder.name}.",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 
-from safehold.storage.volumes.behind import Behind, Rooms
+from safehold.storage.volumes.behind import Behind, Rooms, ahead
 from safehold.storage.volumes.erasure import code_of
 from safehold.storage.volumes.frames import INSIDE, Stamp, seal_parity
 from safehold.storage.volumes.galois import address
@@ -76,12 +76,15 @@ def encode(rows: Rows, stamp: Stamp, start: int, read: ReadFrames, write: Callab
             seal_parity(block, INSIDE, stamp, start + rows.n + index, index)
             write(start + rows.n + index, block)
 
-    rooms, made = Rooms(), cycle((Rooms(), Rooms()))
+    def load(first: int, end: int, room: Rooms) -> tuple[int, int, _Columns]:
+        data = _Columns(rows, first, end, size, room.take("data", rows.columns * (end - first) * size))
+        data.load(range(rows.columns), lambda column: start + column * rows.rows, read)
+        return first, (end - first) * size, data
+
+    rooms, made = cycle((Rooms(), Rooms())), cycle((Rooms(), Rooms()))
     with Behind() as behind:
-        for first, end in rows.slices(size):
-            room, length = next(made), (end - first) * size
-            data = _Columns(rows, first, end, size, rooms.take("data", rows.columns * length))
-            data.load(range(rows.columns), lambda column: start + column * rows.rows, read)
+        for first, length, data in ahead(partial(load, *each, next(rooms)) for each in rows.slices(size)):
+            room = next(made)
             parity = [room.take(number, length) for number in range(rows.each)]
             code.encode(
                 {column: data.place(column) for column in range(rows.columns)},

@@ -11,7 +11,7 @@ import msgspec
 
 from safehold.core.errors import StoreUnreachable
 from safehold.storage.volumes import frames
-from safehold.storage.volumes.behind import Behind, Rooms
+from safehold.storage.volumes.behind import Behind, Rooms, ahead
 from safehold.storage.volumes.catalogue import Volume
 from safehold.storage.volumes.discs.across import WINDOW, Window, total
 from safehold.storage.volumes.discs.layout import Layout
@@ -52,12 +52,12 @@ class Groups:
         data = {each.position: each.volume for each in members if each.position < group.k}
         most = max(total(self._reader.sessions(volume)) for volume in data.values())
         discs = {position: self._disc(group, members, position) for position in range(group.k, group.k + group.m)}
-        read, made = Rooms(), cycle((Rooms(), Rooms()))
+        read, made = cycle((Rooms(), Rooms())), cycle((Rooms(), Rooms()))
+        ends = ((first, min(most, first + WINDOW)) for first in range(0, most, WINDOW))
         try:
             with Behind() as behind:
-                for first in range(0, most, WINDOW):
-                    window = self._window(group, data, first, min(most, first + WINDOW), read)
-                    behind.run(partial(_seal_and_write, discs, first, window.encode(discs, next(made))))
+                for window in ahead(partial(self._window, group, data, *each, next(read)) for each in ends):
+                    behind.run(partial(_seal_and_write, discs, window.first, window.encode(discs, next(made))))
             closed = msgspec.structs.replace(group, closed_ns=self._recorder.now_ns())
             finished = [disc.finish(closed) for disc in discs.values()]
         finally:

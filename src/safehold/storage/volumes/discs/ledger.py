@@ -145,6 +145,11 @@ class Ledger:
             db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", _values(found))
             db.executemany("INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?, ?)", [_values(each) for each in pieces])
 
+    def state_of_found(self, volume: int) -> str:
+        """The state of a volume that is there again: one whose last session was never closed is written on."""
+        sessions = self.sessions(volume)
+        return "closed" if sessions and sessions[-1].is_closed else "open"
+
     def bury(self, generation: int, key: str) -> None:
         """The object of a key is deleted: it stays on its volume, and is not shown."""
         with self.catalogue.transaction() as db:

@@ -14,7 +14,6 @@ import msgspec
 from safehold.core.clock import Clock
 from safehold.core.errors import StoreError
 from safehold.storage import filesystem as fs
-from safehold.storage.oserrors import explained
 from safehold.storage.volumes import frames, rows
 from safehold.storage.volumes.catalogue import Volume
 from safehold.storage.volumes.discs import record
@@ -167,7 +166,7 @@ class Recorder:
         try:
             fs.make_folders(self._images)
         except OSError as error:
-            raise explained(error, "A new volume", str(self._images)) from error
+            raise StoreError(f"The folder {self._images}, for images, cannot be made: {error.strerror}.") from error
         number = self._catalogue.next_number()
         path = self.path(number)
         if path.exists():
@@ -274,13 +273,14 @@ class Recorder:
             self._catalogue.put(volume)
         return ParityDisc(self, volume)
 
-    def close_volume(self) -> None:
-        """Close the open volume for good."""
+    def close_volume(self) -> bool:
+        """Close the open volume for good; False: there is none."""
         self.close_session()
         volume = self._last_volume()
         self._forget()
         if volume is not None:
             self.full.append(self._catalogue.change(volume.uuid, state="closed"))
+        return volume is not None
 
     def finish_parity(self, here: _Open, group: Group) -> Volume:
         """Finish a parity volume; its catalogue says that the group is closed."""

@@ -15,8 +15,8 @@ KIND_AT = 8
 """The byte of a pack that says what is in it (``docs/format/packs.md``)."""
 
 
-_KEPT = 18
-"""Blocks that are kept for later: those of two packs."""
+_KEPT = 36
+"""Blocks that are kept for later: those of four packs."""
 _FREE: list[bytearray] = []
 
 
