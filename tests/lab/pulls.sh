@@ -1,15 +1,17 @@
 # Sticks with each file system that are pulled at many moments of a backup: what was acknowledged is there, and the next backup goes on.
 set -eu
-fail() { echo "FAILED: $*"; cat /tmp/said; ls -lR /tmp/stick/safehold; exit 1; }
+fail() { echo "FAILED: $*"; cat /tmp/said /tmp/mended; ls -lR /tmp/stick/safehold; exit 1; }
 device=/dev/disk/by-id/usb-QEMU_QEMU_HARDDISK_STICK1-0:0
 present() { for _ in $(seq 100); do [ -b $device ] && return; sleep 0.2; done; fail "no stick"; }
 same() { diff -r --no-dereference "$1" "/tmp/back$2" >/dev/null; }
 back() { rm -rf /tmp/back; safehold restore latest --target /tmp/back -q; }
+# A folder that was just being made may be garbage, which fsck.vfat drops only when told to (1).
+mend_vfat() { fsck.vfat -a "$1"; fsck.vfat -n "$1" | grep -q "Not dropping it" && yes 1 | fsck.vfat -rw "$1"; }
 mkdir -p /tmp/stick
 for kind in vfat exfat ext4; do
     present
     case $kind in
-    vfat) mkfs.vfat -I -F 32 $device && mend="fsck.vfat -a" ;;
+    vfat) mkfs.vfat -I -F 32 $device && mend=mend_vfat ;;
     exfat) mkfs.exfat $device && mend="fsck.exfat -y" ;;
     ext4) mkfs.ext4 -qF $device && mend="true" ;;
     esac >/dev/null

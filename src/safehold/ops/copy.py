@@ -10,7 +10,6 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ import msgspec
 from safehold.core.entries import DIRECTORY, Entry, Node
 from safehold.core.errors import SessionExpired, SnapshotMissing, UsageError
 from safehold.core.events import Progress
+from safehold.core.pools import Pool
 from safehold.ops.ahead import THREADS, Ahead
 from safehold.repo import contents, files, snapshots, trees
 from safehold.repo.paged import BLOCK, GROUP, Block, PageMap, encode_group
@@ -28,7 +28,7 @@ from safehold.repo.repository import Repository
 from safehold.repo.seals import DATA, MAP
 from safehold.repo.sessions import Session
 from safehold.repo.snapshots import Snapshot, Stored
-from safehold.repo.writer import ALONE, PAGES, SMALL, ChunkWriter
+from safehold.repo.writer import ALONE, BLOCKS, PAGES, SMALL, ChunkWriter
 
 BATCH_BYTES = 1 << 30
 """After so many bytes added, the snapshots that are complete are committed."""
@@ -191,7 +191,7 @@ class _Copy:
         return todo
 
     def _content(self, writer: ChunkWriter, stored: Stored, visible: set[str]) -> _Done:
-        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+        pool = Pool(THREADS, "read")
         try:
             translation = Translation(self._source.reader, writer, self._memory, visible, self._target.config.chunks.large, pool)
             tree = translation.tree(stored.snapshot.tree)
@@ -223,7 +223,7 @@ class Translation:
         memory: Memory,
         visible: Collection[str],
         large: int,
-        pool: ThreadPoolExecutor,
+        pool: Pool,
     ) -> None:
         """``visible``: snapshots of the target whose trees can be relied on; ``large``: bytes from which a file is large."""
         self.written: dict[bytes, bytes] = {}
@@ -333,7 +333,7 @@ class Translation:
 
     def _page_group(self, chunk: bytes) -> int:
         """Whole blocks are segments of their own; runs of changed pages, at most half a block, share them."""
-        return ALONE if self._reader.length(chunk) > BLOCK // 2 else PAGES
+        return BLOCKS if self._reader.length(chunk) > BLOCK // 2 else PAGES
 
     def _chunk(self, old: bytes, group: int) -> bytes:
         new = self._memory.loaded(old) if self._ahead.expects(old) else self._memory.chunk(old)

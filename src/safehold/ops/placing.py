@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 from safehold.core.entries import Entry
 from safehold.core.errors import TargetError
+from safehold.core.pools import Pool
 from safehold.ops.lending import MOST_LOTS, Lot, Placing, borrowers
 from safehold.ops.supply import Supply
 from safehold.sources.files.placing import Folder, Placer
@@ -34,7 +34,7 @@ class Work:
         self._failure: BaseException | None = None
         self._borrowers = borrowers(placing, placer, files, supply)
         workers = DISTANT_WORKERS if supply else self._borrowers.count if self._borrowers else WORKERS
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="place")
+        self._pool = Pool(workers, "place")
         self._room = threading.Semaphore(3 * workers)
 
     def add(self, folder: Folder, entries: list[Entry]) -> None:

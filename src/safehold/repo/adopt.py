@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from blake3 import blake3
 
 from safehold.core.errors import DamageError, FormatError, StoreError
 from safehold.core.events import Note
+from safehold.core.pools import Pool
 from safehold.repo import packs, shards
 from safehold.repo.packs import HEADER, PackRecord
 from safehold.repo.repository import Repository
@@ -45,7 +45,7 @@ def adopt(repository: Repository) -> int:
 
 
 def _records(repository: Repository, keys: list[str]) -> Iterator[PackRecord]:
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="adopt") as pool:
+    with Pool(THREADS, "adopt") as pool:
         for start in range(0, len(keys), 2 * THREADS):
             for record in pool.map(lambda key: _record(repository, key), keys[start : start + 2 * THREADS]):
                 if record is not None:

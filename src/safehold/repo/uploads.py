@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+
+from safehold.core.pools import Pool
 
 
 class Uploads:
@@ -16,7 +17,7 @@ class Uploads:
 
     def __init__(self, most: int) -> None:
         """``most`` commits run at once."""
-        self._pool = ThreadPoolExecutor(most, thread_name_prefix="upload") if most > 1 else None
+        self._pool = Pool(most, "upload") if most > 1 else None
         self._room = threading.Semaphore(most)
         self._failure: BaseException | None = None
 

@@ -54,11 +54,11 @@ class Readers(Protocol):
 
 if sys.platform == "linux":
     import queue
-    from concurrent.futures import ThreadPoolExecutor
 
     import msgspec
 
     from safehold.core.errors import by_code
+    from safehold.core.pools import Pool
     from safehold.ops.children import Child, useful
 
     class _Children:
@@ -81,7 +81,7 @@ if sys.platform == "linux":
                 reader = Reader(SegmentMaker(writer.sealer, writer.index, claims), chunker())
                 self._children.append(Child(reader.answer, self._children))
                 self._idle.put(self._children[-1])
-            self._pool = ThreadPoolExecutor(count, thread_name_prefix="ask")
+            self._pool = Pool(count, "ask")
 
         def add(self, frame: Frame, name: bytes, size: int, old: Entry | None) -> None:
             if not self._unit or self._unit[-1][0] is not frame:

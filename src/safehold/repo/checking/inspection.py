@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from safehold.core.errors import DamageError
 from safehold.core.events import Progress
+from safehold.core.pools import Pool
 from safehold.repo import condemned, packs, snapshots
 from safehold.repo.catalog import Catalog
 from safehold.repo.checking import objects
@@ -162,6 +162,6 @@ class Inspection:
 
     def _parallel(self, work: Callable[[bytes], _T], items: list[bytes]) -> Iterator[_T]:
         """Results in order; no more than a few are under way or waiting."""
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="check") as pool:
+        with Pool(THREADS, "check") as pool:
             for start in range(0, len(items), 2 * THREADS):
                 yield from pool.map(work, items[start : start + 2 * THREADS])

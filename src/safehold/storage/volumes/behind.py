@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import TypeVar
+
+from safehold.core.pools import Pool
 
 _T = TypeVar("_T")
 
@@ -14,7 +16,7 @@ class Behind:
     """Runs one job after the other, never more than one at a time.  Use as a context manager: at its end all are done."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, "behind")
+        self._pool = Pool(1, "behind")
         self._last: Future[object] | None = None
 
     def run(self, job: Callable[[], object]) -> None:
@@ -34,7 +36,7 @@ class Behind:
 
 def ahead(jobs: Iterable[Callable[[], _T]]) -> Iterator[_T]:
     """What jobs give, in order.  While the caller works on what one gave the next runs, so there must be rooms for two."""
-    with ThreadPoolExecutor(1, "ahead") as pool:
+    with Pool(1, "ahead") as pool:
         begun: Future[_T] | None = None
         for job in jobs:
             before, begun = begun, pool.submit(job)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -17,6 +18,7 @@ from safehold.storage.volumes.media.medium import SECTOR
 _CD_PADDING = "300k"
 """Behind a session on CD: drives can't read the last sectors of a track that was written at once (150, as cdrecord pads)."""
 _ENVIRONMENT = {"LC_ALL": "C"}
+_STOP_SECONDS = 20.0
 _LOOK_SECONDS = 120.0
 """A drive that spins up a disc takes up to a minute."""
 
@@ -142,20 +144,30 @@ def _fed(command: list[str], job: Job, progress: Progress, device: str) -> None:
         ) as process:
             assert process.stdin is not None
             try:
-                feed(job, cast(BinaryIO, process.stdin), progress)
-                process.stdin.close()
-            except BrokenPipeError:
-                pass  # it gave up: its status and its words say why
+                with suppress(BrokenPipeError):  # it gave up: its status and its words say why
+                    feed(job, cast(BinaryIO, process.stdin), progress)
+                    process.stdin.close()
+                status = process.wait()
             except BaseException:
-                process.kill()
+                _stop(process)
                 raise
-            status = process.wait()
         if status:
             said.seek(0)
             raise StoreError(
                 f"Burning in {device} failed: {_last_words(said.read().decode(errors='replace'))}.",
                 "The disc is spoiled if anything was written.  Try another one, perhaps at a lower --speed.",
             )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a program that burns: it lets go of the drive, and opens its tray, if it is given the time."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_SECONDS)
+    process.kill()
+    with suppress(BrokenPipeError):
+        assert process.stdin is not None
+        process.stdin.close()  # what it did not take is of no use any more
 
 
 def _last_words(said: str) -> str:
