@@ -57,7 +57,7 @@ def _measure(server: Server, work: Path, runs: int, updates: int, rows: int) -> 
         for phase in ("full", f"after {updates} updates", "nothing changed"):
             if phase.startswith("after"):
                 _update(server, updates, rows)
-            server.sql("set global innodb_log_checkpoint_now = on")
+            server.sql("set global innodb_max_purge_lag_wait = 0", "set global innodb_log_checkpoint_now = on")
             peer = partial(_peer, work=work, number=number, incremental=phase != "full")
             for name, run in (("safehold", ours.backup), ("mariadb-backup", peer)):
                 began, cpu = time.monotonic(), _cpu()

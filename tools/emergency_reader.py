@@ -13,7 +13,7 @@ restored by number, as root; inode flags, creation times and Windows' security d
 """
 # fmt: off
 
-import argparse, base64, bisect, functools, getpass, hashlib, hmac, importlib, json, os, re, resource  # noqa: E401, I001
+import argparse, base64, bisect, functools, getpass, hashlib, hmac, importlib, io, json, os, re, resource  # noqa: E401, I001
 import stat, struct, sys, time, unicodedata, zlib  # noqa: E401
 from contextlib import suppress
 from pathlib import Path
@@ -71,13 +71,15 @@ def unpack(payload, limit):  # segments.md, "Packed payload"
     """The raw bytes of a payload, at most ``limit``."""
     method, raw, length = struct.unpack_from("<BII", payload)
     body = payload[9 : 9 + length]
-    require(method in (0, 1) and raw <= limit and len(body) == length, "a payload is not of this format")
-    if method == 1 and hasattr(zstd.ZstdDecompressor, "stream_reader"):  # the package zstandard
-        body = zstd.ZstdDecompressor().stream_reader(body).read(raw + 1)
-    elif method == 1:
-        body = zstd.ZstdDecompressor().decompress(body, max_length=raw + 1)
+    require(method in (0, 1, 2) and raw <= limit and len(body) == length, "a payload is not of this format")
+    if method:
+        unpacker, package = zstd.ZstdDecompressor(), hasattr(zstd.ZstdDecompressor, "stream_reader")  # the package zstandard
+        body = unpacker.stream_reader(body).read(raw + 1) if package else unpacker.decompress(body, max_length=raw + 1)
     require(len(body) == raw, "a payload has another length than it claims")
-    return body
+    columns, data = io.BytesIO(body), bytearray(body)
+    for first in range(16 if method == 2 else 0):  # "Columns"
+        data[first::16] = columns.read(len(data[first::16]))
+    return bytes(data)
 
 
 def secret_of_words(text):  # keys.md, "Recovery key"

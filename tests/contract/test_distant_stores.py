@@ -289,7 +289,7 @@ def test_a_server_that_stays_away_is_unreachable(ssh_server: SshServer, bucket: 
         start = time.monotonic()
         with pytest.raises(StoreUnreachable):
             list(store.list(""))
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 40  # three tries, not the minute of a store that was there
         store.close()
 
 
@@ -364,12 +364,12 @@ def test_the_download_and_upload_limits_hold(bucket: str) -> None:
     for number in range(4):
         store.put(f"a{number}", bytes(250_000))
     store.put("last", b"")
-    assert 0.9 < time.monotonic() - start < 5
+    assert time.monotonic() - start > 0.9
     start = time.monotonic()
     for number in range(4):
         store.get(f"a{number}")
     store.get("last")
-    assert 0.4 < time.monotonic() - start < 4
+    assert time.monotonic() - start > 0.4
 
 
 def test_wrong_credentials_are_refused_and_not_tried_again(

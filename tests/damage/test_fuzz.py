@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,9 @@ class Holding(ChunkReader):
         return self._data
 
 
+COLUMNS = compression.pack(struct.pack("<1024Q", *range(7, 7175, 7)), columns=3)
+assert COLUMNS[0] == compression.COLUMNS
+
 PARSERS: dict[str, Callable[[Repository, bytes], object]] = {
     "pack": parse_pack,
     "config": parse_config,
@@ -86,6 +90,7 @@ PARSERS: dict[str, Callable[[Repository, bytes], object]] = {
     "map part": lambda repo, data: contents.part_rows(Holding(data), bytes(24)),
     "group map": lambda repo, data: paged.decode_group(data),
     "payload": lambda repo, data: compression.unpack(data, 1 << 20),
+    "payload of columns": lambda repo, data: compression.unpack(data, 1 << 20),
     "envelope": lambda repo, data: envelopes.unwrap(repo.seals, "index", envelopes.name_of(data), data),
     "snapshot": lambda repo, data: snapshots.parse(repo.seals, envelopes.name_of(data), data),
     "session": lambda repo, data: sessions.parse(repo.seals, data),
@@ -176,4 +181,6 @@ def specimen(samples: Samples, parser: str) -> bytes:
         return segments.seal_table(repo.seals, DATA, bytes(16), [(bytes(24), 5)])
     if parser == "payload":
         return compression.pack(b"abc" * 1000)
+    if parser == "payload of columns":
+        return COLUMNS
     return bytes(range(256))

@@ -269,6 +269,21 @@ def paged(golden: Golden) -> None:
     golden.back_up()
 
 
+def columns(golden: Golden) -> None:
+    """A database's pages, which are stored in columns: whole blocks, changed pages, and a last block that is no multiple of 16."""
+    table = bytearray(
+        b"".join(struct.pack("<QIHH", 0x1122334455 + row * 3, row, row // 7 & 0x7FFF, 0x4001) for row in range(400_000))
+    )
+    put("table.ibd", bytes(table) + b"the end")
+    settle()
+    golden.back_up()
+    for row in range(5, 400_000, 9_000):
+        table[row * 16 : row * 16 + 8] = struct.pack("<Q", row)
+    put("table.ibd", bytes(table) + b"the END")
+    settle()
+    golden.back_up()
+
+
 def split(golden: Golden) -> None:
     """A folder of so many names that its node is split (they are one file, so that the archive is small), and a deep one."""
     put("deep/" + "d/" * 400 + "bottom", b"the bottom")
@@ -288,12 +303,14 @@ REPOSITORIES: dict[str, tuple[Callable[[Golden], None], dict[str, Any]]] = {
     "listed": (listed, {"chunks": SMALL_CHUNKS, "pad": True}),
     "paged": (paged, {}),
     "split": (split, {}),
+    "columns": (columns, {}),
 }
 
 
 def main() -> None:
     os.umask(0o022)
-    for name, (fill, parameters) in REPOSITORIES.items():
+    for name in sys.argv[1:] or REPOSITORIES:
+        fill, parameters = REPOSITORIES[name]
         if SOURCE.exists():
             sys.exit(f"{SOURCE} exists; it is made and removed by this program.")
         SOURCE.mkdir()

@@ -1,7 +1,10 @@
 """Compression: zstd (RFC 8878), or nothing where that is not smaller.  ``docs/format/segments.md``.
 
-A packed payload is ``method`` (1 byte: 0 stored, 1 zstd), ``raw`` (u32 little-endian, the length before compression),
-``packed`` (u32, the length of the body), the body, and then zero bytes of padding.
+A packed payload is ``method`` (1 byte: 0 stored, 1 zstd, 2 zstd of columns), ``raw`` (u32 little-endian, the length before
+compression), ``packed`` (u32, the length of the body), the body, and then zero bytes of padding.
+
+In columns lies first every 16th byte from the first on, then every 16th from the second on, and so forth.  Pages of databases are
+made of records of like length: what counts up from one to the next, which zstd cannot see, comes to lie side by side.
 """
 
 from __future__ import annotations
@@ -19,19 +22,28 @@ else:
 HEADER = struct.Struct("<BII")
 STORED = 0
 ZSTD = 1
+COLUMNS = 2
+WIDTH = 16
+"""Columns.  Of index pages of PostgreSQL 8 and 16 are best (a tenth of what zstd makes of them at the same level), of its tables
+16 and 32 (a fourth)."""
 DEFAULT_LEVEL = 3
+_SAMPLE = 32 * 1024
+"""Bytes of the middle by which it is told whether columns are smaller: four pages, or two."""
+_GAIN = (7, 8)
+"""They have to be smaller than so much, to be worth the time that they take (0.7 ms for each MB, either way)."""
 
 
-def pack(data: bytes, level: int | dict[int, int] = DEFAULT_LEVEL, *, pad: bool = False) -> bytes:
+def pack(data: bytes, level: int = DEFAULT_LEVEL, *, pad: bool = False, columns: int = 0) -> bytes:
     """``data`` with its header, compressed if that makes it smaller, padded by Padme if ``pad``.
 
-    ``level``: a number, or zstd's parameters (``ZSTD_cParameter`` of zstd.h).
+    ``columns``: the level for data that is smaller in columns, as its middle says; 0: that is not tried.
     """
-    body = zstd.compress(data, level) if isinstance(level, int) else zstd.compress(data, options=level)
+    method = COLUMNS if columns and suits_columns(data) else ZSTD
+    body = zstd.compress(to_columns(data), columns) if method == COLUMNS else zstd.compress(data, level)
     if len(body) >= len(data):
         packed = HEADER.pack(STORED, len(data), len(data)) + data
     else:
-        packed = HEADER.pack(ZSTD, len(data), len(body)) + body
+        packed = HEADER.pack(method, len(data), len(body)) + body
     return packed + bytes(padme(len(packed)) - len(packed)) if pad else packed
 
 
@@ -47,11 +59,41 @@ def unpack(packed: bytes, limit: int) -> bytes:
         data = bytes(body)
     elif method == ZSTD:
         data = _decompress(body, raw)
+    elif method == COLUMNS:
+        data = from_columns(_decompress(body, raw))
     else:
         raise FormatError(f"A sealed payload uses compression method {method}, which this program does not know.")
     if len(data) != raw:
         raise FormatError(f"A sealed payload holds {len(data)} bytes where it claims {raw}.")
     return data
+
+
+def suits_columns(data: bytes) -> bool:
+    """Whether the middle of ``data`` is clearly smaller in columns."""
+    middle = max(0, (len(data) - _SAMPLE) // 2)
+    sample = data[middle : middle + _SAMPLE]
+    return length_at(to_columns(sample), 1) * _GAIN[1] < length_at(sample, 1) * _GAIN[0]
+
+
+def length_at(data: bytes, level: int) -> int:
+    """The bytes that zstd makes of ``data``."""
+    return len(zstd.compress(data, level))
+
+
+def to_columns(data: bytes) -> bytes:
+    """Every 16th byte from the first on, then from the second on, and so forth."""
+    return b"".join([data[first::WIDTH] for first in range(WIDTH)])
+
+
+def from_columns(columns: bytes) -> bytes:
+    """Undo ``to_columns``."""
+    data = bytearray(len(columns))
+    view, at = memoryview(columns), 0
+    for first in range(WIDTH):
+        length = len(range(first, len(columns), WIDTH))
+        data[first::WIDTH] = view[at : at + length]
+        at += length
+    return bytes(data)
 
 
 def padme(length: int) -> int:

@@ -28,7 +28,7 @@ from safehold.repo.repository import Repository
 from safehold.repo.seals import DATA, MAP
 from safehold.repo.sessions import Session
 from safehold.repo.snapshots import Snapshot, Stored
-from safehold.repo.writer import ALONE, PAGES, SMALL, ChunkWriter
+from safehold.repo.writer import ALONE, BLOCKS, PAGES, SMALL, ChunkWriter
 
 BATCH_BYTES = 1 << 30
 """After so many bytes added, the snapshots that are complete are committed."""
@@ -333,7 +333,7 @@ class Translation:
 
     def _page_group(self, chunk: bytes) -> int:
         """Whole blocks are segments of their own; runs of changed pages, at most half a block, share them."""
-        return ALONE if self._reader.length(chunk) > BLOCK // 2 else PAGES
+        return BLOCKS if self._reader.length(chunk) > BLOCK // 2 else PAGES
 
     def _chunk(self, old: bytes, group: int) -> bytes:
         new = self._memory.loaded(old) if self._ahead.expects(old) else self._memory.chunk(old)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from safehold.codec import compression, sealing
+from safehold.codec.levels import Levels
 from safehold.core.errors import DamageError, FormatError
 from safehold.repo.seals import Seals, SessionKey, SessionRef
 
@@ -46,10 +47,14 @@ class Sealer(msgspec.Struct, frozen=True):
 
     seals: Seals
     session: SessionKey
-    level: int | dict[int, int] = compression.DEFAULT_LEVEL
+    level: int = compression.DEFAULT_LEVEL
     pad: bool = False
     verify: bool = True
     """Open again what was sealed before it is stored: memory goes bad, and libraries have had bugs (restic #4523)."""
+    columns: int = 0
+    """The level for what is smaller in columns; 0: that is not tried."""
+    levels: Levels | None = None
+    """Chooses the level of everything else, instead of ``level``."""
 
     def seal(self, kind: int, ids: Sequence[bytes], pieces: Sequence[bytes | memoryview]) -> SealedSegment:
         """Compress and seal ``pieces``, whose names are ``ids``."""
@@ -61,7 +66,8 @@ class Sealer(msgspec.Struct, frozen=True):
         seals = self.seals
         segment_id = seals.random(16)
         key = seals.segment_key(self.session.secret, segment_id)
-        packed = compression.pack(raw, self.level, pad=self.pad and len(chunks) == 1)
+        level = self.levels.choose(raw) if self.levels else self.level
+        packed = compression.pack(raw, level, pad=self.pad and len(chunks) == 1, columns=self.columns)
         body = sealing.aead_seal(key, sealing.ZERO_NONCE, packed, seals.segment_aad(b"segment", kind, segment_id))
         if self.verify and open_body(seals, self.session.secret, kind, segment_id, body) != raw:
             raise DamageError(

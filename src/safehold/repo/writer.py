@@ -18,6 +18,7 @@ import msgspec
 from blake3 import blake3
 
 from safehold.codec import compression
+from safehold.codec.levels import Levels
 from safehold.core.pools import Pool
 from safehold.repo import shards
 from safehold.repo.claims import Claims
@@ -40,6 +41,8 @@ PAGES = 1
 """Changed pages of paged files share segments with each other."""
 ALONE = 2
 """Chunks of large files are segments of their own."""
+BLOCKS = 4
+"""Blocks of paged files are segments of their own, too; databases have pages that are smaller in columns."""
 STREAM = 3
 """Small chunks of a large text share segments with each other, not with other files: they can be handed out by themselves."""
 
@@ -49,15 +52,12 @@ PAGES_TARGET = 256 * 1024
 a segment of each of them in memory at a time."""
 
 
-_LEVEL, _SEARCH_LOG, _LEAST_MATCH, _STRATEGY, _OPTIMAL = 100, 104, 105, 107, 7
-"""``ZSTD_cParameter``, and ``ZSTD_btopt`` of ``ZSTD_strategy``.  Source: zstd.h."""
-FOR_PAGES = {_LEVEL: 13, _STRATEGY: _OPTIMAL, _LEAST_MATCH: 4, _SEARCH_LOG: 1}
-"""What fits pages of databases best: rows that look alike, a few bytes each.  Of pgbench's, a fifth less than at level 6 and a
-tenth less than at level 15, which takes four times as long; 35 ms of CPU for each MB."""
-PAGES_LEVELS: tuple[tuple[int, int | dict[int, int]], ...] = ((16 << 20, FOR_PAGES), (64 << 20, 6))
-"""How hard changed pages are compressed, up to so many bytes of them, unless another level than the usual was asked for.
-That is a second of CPU at most: where many changed, time counts for more.  Level 6 is a fifth smaller than level 3, for 4 ms of
-CPU each MB."""
+PAGES_LEVEL = 6
+"""Of the first changed pages, and of blocks and pages that are smaller in columns, unless another level than the usual was asked
+for.  Of pgbench's pages in columns it makes a fourth less than level 3 does, for 1 ms of CPU each MB."""
+PAGES_HARDER = 16 * 1024 * 1024
+"""So many bytes of changed pages are compressed at that level, columns or not (8 ms of CPU each MB); where more changed, time
+counts for more."""
 
 
 class WriterOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,9 +122,9 @@ class ChunkWriter:
         self.index = self._index = index
         self.sealer = Sealer(seals, session, options.level, pad, options.verify)
         usual = options.level == compression.DEFAULT_LEVEL
-        self._page_sealers = [
-            (most, Sealer(seals, session, level if usual else options.level, pad, options.verify)) for most, level in PAGES_LEVELS
-        ]
+        level = PAGES_LEVEL if usual else options.level
+        self._for_first_pages = msgspec.structs.replace(self.sealer, level=level, columns=level)
+        self._for_blocks = msgspec.structs.replace(self.sealer, columns=level, levels=Levels() if usual else None)
         self._pages = 0
         self._naming = seals.naming
         workers = options.workers or os.cpu_count() or 2
@@ -157,8 +157,8 @@ class ChunkWriter:
         self._known.add(name)
         if self._claims is not None:
             self._claims.add(name)
-        if group == ALONE:
-            self._start(kind, [name], [data])
+        if group in (ALONE, BLOCKS):
+            self._start(kind, [name], [data], self._for_blocks if group == BLOCKS else self.sealer)
             return
         gathering = self._gathering.get((kind, group))
         if gathering is None:
@@ -232,15 +232,15 @@ class ChunkWriter:
 
     def _for_pages(self, size: int) -> Sealer:
         self._pages += size
-        return next((sealer for most, sealer in self._page_sealers if self._pages <= most), self.sealer)
+        return self._for_first_pages if self._pages <= PAGES_HARDER else self._for_blocks
 
-    def _start(self, kind: int, names: list[bytes], pieces: list[bytes | memoryview], sealer: Sealer | None = None) -> None:
+    def _start(self, kind: int, names: list[bytes], pieces: list[bytes | memoryview], sealer: Sealer) -> None:
         self._check()
         with self._lock:
             self.added.chunks += len(names)
             self.added.raw += sum(map(len, pieces))
         self._room.acquire()
-        self._pool.submit(self._guarded, self._process, sealer or self.sealer, kind, names, pieces)
+        self._pool.submit(self._guarded, self._process, sealer, kind, names, pieces)
 
     def _check(self) -> None:
         if self._failure is not None:

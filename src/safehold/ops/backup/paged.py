@@ -17,7 +17,7 @@ from safehold.repo import contents
 from safehold.repo.paged import BLOCK, GROUP, Block, Extent, PageMap, decode_group, encode_group
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA, MAP
-from safehold.repo.writer import ALONE, PAGES, ChunkWriter
+from safehold.repo.writer import BLOCKS, PAGES, ChunkWriter
 from safehold.sources.files.folders import read_soon
 from safehold.sources.files.reading import read_bytes
 
@@ -219,7 +219,7 @@ class PagedFile:
         hashes = page_hashes(writer.page_key, data, page)
         extents = self._changed(data, old, before.hashes(index), hashes, page) if old is not None else None
         if extents is None:
-            writer.add_named(DATA, digest, data, ALONE)
+            writer.add_named(DATA, digest, data, BLOCKS)
             extents = [Extent(0, digest, 0, len(data))]
         return Block(digest, extents), hashes
 

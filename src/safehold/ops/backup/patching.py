@@ -31,7 +31,7 @@ from safehold.repo import contents
 from safehold.repo.paged import BLOCK, GROUP, Block, Extent, assemble, encode_group
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA, MAP
-from safehold.repo.writer import ALONE, PAGES, ChunkWriter
+from safehold.repo.writer import BLOCKS, PAGES, ChunkWriter
 
 Run = tuple[int, bytes]
 """New pages that follow each other: where they begin, and their bytes."""
@@ -120,7 +120,7 @@ class Patcher:
         marks = self._hashes(marks[: span.kept // page * HASH] if kept else b"", span.length, new, page) if is_known else b""
         whole = self._whole(extents, fresh, span.length, only_new=not kept)
         if whole is not None:
-            digest = self._writer.add(DATA, whole, ALONE)
+            digest = self._writer.add(DATA, whole, BLOCKS)
             return Block(digest, [Extent(0, digest, 0, span.length)]), marks
         for name, data in fresh.items():
             self._writer.add_named(DATA, name, data, PAGES)

@@ -23,6 +23,7 @@ from safehold.repo.repository import Repository
 from safehold.repo.seals import ID_SIZE, SessionRef
 from safehold.repo.segments import TARGET as SEGMENT_TARGET
 from safehold.repo.segments import SealedSegment, Sealer, open_body, open_table
+from safehold.repo.writer import PAGES_LEVEL
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -71,7 +72,7 @@ class Repacker:
         """The new packs that are stored."""
         self._repository = repository
         self._seals = repository.seals
-        self._sealer = Sealer(repository.seals, repository.seals.new_session(), pad=repository.config.pad)
+        self._sealer = Sealer(repository.seals, repository.seals.new_session(), pad=repository.config.pad, columns=PAGES_LEVEL)
         self._open: dict[tuple[int, bytes], PackBuilder] = {}
         self._composed: dict[tuple[int, bytes], ComposedPack] = {}
         self._composes = repository.store.capabilities.composes

@@ -229,7 +229,7 @@ def test_an_application_that_checkpoints(safehold: Program, tmp_path: Path, watc
     assert watch.stop() == 0
     assert watch.count("doubt") == 0 and watch.count("base") == 1
     assert restored(safehold, tmp_path) == done
-    assert done > 200 and slowest < 5
+    assert done > 20 and slowest < 20  # on any machine; bench/sqlite.py measures
 
 
 def test_vacuum_and_the_end_of_wal_mode(safehold: Program, tmp_path: Path, watches) -> None:  # type: ignore[no-untyped-def]

@@ -28,14 +28,27 @@ export async function unpack(payload, limit) {
   const method = header.getUint8(0);
   const raw = header.getUint32(1, true);
   const packed = header.getUint32(5, true);
-  require(method <= 1 && raw <= limit && packed <= payload.length - 9, 'a payload is not of this format');
+  require(method <= 2 && raw <= limit && packed <= payload.length - 9, 'a payload is not of this format');
   const body = payload.subarray(9, 9 + packed);
-  if (method === 1) {
+  if (method > 0) {
     await ready();
-    return decompress(body, raw);
+    const data = decompress(body, raw);
+    return method === 2 ? fromColumns(data) : data;
   }
   require(raw === packed, 'a payload has another length than it claims');
   return body.slice();
+}
+
+const WIDTH = 16;
+
+/** docs/format/segments.md, "Columns". */
+function fromColumns(columns) {
+  const data = new Uint8Array(columns.length);
+  let at = 0;
+  for (let first = 0; first < WIDTH; first += 1) {
+    for (let to = first; to < data.length; to += WIDTH) data[to] = columns[at++];
+  }
+  return data;
 }
 
 const hashers = new Map();
