@@ -56,11 +56,3 @@ safehold -r "volumes:home@Stick B" restore latest --target /tmp/out2
 diff -r --no-dereference /tmp/source /tmp/out2/tmp/source || fail "not what it was"
 safehold volumes eject home
 ! mountpoint -q /tmp/a || fail "not unmounted"
-
-# A disk that knows SMART.
-sata=$(readlink -f /dev/disk/by-id/ata-QEMU_HARDDISK_*)
-mkfs.ext4 -q "$sata" && mkdir -p /tmp/c && mount "$sata" /tmp/c
-safehold volumes create disk --key-file /tmp/key2 && safehold volumes add disk /tmp/c --label Disk --key-file /tmp/key2
-safehold -r volumes:disk --key-file /tmp/key2 backup /tmp/source -q
-safehold volumes verify disk --key-file /tmp/key2 | grep "SMART: the drive says that it is healthy, .* hours in use" || fail "no SMART"
-umount /tmp/c

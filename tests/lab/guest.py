@@ -7,9 +7,11 @@ changed.  A line ``LAB: device_del stick`` that the script prints (any command o
 
 from __future__ import annotations
 
+import compileall
 import fcntl
 import hashlib
 import importlib.metadata
+import py_compile
 import shutil
 import socket
 import subprocess
@@ -73,7 +75,7 @@ mount -t ext4 -o ro /dev/vdb /site
 ln -sfn /proc/self/fd /dev/fd
 install -m 755 /mnt/safehold /usr/local/bin/safehold
 /lib/systemd/systemd-udevd --daemon
-for m in MODULES; do modprobe -q $m; done
+modprobe -aq MODULES
 udevadm trigger; udevadm settle
 echo LAB-START
 bash /mnt/script.sh 2>&1 | cat; echo "LAB-END ${PIPESTATUS[0]}"
@@ -221,6 +223,8 @@ def _share(work: Path, script: str, files: Path | None) -> Path:
     (tree / "safehold").write_text(_SAFEHOLD)
     shutil.copytree(PROJECT / "src/safehold", tree / "src/safehold", ignore=shutil.ignore_patterns("node_modules"))
     shutil.copytree(PROJECT / "tools", tree / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    # Emulated, compiling takes most of a program's start.  The guest's Python has this one's minor version, or compiles on its own.
+    compileall.compile_dir(tree / "src", quiet=2, workers=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     if files is not None:
         shutil.copytree(files, tree / "files", symlinks=True)
     image = work / "share.img"

@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 
 
 def drives(work: Path, files: Path) -> list[str]:
-    """Two USB sticks, and a disk that says how it is."""
+    """Two USB sticks."""
     options = ["-device", "qemu-xhci"]
     for number in (1, 2):
         image = work / f"stick{number}"
@@ -38,9 +38,7 @@ def drives(work: Path, files: Path) -> list[str]:
             file.truncate(160 << 20)
         options += ["-blockdev", f"driver=file,filename={image},node-name=u{number}"]
         options += ["-device", f"usb-storage,drive=u{number},id=stick{number},serial=STICK{number},removable=on"]
-    with (work / "sata").open("wb") as file:
-        file.truncate(64 << 20)
-    return [*options, "-drive", f"file={work / 'sata'},format=raw,if=ide,index=3"]
+    return options
 
 
 def discs(work: Path, files: Path) -> list[str]:
@@ -73,6 +71,13 @@ def pulls(work: Path, files: Path) -> list[str]:
     return [*options, "-device", "usb-storage,drive=u1,id=stick1,serial=STICK1,removable=on"]
 
 
+def smart(work: Path, files: Path) -> list[str]:
+    """A disk that says how it is."""
+    with (work / "sata").open("wb") as file:
+        file.truncate(64 << 20)
+    return ["-drive", f"file={work / 'sata'},format=raw,if=ide,index=3"]
+
+
 STORIES: dict[str, Callable[[Path, Path], list[str]]] = {"drives": drives, "discs": discs}
 SECONDS = 900
 """Of the guest, with its boot: an idle machine needs a quarter of it."""
@@ -102,6 +107,14 @@ def test_the_stories_on_hardware(tmp_path: Path) -> None:
 @pytest.mark.timeout(3 * SECONDS + 600)
 def test_sticks_are_pulled_at_many_moments(tmp_path: Path) -> None:
     tell({"pulls": pulls}, tmp_path, 3 * SECONDS)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(sys.platform != "linux", reason="the guest is made by Debian's tools")
+@pytest.mark.timeout(SECONDS + 600)
+def test_a_disk_says_how_it_is(tmp_path: Path) -> None:
+    """What is made of smartctl's words is shown in tests/unit/volumes/test_smart.py; here that there is such a disk."""
+    tell({"smart": smart}, tmp_path, SECONDS)
 
 
 def tell(stories: dict[str, Callable[[Path, Path], list[str]]], tmp_path: Path, seconds: int) -> None:
