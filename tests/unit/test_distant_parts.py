@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -184,7 +186,7 @@ def test_uploads_run_beside_each_other_and_no_more_than_allowed() -> None:
         running.pop()
 
     for number in range(9):
-        uploads.run(lambda waits=number < 3: commit(waits))  # type: ignore[misc]
+        uploads.run(lambda waits=number < 3: commit(waits), pytest.fail)  # type: ignore[misc]
     uploads.wait()
     assert max(most) == 3 and len(most) == 9
 
@@ -195,16 +197,43 @@ def test_an_upload_that_failed_is_raised_to_who_comes_next() -> None:
     def fail() -> None:
         raise StoreFull("no room.")
 
-    uploads.run(fail)
+    uploads.run(fail, pytest.fail)
     with pytest.raises(StoreFull):
         uploads.wait()
     with pytest.raises(StoreFull):
         uploads.check()
 
 
+def test_uploads_after_one_that_failed_are_dropped() -> None:
+    """One that is neither committed nor dropped stays on a full disk."""
+    uploads = Uploads(2)
+    both = threading.Barrier(2)
+    committed: list[str] = []
+    dropped: list[str] = []
+
+    def fail() -> None:
+        both.wait(10)
+        raise StoreFull("no room.")
+
+    def held() -> None:
+        both.wait(10)
+        while uploads._failure is None:
+            time.sleep(0.001)
+        committed.append("beside it")
+
+    uploads.run(fail, pytest.fail)
+    uploads.run(held, pytest.fail)
+    with suppress(StoreFull):
+        uploads.run(lambda: committed.append("after"), lambda: dropped.append("after"))
+    with pytest.raises(StoreFull):
+        uploads.run(lambda: committed.append("later"), lambda: dropped.append("later"))
+    uploads.stop()
+    assert (committed, dropped) == (["beside it"], ["after", "later"])
+
+
 def test_where_one_upload_is_enough_nobody_waits_for_a_thread() -> None:
     threads: list[str] = []
-    Uploads(1).run(lambda: threads.append(threading.current_thread().name))
+    Uploads(1).run(lambda: threads.append(threading.current_thread().name), pytest.fail)
     assert threads == ["MainThread"]
 
 

@@ -21,17 +21,18 @@ class Uploads:
         self._room = threading.Semaphore(most)
         self._failure: BaseException | None = None
 
-    def run(self, commit: Callable[[], None]) -> None:
-        """Have a pack committed, at once or soon.  Raises what an earlier one failed with."""
+    def run(self, commit: Callable[[], None], drop: Callable[[], None]) -> None:
+        """Have a pack committed, at once or soon.  Raises what an earlier one failed with; this one is then dropped instead."""
         if self._pool is None:
             commit()
             return
         self._room.acquire()
         try:
             self.check()
-            self._pool.submit(self._guarded, commit)
+            self._pool.submit(self._guarded, commit, drop)
         except BaseException:
             self._room.release()
+            drop()
             raise
 
     def check(self) -> None:
@@ -49,10 +50,12 @@ class Uploads:
         if self._pool is not None:
             self._pool.shutdown(wait=True)
 
-    def _guarded(self, commit: Callable[[], None]) -> None:
+    def _guarded(self, commit: Callable[[], None], drop: Callable[[], None]) -> None:
         try:
             if self._failure is None:
                 commit()
+            else:
+                drop()
         except BaseException as error:
             self._failure = self._failure or error
         finally:

@@ -265,7 +265,7 @@ class ChunkWriter:
     def _store_sealed(self, segment: SealedSegment) -> None:
         full = self._pack(segment)
         if full is not None:
-            self._uploads.run(partial(self._commit, full))
+            self._uploads.run(partial(self._commit, full), full.abort)
 
     def _pack(self, segment: SealedSegment) -> PackBuilder | None:
         """Append to the open pack of its sort; the pack, if that filled it."""
@@ -281,7 +281,8 @@ class ChunkWriter:
     def _commit_open(self) -> None:
         """Every pack is durable when this returns."""
         for kind in list(self._open):
-            self._uploads.run(partial(self._commit, self._open.pop(kind)))
+            builder = self._open.pop(kind)
+            self._uploads.run(partial(self._commit, builder), builder.abort)
         self._uploads.wait()
 
     def _commit(self, builder: PackBuilder) -> None:

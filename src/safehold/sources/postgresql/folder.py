@@ -9,13 +9,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from safehold.core.errors import DamageError, DatabaseFailed
+from safehold.core.pools import Pool
 from safehold.sources.files.folders import read_at, read_soon
 from safehold.sources.postgresql import control, names
 from safehold.sources.postgresql.connecting import Server
@@ -163,7 +164,7 @@ class Reader:
 
     def __init__(self, checking: Checking | None) -> None:
         self._checking = checking
-        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="read")
+        self._pool = Pool(READERS, "read")
         self._waiting: deque[tuple[object, int]] = deque()
         self._outstanding = 0
 

@@ -24,7 +24,7 @@ import select
 import signal
 import sqlite3
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from safehold.core.clock import SystemClock
+from safehold.core.pools import Pool
 from safehold.sources.files.reading import read_bytes
 from safehold.sources.sqlite import holder, journal, steps, wal
 from safehold.sources.sqlite.journal import Journal, Resumption
@@ -99,7 +100,7 @@ class Follower:
         """(salts, frame after a commit) -> position, of late."""
         self._next_sync = self._next_force = 0.0
         # What waits for the disk is done beside, so that looking does not wait for it.
-        self._others = ThreadPoolExecutor(2)
+        self._others = Pool(2, "others")
         self._syncing: Future[None] = self._others.submit(lambda: None)
         self._writing_back: Future[None] = self._others.submit(lambda: None)
         self._last = self._pinned = Index(b"", 0, 0, 0, -1, (0, 0), 0)

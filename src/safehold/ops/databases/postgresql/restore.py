@@ -13,7 +13,6 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import msgspec
 from safehold.core.entries import DIRECTORY, FILE, SYMLINK, Entry
 from safehold.core.errors import DamageError, DatabaseFailed, TargetError
 from safehold.core.events import Progress
+from safehold.core.pools import Pool
 from safehold.ops.databases.postgresql import target as targets
 from safehold.ops.databases.postgresql.ground import Ground, Piece, pieces, put
 from safehold.ops.databases.postgresql.target import Target
@@ -152,7 +152,7 @@ class _Placing:
         """Folders first, then files, then what the disk has to be told.  ``complete``: the manifest's checksums, too."""
         try:
             removed = self._folders()
-            with ThreadPoolExecutor(WORKERS, thread_name_prefix="place") as pool:
+            with Pool(WORKERS, "place") as pool:
                 _Tasks(pool).run(self._tasks())
                 if complete:
                     self._complete_manifest(pool)
@@ -245,10 +245,10 @@ class _Placing:
 
         if len(wanted) <= STEP:
             return step(wanted)
-        with ThreadPoolExecutor(WORKERS - 1, thread_name_prefix="piece") as pool:
+        with Pool(WORKERS - 1, "piece") as pool:
             return sum(pool.map(step, [wanted[at : at + STEP] for at in range(0, len(wanted), STEP)]))
 
-    def _complete_manifest(self, pool: ThreadPoolExecutor) -> None:
+    def _complete_manifest(self, pool: Pool) -> None:
         """Add the checksums of files that were put together without having been read."""
         found = next((each for each in self._listed if each.path == _MANIFEST), None)
         if found is None:
@@ -295,7 +295,7 @@ def _ids(entry: Entry) -> tuple[int, int]:
 class _Tasks:
     """Tasks of a pool; the first failure ends all."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     def run(self, tasks: list[Callable[[], None]]) -> None:
