@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_program import Program
 
-from safehold.cli.local_time import LocalZone
+from safehold.core.local_time import LocalZone
 from safehold.codec import passphrase
 
 
