@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,12 +36,20 @@ def histories_of(call: Call) -> Histories:
 
 def means_of(call: Call, plan: Plan, report: Reporter, variables: dict[str, str] | None = None) -> Means:
     """What a run works with; ``variables`` for its programs besides those of this one."""
+    left_out = {"SAFEHOLD_REPO"} if plan.repository else set()
+    config = str(Path(call.values.config).expanduser().absolute()) if call.values.config else ""
+    children = children_of(call, report, left_out, variables or {})
+    return Means(children, call.clock, report, in_words, common_words(plan, config))
+
+
+def children_of(
+    call: Call, report: Reporter, left_out: Collection[str] = (), variables: Mapping[str, str] | None = None
+) -> Children:
+    """What runs programs for this call: with its variables, some left out, some more."""
     from safehold.cli.volume_jobs import own_program
 
-    left_out = {"SAFEHOLD_REPO"} if plan.repository else set()
-    environ = {name: value for name, value in call.environ.items() if name not in left_out} | (variables or {})
-    config = str(Path(call.values.config).expanduser().absolute()) if call.values.config else ""
-    return Means(Children(own_program(), environ, report), call.clock, report, in_words, common_words(plan, config))
+    environ = {name: value for name, value in call.environ.items() if name not in left_out} | dict(variables or {})
+    return Children(own_program(), environ, report)
 
 
 class Standing(msgspec.Struct, frozen=True):

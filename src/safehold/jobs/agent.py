@@ -7,8 +7,11 @@ import threading
 from collections.abc import Callable
 from datetime import tzinfo
 
+import msgspec
+
 from safehold.core.clock import NS, Clock
 from safehold.core.errors import Interrupted, PlanBusy, SafeholdError
+from safehold.jobs.children import Children
 from safehold.jobs.due import next_run_ns
 from safehold.jobs.history import Histories, Run
 from safehold.jobs.plan import Plan
@@ -19,19 +22,43 @@ LOOK_SECONDS = 30.0
 """So often it looks for new and changed plans, and whether the clock was set or the machine slept."""
 AT_ONCE = 2
 
+VISIT_SECONDS = 600.0
+"""So often it looks for plans from elsewhere."""
+
+_VISITS = "visits://"
+"""In the place of a repository."""
+
 Tell = Callable[[str, Run | None, SafeholdError | None], None]
 """What became of a run of a plan; or why there was none."""
 Equip = Callable[[str, Plan], Means]
 """What a run of a plan works with."""
 
 
+class Visits(msgspec.Struct, frozen=True):
+    """Calls of this program that bring plans from elsewhere."""
+
+    children: Children
+    calls: list[list[str]]
+
+
 class Agent:
     """Runs what is due, at most ``AT_ONCE`` plans at a time, and one for each repository."""
 
-    def __init__(self, files: PlanFiles, histories: Histories, equip: Equip, tell: Tell, clock: Clock, zone: tzinfo) -> None:
+    def __init__(
+        self,
+        files: PlanFiles,
+        histories: Histories,
+        equip: Equip,
+        visits: Callable[[], Visits],
+        tell: Tell,
+        clock: Clock,
+        zone: tzinfo,
+    ) -> None:
         self._files = files
         self._histories = histories
         self._equip = equip
+        self._visits = visits
+        self._visited = -VISIT_SECONDS
         self._tell = tell
         self._clock = clock
         self._zone = zone
@@ -58,6 +85,8 @@ class Agent:
         with self._changed:
             for name in [name for name, going in self._running.items() if not going.thread.is_alive()]:
                 del self._running[name]
+        if self._clock.monotonic() - self._visited >= VISIT_SECONDS:
+            self._visit()
         soonest = float("inf")
         for found in self._files.all():
             if found.plan is None:
@@ -80,11 +109,14 @@ class Agent:
         return None if due is None else (due - now) / NS
 
     def _has_room(self, plan: Plan) -> bool:
-        return len(self._running) < AT_ONCE and all(going.repository != plan.repository for going in self._running.values())
+        busy = [going.repository for going in self._running.values() if going.repository != _VISITS]
+        return len(busy) < AT_ONCE and plan.repository not in busy
 
     def _begin(self, name: str, plan: Plan) -> None:
         means = self._equip(name, plan)
-        going = _Going(plan.repository, means, threading.Thread(target=self._go, args=(name, plan, means), name=f"plan-{name}"))
+        going = _Going(
+            plan.repository, means.children, threading.Thread(target=self._go, args=(name, plan, means), name=f"plan-{name}")
+        )
         self._running[name] = going
         going.thread.start()
 
@@ -99,6 +131,27 @@ class Agent:
             with self._changed:
                 self._changed.notify_all()
 
+    def _visit(self) -> None:
+        """Have plans from elsewhere brought, while others run."""
+        visits = self._visits()
+        self._visited = self._clock.monotonic()
+        if visits.calls:
+            thread = threading.Thread(target=self._bring, args=(visits,), name="visits")
+            self._running[_VISITS] = _Going(_VISITS, visits.children, thread)
+            thread.start()
+
+    def _bring(self, visits: Visits) -> None:
+        try:
+            for words in visits.calls:
+                said = visits.children.own(words)
+                if said.status:
+                    self._tell("plans from elsewhere", None, SafeholdError(said.message or f"status {said.status}"))
+        except Interrupted:
+            pass
+        finally:
+            with self._changed:
+                self._changed.notify_all()
+
     def _tell_once(self, found: Found) -> None:
         wrong = found.wrong or SafeholdError(f"{found.path} cannot be used.")
         if self._said.get(found.name) != str(wrong):
@@ -108,15 +161,15 @@ class Agent:
     def _stop(self) -> None:
         """End what runs, in order."""
         for going in self._running.values():
-            going.means.children.stop()
+            going.children.stop()
         for going in self._running.values():
             going.thread.join()
 
 
 class _Going:
-    """A plan that runs."""
+    """What goes on in a thread: a plan's run, or the visits."""
 
-    def __init__(self, repository: str, means: Means, thread: threading.Thread) -> None:
+    def __init__(self, repository: str, children: Children, thread: threading.Thread) -> None:
         self.repository = repository
-        self.means = means
+        self.children = children
         self.thread = thread

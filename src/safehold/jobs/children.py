@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -43,22 +46,29 @@ class Children:
         self._report = report
         self._lock = threading.Lock()
         self._running: subprocess.Popen[bytes] | None = None
+        self._is_shell = False
         self._stopped = False
 
     def stop(self) -> None:
         """Have the program that runs end in order, and no other begin.  May be called from any thread."""
         with self._lock:
             if not self._stopped and self._running is not None:
-                self._running.terminate()
+                self._end(self._running)
             self._stopped = True
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """This program ends what it has begun itself, in order; of a shell's command, all are told."""
+        if self._is_shell and sys.platform != "win32":
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        else:
+            process.terminate()
 
     def own(self, words: Sequence[str]) -> Said:
         """Call this program with these words and ``--json``.  Its progress and warnings are reported.  Raises ``Interrupted``."""
         said = Said(0)
-        with (
-            self._running_one([*self._program, *words, "--json"], self._environ, subprocess.PIPE) as process,
-            Pool(1, "told") as pool,
-        ):
+        words = [*self._program, *words, "--json"]
+        with Pool(1, "told") as pool, self._running_one(words, self._environ, subprocess.PIPE) as process:
             assert process.stdout is not None and process.stderr is not None
             told = pool.submit(self._listen, process.stderr, said)
             said.results = [value for line in process.stdout if (value := _object(line)) is not None]
@@ -87,13 +97,14 @@ class Children:
         with self._lock:
             if self._stopped:
                 raise Interrupted("Interrupted.")
+            self._is_shell = stderr == subprocess.STDOUT
             self._running = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 env=dict(environ),
-                cwd=Path.home(),
+                cwd=_home(),
                 start_new_session=True,
             )
             process = self._running
@@ -102,6 +113,7 @@ class Children:
                 yield process
             except BaseException:
                 self.stop()
+                process.wait()  # of a Ctrl-C, Popen itself waits a moment only
                 raise
         with self._lock:
             self._running = None
@@ -117,6 +129,11 @@ class Children:
                 said.code, said.message = str(value["code"]), " ".join(f"{value['message']} {value['hint']}".split())
             elif str(value.get("event")) in _EVENTS:
                 self._report(msgspec.convert(value, _EVENTS[str(value["event"])]))
+
+
+def _home() -> Path:
+    home = Path.home()
+    return home if home.is_dir() else Path(home.anchor)
 
 
 def _status(process: subprocess.Popen[bytes]) -> int:

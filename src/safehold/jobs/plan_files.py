@@ -137,6 +137,7 @@ def parse(path: Path, text: str) -> Plan:
     plan = msgspec.convert(file.values, Plan)
     plan = msgspec.structs.replace(
         plan,
+        sources=[os.path.expanduser(each) for each in plan.sources],
         password_file=file.beside(plan.password_file),
         key_file=file.beside(plan.key_file),
         exclude_file=[file.beside(each) for each in plan.exclude_file],

@@ -5,7 +5,10 @@ With --show the file is shown and not written."""
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
+
+from safehold.core.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +39,10 @@ def run(call: Call) -> int:
     from safehold.ops.volumes.jobs import KEPT
     from safehold.storage.volumes.drives.enrolling import write
 
+    if sys.platform != "linux":
+        raise UsageError(
+            "Only Linux has systemd.", "Have your system's scheduler run `safehold agent run --once` every ten minutes."
+        )
     values = call.values
     for_machine = os.geteuid() == 0
     variables = {name: call.environ[name] for name in KEPT if call.environ.get(name) and name.startswith(("SAFEHOLD_", "XDG_"))}
@@ -50,6 +57,7 @@ def run(call: Call) -> int:
         "",
         "[Service]",
         *execution([*own_program(), *config, "agent", "run"], variables),
+        f"SuccessExitStatus={Interrupted.status}",
         "Restart=on-failure",
         "RestartSec=60",
         "TimeoutStopSec=300",

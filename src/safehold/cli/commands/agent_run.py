@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from safehold.cli.parsing import Parser
     from safehold.core.errors import SafeholdError
     from safehold.core.events import Event
+    from safehold.jobs.agent import Visits
     from safehold.jobs.history import Run
 
 USAGE = "[options]"
 EXAMPLES = ("safehold agent run", "safehold agent run --once")
 STATUSES: tuple[int, ...] = ()
 _NICE = 10
+_OPTIONS = {"repository": "repo", "password-file": "password-file", "key-file": "key-file"}
 
 
 def arguments(parser: Parser) -> None:
@@ -52,11 +54,31 @@ def run(call: Call) -> int:
 
     if hasattr(os, "nice"):
         os.nice(_NICE)
-    agent = Agent(files_of(call), histories_of(call), equip, tell, call.clock, LocalZone())
+    agent = Agent(files_of(call), histories_of(call), equip, lambda: _visits(call), tell, call.clock, LocalZone())
     if not call.values.once:
         call.out.note("The agent runs; Ctrl-C ends it.")
     agent.run(once=call.values.once)
     return next((status for status in statuses if status), 0)
+
+
+def _visits(call: Call) -> Visits:
+    """The calls that bring plans from elsewhere."""
+    from safehold.cli.plans import children_of
+    from safehold.core.events import silent
+    from safehold.jobs.agent import Visits
+    from safehold.jobs.handed import all_allowed
+
+    config = ["--config", call.values.config] if call.values.config else []
+    calls = [
+        [
+            *config,
+            *(word for key, value in each.settings.items() for word in (f"--{_OPTIONS[key]}", value)),
+            "device",
+            "take-plans",
+        ]
+        for each in all_allowed(call.state)
+    ]
+    return Visits(children_of(call, silent), calls)
 
 
 def _tell(call: Call, name: str, run: Run) -> int:
