@@ -40,9 +40,7 @@ def run(call: Call) -> int:
     from safehold.storage.volumes.drives.enrolling import write
 
     if sys.platform != "linux":
-        raise UsageError(
-            "Only Linux has systemd.", "Have your system's scheduler run `safehold agent run --once` every ten minutes."
-        )
+        raise UsageError("Only Linux has systemd.", "Have the system's scheduler run `safehold agent run --once` now and then.")
     values = call.values
     for_machine = os.geteuid() == 0
     variables = {name: call.environ[name] for name in KEPT if call.environ.get(name) and name.startswith(("SAFEHOLD_", "XDG_"))}
