@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_program import Program
 from online_servers import Person, ServerInThread
-from restore_orders import BASE, Household
+from restore_orders import BASE, Household, household
 
 from safehold.codec.plan_letter import make_letter, open_letter
 from safehold.core.errors import SafeholdError
@@ -27,15 +25,9 @@ def home(
     monkeypatch: pytest.MonkeyPatch,
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> Household:
-    for name in [name for name in os.environ if name.startswith("SAFEHOLD_")]:
-        monkeypatch.delenv(name)
-    program = Program(tmp_path, monkeypatch, capsysbinary)
-    folders = {"SAFEHOLD_STATE_DIR": "state", "SAFEHOLD_CACHE_DIR": "cache", "XDG_CONFIG_HOME": "config", "HOME": "user"}
-    program.set(**{name: str(tmp_path / folder) for name, folder in folders.items()})
-    (tmp_path / "user" / "letters").mkdir(parents=True)
+    made = household(owner, tmp_path, monkeypatch, capsysbinary)
+    (tmp_path / "user" / "letters").mkdir()
     (tmp_path / "user" / "letters" / "one").write_text("one")
-    owner.repository()
-    made = Household(owner, program, tmp_path)
     made.laptop_key = made.writer_key  # which adds backups and reads none: plans are for such a device, too
     return made
 
