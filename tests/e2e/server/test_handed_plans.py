@@ -11,7 +11,7 @@ import pytest
 from online_servers import Person, ServerInThread
 from restore_orders import BASE, Household, household
 
-from safehold.codec.plan_letter import make_letter, open_letter
+from safehold.codec.plan_letter import Receiver, make_letter, open_letter
 from safehold.core.errors import SafeholdError
 
 NOW = 1_800_000_000_000_000_000
@@ -56,7 +56,8 @@ class Office:
         """What somebody puts in the place of a letter."""
         keyring = self.home.opened().keyring
         to = next(each for each in keyring.devices.values() if each.label == slot)
-        letter = make_letter(keyring.repository_id, to.slot_id, to.exchange, signing or keyring.admin_private(), plans, made_ns)
+        receiver = Receiver(keyring.repository_id, to.slot_id, to.exchange, keyring.epoch, keyring.epoch_public)
+        letter = make_letter(receiver, signing or keyring.admin_private(), plans, made_ns)
         self.put(letter)
         return letter
 
@@ -203,7 +204,8 @@ def test_a_letter_is_bound_to_repository_slot_and_time() -> None:
 
     id, slot, private, admin = bytes(16), b"s" * 16, b"x" * 32, b"a" * 32
     plans = {"home": 'sources = ["/x"]'}
-    letter = make_letter(id, slot, exchange_public(private), admin, plans, NOW)
+    to = Receiver(id, slot, exchange_public(private), 1, exchange_public(b"e" * 32))
+    letter = make_letter(to, admin, plans, NOW)
     assert open_letter(id, slot, private, signing_public(admin), letter) == (NOW, plans)
     for changed in ((b"1" * 16, slot, private), (id, b"t" * 16, private), (id, slot, b"y" * 32)):
         with pytest.raises(SafeholdError):
@@ -214,4 +216,4 @@ def test_a_letter_is_bound_to_repository_slot_and_time() -> None:
                 id, slot, private, signing_public(admin), letter[:place] + bytes([letter[place] ^ 1]) + letter[place + 1 :]
             )
     with pytest.raises(SafeholdError, match="too much"):
-        make_letter(id, slot, exchange_public(private), admin, {"big": "x" * 50_000}, NOW)
+        make_letter(to, admin, {"big": "x" * 50_000}, NOW)
