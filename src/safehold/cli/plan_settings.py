@@ -12,48 +12,44 @@ if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.cli.parsing import Parser
 
-_TEXTS = {
-    "every": ("SPAN", "so long after the last run began: 30m, 6h, 1d, 1w"),
-    "spread": ("SPAN", "later by up to so much, always the same on this machine"),
-    "host": ("NAME", "back up as this host, instead of this machine's name"),
-    "keep-within": ("TIME", "keep what is no older than this before the newest: 30d, 2w, 6m, 1y"),
-    "prune": ("SPAN", "free the space of what was forgotten, so often"),
-    "check": ("SPAN", "check the repository, so often"),
-    "check-data": ("N%", "and read so much of the data then"),
-    "drill": ("SPAN", "restore the last snapshot for a while and compare it, so often"),
-    "before": ("CMD", "run this first; if it fails, there is no backup"),
-    "after": ("CMD", "run this at the end"),
-    "failed": ("CMD", "run this when something went wrong"),
-}
-_LISTS = {
-    "at": ("TIME", "at this time of day: 02:30; may be repeated"),
-    "on": ("DAYS", "with --at: on these days of the week or month: mon,fri or 1,15"),
-    "exclude": ("GLOB", "leave this out; may be repeated"),
-    "exclude-file": ("F", "read such patterns from a file"),
-    "tag": ("T", "give the snapshots this tag, besides the plan's name"),
-    "copy-to": ("REPO", "then copy the snapshot there, too; may be repeated"),
-}
-_KEEPS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
-_OPTION = "options"
+_UNITS = {"hourly": "hours", "daily": "days", "weekly": "weeks", "monthly": "months", "yearly": "years"}
+_OPTIONS = (
+    ("every", "SPAN", "so long after the last run began: 30m, 6h, 1d, 1w"),
+    ("at", "TIME", "at this time of day: 02:30; may be repeated"),
+    ("on", "DAYS", "with --at: on these days of the week or month: mon,fri or 1,15"),
+    ("spread", "SPAN", "later by up to so much, always the same on this machine"),
+    ("exclude", "GLOB", "leave this out; may be repeated"),
+    ("exclude-file", "F", "read such patterns from a file"),
+    ("exclude-caches", "", "of folders tagged as caches keep only the tag"),
+    ("one-file-system", "", "stay on the file systems of the sources"),
+    ("tag", "T", "give the snapshots this tag, besides the plan's name"),
+    ("host", "NAME", "back up as this host, instead of this machine's name"),
+    ("options", "OPTION", "another of `safehold backup`: --option=--paged"),
+    ("copy-to", "REPO", "then copy the snapshot there, too; may be repeated"),
+    ("keep-last", "N", "keep the newest ones of its snapshots, and forget the rest"),
+    *((f"keep-{word}", "N", f"keep the newest of each of N {units}") for word, units in _UNITS.items()),
+    ("keep-within", "TIME", "keep what is no older than this before the newest: 30d, 2w, 6m, 1y"),
+    ("prune", "SPAN", "free the space of what was forgotten, so often"),
+    ("check", "SPAN", "check the repository, so often"),
+    ("check-data", "N%", "and read so much of the data then"),
+    ("drill", "SPAN", "restore the last snapshot for a while and compare it, so often"),
+    ("before", "CMD", "run this first; if it fails, there is no backup"),
+    ("after", "CMD", "run this at the end"),
+    ("failed", "CMD", "run this when something went wrong"),
+)
 
 
 def setting_arguments(parser: Parser) -> None:
-    """Declare an option for each setting."""
-    for name, (what, text) in _TEXTS.items():
-        parser.add_argument(f"--{name}", metavar=what, default=None, help=text.replace("%", "%%"))
-    for name, (what, text) in _LISTS.items():
-        parser.add_argument(f"--{name}", metavar=what, action="append", default=None, help=text)
-    parser.add_argument(
-        "--exclude-caches", action="store_true", default=None, help="of folders tagged as caches keep only the tag"
-    )
-    parser.add_argument("--one-file-system", action="store_true", default=None, help="stay on the file systems of the sources")
-    for word in _KEEPS:
-        parser.add_argument(
-            f"--keep-{word}", metavar="N", type=int, default=None, help=f"keep so many {word} ones of its snapshots"
-        )
-    parser.add_argument(
-        "--option", metavar="OPTION", action="append", default=None, dest=_OPTION, help="of `safehold backup`: --option=--paged"
-    )
+    """Declare an option for each setting; what is not given is None."""
+    for name, what, text in _OPTIONS:
+        kind, option = SETTINGS[name], f"--{name}" if name != "options" else "--option"
+        said = text.replace("%", "%%")
+        if kind is bool:
+            parser.add_argument(option, action="store_true", default=None, help=said)
+        elif kind is list:
+            parser.add_argument(option, metavar=what, action="append", default=None, dest=name.replace("-", "_"), help=said)
+        else:
+            parser.add_argument(option, metavar=what, type=kind, default=None, help=said)
 
 
 def given(call: Call) -> dict[str, object]:

@@ -12,7 +12,7 @@ import msgspec
 from safehold.core.clock import NS, Clock
 from safehold.core.errors import Interrupted, PlanBusy, SafeholdError
 from safehold.jobs.children import Children
-from safehold.jobs.due import next_run_ns
+from safehold.jobs.due import AGAIN_SECONDS, HOUR, next_run_ns
 from safehold.jobs.history import Histories, Run
 from safehold.jobs.plan import Plan
 from safehold.jobs.plan_files import Found, PlanFiles
@@ -64,6 +64,8 @@ class Agent:
         self._zone = zone
         self._changed = threading.Condition()
         self._running: dict[str, _Going] = {}
+        self._not_before: dict[str, float] = {}
+        """Plan -> moment (monotonic) before which it is not run again: what became of it could not be written down."""
         self._said: dict[str, str] = {}
         """Plan -> what is wrong with it, as far as it was told."""
 
@@ -94,7 +96,7 @@ class Agent:
                 continue
             self._said.pop(found.name, None)
             due = self._seconds_until(found, found.plan)
-            if due is None or found.name in self._running:
+            if due is None or found.name in self._running or self._clock.monotonic() < self._not_before.get(found.name, 0):
                 continue
             if due > 0:
                 soonest = min(soonest, due)
@@ -122,10 +124,14 @@ class Agent:
 
     def _go(self, name: str, plan: Plan, means: Means) -> None:
         try:
-            self._tell(name, Runner(name, plan, means).run(self._histories, by_hand=False), None)
+            done = Runner(name, plan, means).run(self._histories, by_hand=False)
+            self._tell(name, done, None)
+            if self._histories.read(name).last != done:
+                self._not_before[name] = self._clock.monotonic() + HOUR
         except (Interrupted, PlanBusy):
             pass  # it was told to stop; or somebody runs it by hand
         except SafeholdError as error:
+            self._not_before[name] = self._clock.monotonic() + AGAIN_SECONDS
             self._tell(name, None, error)
         finally:
             with self._changed:

@@ -14,7 +14,7 @@ from typing import IO
 
 import msgspec
 
-from safehold.core.errors import Interrupted
+from safehold.core.errors import Interrupted, SafeholdError
 from safehold.core.events import Event, Note, Progress, Reporter, Warn
 from safehold.core.pools import Pool
 
@@ -98,15 +98,7 @@ class Children:
             if self._stopped:
                 raise Interrupted("Interrupted.")
             self._is_shell = stderr == subprocess.STDOUT
-            self._running = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=dict(environ),
-                cwd=_home(),
-                start_new_session=True,
-            )
+            self._running = _begun(words, environ, stderr)
             process = self._running
         with process:
             try:
@@ -129,6 +121,16 @@ class Children:
                 said.code, said.message = str(value["code"]), " ".join(f"{value['message']} {value['hint']}".split())
             elif str(value.get("event")) in _EVENTS:
                 self._report(msgspec.convert(value, _EVENTS[str(value["event"])]))
+
+
+def _begun(words: Sequence[str], environ: Mapping[str, str], stderr: int) -> subprocess.Popen[bytes]:
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    try:
+        return subprocess.Popen(
+            words, stdin=nothing, stdout=pipe, stderr=stderr, env=dict(environ), cwd=_home(), start_new_session=True
+        )
+    except OSError as error:
+        raise SafeholdError(f"{words[0]} cannot be run: {error.strerror}.", "It is tried again later.") from error
 
 
 def _home() -> Path:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import msgspec
 
 from safehold.core.clock import Clock
-from safehold.core.errors import Interrupted
-from safehold.core.events import Note, Reporter
+from safehold.core.errors import Interrupted, SafeholdError
+from safehold.core.events import Note, Reporter, Warn
 from safehold.jobs.children import Children, Said
 from safehold.jobs.due import is_step_due
-from safehold.jobs.history import INCOMPLETE, Histories, Run, Step
+from safehold.jobs.history import INCOMPLETE, Histories, History, Run, Step
 from safehold.jobs.plan import KEEPS, Plan
 
 Describe = Callable[[str, Sequence[Mapping[str, object]]], str]
@@ -50,15 +50,22 @@ class Runner:
             history = histories.read(self._name)
             self._run.by_hand = by_hand
             history.runs.append(self._run)
-            histories.write(self._name, history)
+            self._keep(histories, history)
             for step in self._steps(history.done):
                 self._run.steps.append(step)
                 if step.status in (0, INCOMPLETE):
                     history.done[step.name] = self._run.began_ns
-                histories.write(self._name, history)
+                self._keep(histories, history)
             self._run.ended_ns = self._clock.now_ns()
-            histories.write(self._name, history)
+            self._keep(histories, history)
         return self._run
+
+    def _keep(self, histories: Histories, history: History) -> None:
+        """A disk that is full here must not keep the files from being backed up."""
+        try:
+            histories.write(self._name, history)
+        except SafeholdError as error:
+            self._means.report(Warn(code=error.code, message=str(error), hint=error.hint))
 
     def _steps(self, done: dict[str, int]) -> Iterator[Step]:
         """Each as it ends; ``after`` and ``failed`` whatever became of the others."""

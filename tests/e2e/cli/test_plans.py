@@ -10,11 +10,13 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_program import Program
+from disks import memory_disk
 
 SLOW = "command:sleep 30; echo done"
 
@@ -199,6 +201,23 @@ def test_the_agent_runs_what_is_due_and_takes_up_new_plans(planned: Program, sou
     broken.unlink()
     again = planned.start("agent", "run", "--once", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert again.communicate(timeout=60)[0] == b"" and again.returncode == 0, "nothing is due any more"
+
+
+def test_a_full_disk_of_the_agent_does_not_hinder_a_backup(planned: Program, tmp_path: Path) -> None:
+    """What cannot be written down is said, the backup is made, and it is not made again and again."""
+    planned.do("plan", "edit", "home", "--every", "1m")
+    with memory_disk(tmp_path / "state", "1M"):
+        planned.set(SAFEHOLD_STATE_DIR=str(tmp_path / "state"))
+        (tmp_path / "state" / "plans").mkdir()
+        for name in ("agent.lock", "home.lock"):
+            (tmp_path / "state" / "plans" / name).touch()
+        with suppress(OSError), (tmp_path / "state" / "all").open("wb", 0) as file:
+            while file.write(bytes(4096)):
+                pass
+        agent = planned.start("agent", "run", "--once", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        out, err = agent.communicate(timeout=60)
+        assert out.count(b"home: backup") == 1 and b"cannot be written: No space" in err
+    assert len(planned.do("snapshots", "--json").value["snapshots"]) == 1  # type: ignore[arg-type]
 
 
 def test_one_agent_and_one_run_at_a_time(safehold: Program, tmp_path: Path) -> None:

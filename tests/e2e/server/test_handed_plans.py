@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import base64
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_program import Program
 from online_servers import Person, ServerInThread
-from restore_orders import BASE, Household
+from restore_orders import BASE, Household, household
 
-from safehold.codec.plan_letter import make_letter, open_letter
+from safehold.codec.plan_letter import Receiver, make_letter, open_letter
 from safehold.core.errors import SafeholdError
 
 NOW = 1_800_000_000_000_000_000
@@ -27,15 +25,9 @@ def home(
     monkeypatch: pytest.MonkeyPatch,
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> Household:
-    for name in [name for name in os.environ if name.startswith("SAFEHOLD_")]:
-        monkeypatch.delenv(name)
-    program = Program(tmp_path, monkeypatch, capsysbinary)
-    folders = {"SAFEHOLD_STATE_DIR": "state", "SAFEHOLD_CACHE_DIR": "cache", "XDG_CONFIG_HOME": "config", "HOME": "user"}
-    program.set(**{name: str(tmp_path / folder) for name, folder in folders.items()})
-    (tmp_path / "user" / "letters").mkdir(parents=True)
+    made = household(owner, tmp_path, monkeypatch, capsysbinary)
+    (tmp_path / "user" / "letters").mkdir()
     (tmp_path / "user" / "letters" / "one").write_text("one")
-    owner.repository()
-    made = Household(owner, program, tmp_path)
     made.laptop_key = made.writer_key  # which adds backups and reads none: plans are for such a device, too
     return made
 
@@ -64,7 +56,8 @@ class Office:
         """What somebody puts in the place of a letter."""
         keyring = self.home.opened().keyring
         to = next(each for each in keyring.devices.values() if each.label == slot)
-        letter = make_letter(keyring.repository_id, to.slot_id, to.exchange, signing or keyring.admin_private(), plans, made_ns)
+        receiver = Receiver(keyring.repository_id, to.slot_id, to.exchange, keyring.epoch, keyring.epoch_public)
+        letter = make_letter(receiver, signing or keyring.admin_private(), plans, made_ns)
         self.put(letter)
         return letter
 
@@ -211,7 +204,8 @@ def test_a_letter_is_bound_to_repository_slot_and_time() -> None:
 
     id, slot, private, admin = bytes(16), b"s" * 16, b"x" * 32, b"a" * 32
     plans = {"home": 'sources = ["/x"]'}
-    letter = make_letter(id, slot, exchange_public(private), admin, plans, NOW)
+    to = Receiver(id, slot, exchange_public(private), 1, exchange_public(b"e" * 32))
+    letter = make_letter(to, admin, plans, NOW)
     assert open_letter(id, slot, private, signing_public(admin), letter) == (NOW, plans)
     for changed in ((b"1" * 16, slot, private), (id, b"t" * 16, private), (id, slot, b"y" * 32)):
         with pytest.raises(SafeholdError):
@@ -222,4 +216,4 @@ def test_a_letter_is_bound_to_repository_slot_and_time() -> None:
                 id, slot, private, signing_public(admin), letter[:place] + bytes([letter[place] ^ 1]) + letter[place + 1 :]
             )
     with pytest.raises(SafeholdError, match="too much"):
-        make_letter(id, slot, exchange_public(private), admin, {"big": "x" * 50_000}, NOW)
+        make_letter(to, admin, {"big": "x" * 50_000}, NOW)

@@ -33,7 +33,7 @@ def run(call: Call) -> int:
 
     from safehold.cli.key_slots import chosen
     from safehold.cli.plans import files_of
-    from safehold.codec.plan_letter import make_letter
+    from safehold.codec.plan_letter import Receiver, make_letter
     from safehold.jobs.handed import expected_seconds, to_hand
 
     values = call.values
@@ -46,7 +46,8 @@ def run(call: Call) -> int:
     repository.require_owner("hand out plans")
     keyring, slot = repository.keyring, chosen(repository, values.key or device["name"])
     now = call.clock.now_ns()
-    letter = make_letter(repository.id, slot.slot_id, slot.exchange, keyring.admin_private(), plans, now)
+    to = Receiver(repository.id, slot.slot_id, slot.exchange, keyring.epoch, keyring.epoch_public)
+    letter = make_letter(to, keyring.admin_private(), plans, now)
     place = f"{address.base}/devices/{device['id']}"
     api.tell("PUT", f"{place}/plan", {"letter": b64encode(letter).decode()})
     if every:
