@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import pytest
 from cli_program import Program
 from online_servers import Client, Device, Person, device, text
 
@@ -122,6 +123,18 @@ class Household:
         """Hand a job over."""
         answer = self.owner("POST", f"{BASE}/devices/{self.laptop.id}/restores", made.value)
         assert answer.status == 201, answer.data
+
+
+def household(owner: Person, folder: Path, monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[bytes]) -> Household:
+    """One with a home, a state and a cache of its own in that folder."""
+    for name in [name for name in os.environ if name.startswith("SAFEHOLD_")]:
+        monkeypatch.delenv(name)
+    program = Program(folder, monkeypatch, capture)
+    folders = {"SAFEHOLD_STATE_DIR": "state", "SAFEHOLD_CACHE_DIR": "cache", "XDG_CONFIG_HOME": "config", "HOME": "user"}
+    program.set(**{name: str(folder / below) for name, below in folders.items()})
+    (folder / "user").mkdir()
+    owner.repository()
+    return Household(owner, program, folder)
 
 
 def paths(*names: Path) -> Sequence[bytes]:

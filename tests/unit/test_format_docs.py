@@ -27,6 +27,7 @@ SOURCES = Path(safehold.__file__).parent
 NOT_STORED = {
     "codec.compression": {"DEFAULT_LEVEL"},
     "codec.job": {"Reader", "Taker", "T"},
+    "codec.plan_letter": {"Receiver"},
     "codec.sealing": {"ZERO_NONCE"},
     "core.entries": {"KIND_NAMES"},
     "repo.config": {"KEYS", "KNOWN_FEATURES", "Stored"},

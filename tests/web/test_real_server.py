@@ -88,24 +88,25 @@ class Laptop:
         token = admitted.headers["Authorization"].removeprefix("Bearer ")
         self.place = f"{anna.url}/anna/home"
         Logins(folder / "state", {}).remember(self.place, Login(token=token, device=admitted.id))
-        self.environ = {**os.environ, "HOME": str(folder / "user")}
+        self.environ = {**os.environ, "HOME": str(folder / "user"), "XDG_CONFIG_HOME": str(folder / "config")}
         self.environ |= {f"SAFEHOLD_{name}_DIR": str(folder / name.lower()) for name in ("STATE", "CACHE")}
         self.folder = folder
         self.do("allow-restores")
 
     def do(self, *words: str) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "safehold",
-            "-r",
-            self.place,
-            "--key-file",
-            str(self.folder / "laptop.key"),
-            "device",
-            *words,
-        ]
-        subprocess.run(command, env=self.environ, check=True, capture_output=True)
+        """A command of the device."""
+        done = self._ran(*words)
+        assert done.returncode == 0, done.stderr
+
+    def refused(self, *words: str) -> bytes:
+        """What it says of a command that does not work."""
+        done = self._ran(*words)
+        assert done.returncode
+        return done.stderr
+
+    def _ran(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        program = [sys.executable, "-m", "safehold", "-r", self.place, "--key-file", str(self.folder / "laptop.key"), "device"]
+        return subprocess.run([*program, *words], env=self.environ, check=False, capture_output=True)
 
 
 def restored_on_a_device(browser: Browser, anna: Person, made: Made, folder: Path) -> None:
@@ -129,7 +130,37 @@ def restored_on_a_device(browser: Browser, anna: Person, made: Made, folder: Pat
     assert sorted(path.name for path in came.iterdir()) == ["Contract.pdf", "shopping.txt"]
     for path in came.iterdir():
         assert path.read_bytes() == (made.source / "Documents" / path.name).read_bytes()
+    handed_a_plan(browser, laptop)
     assert browser.tell("run", script="window.hurt ?? null") is None
+
+
+def handed_a_plan(browser: Browser, laptop: Laptop) -> None:
+    """In the page that is open; taken by the program, shown, and taken back."""
+    browser.tell("go", hash="#/plans")
+    browser.tell("waitText", selector="h1", text="Plans of devices")
+    browser.tell("clickText", selector="summary", text="Hand out a plan")
+    for at, value in ((0, "office"), (1, "/etc\n")):
+        script = f"document.querySelectorAll('.hand .field')[{at}].querySelector('input, textarea').value = {json.dumps(value)}"
+        browser.tell("run", script=script)
+    shots(browser, "plans")
+    browser.tell("clickText", selector=".hand .primary", text="Hand out")
+    browser.tell("waitText", selector=".plan-list pre", text="/etc")
+    laptop.do("allow-plans")
+    assert b"none of the folders" in laptop.refused("take-plans")
+    browser.tell("clickText", selector="summary", text="Hand out a plan")
+    script = "document.querySelectorAll('.hand .field')[0].querySelector('input').value = 'office'"
+    browser.tell("run", script=script)
+    browser.tell("clickText", selector=".hand .primary", text="Hand out")
+    browser.tell("waitText", selector=".plan-list pre", text="~/Documents")
+    laptop.do("take-plans")
+    plan = laptop.folder / "config" / "safehold" / "plans" / "office.toml"
+    assert f'sources = ["{laptop.folder}/user/Documents", "{laptop.folder}/user/Pictures"]' in plan.read_text()
+    shots(browser, "plans-handed")
+    browser.tell("clickText", selector=".plan-head button", text="Take back")
+    browser.tell("clickText", selector="dialog .primary", text="Take back")
+    browser.tell("waitText", selector="main .soft", text="No plans were handed")
+    laptop.do("take-plans")
+    assert not plan.exists()
 
 
 def shots(browser: Browser, name: str) -> None:

@@ -79,15 +79,20 @@ class Call:
         for store in reversed(self._opened):
             store.close()
 
+    @property
+    def config_file(self) -> Path:
+        """The configuration file, whether there is one or not."""
+        named = self.values.config or self.environ.get("SAFEHOLD_CONFIG", "")
+        if named:
+            return Path(named).expanduser()
+        import platformdirs
+
+        return Path(platformdirs.user_config_dir("safehold", False)) / "config.toml"
+
     @cached_property
     def settings(self) -> Settings:
         """The configuration.  Raises ``ConfigError``."""
-        named = self.values.config or self.environ.get("SAFEHOLD_CONFIG", "")
-        if named:
-            return settings.load(Path(named).expanduser(), required=True)
-        import platformdirs
-
-        return settings.load(Path(platformdirs.user_config_dir("safehold", False)) / "config.toml", required=False)
+        return settings.load(self.config_file, required=bool(self.values.config or self.environ.get("SAFEHOLD_CONFIG")))
 
     @cached_property
     def place(self) -> Named:

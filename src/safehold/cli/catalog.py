@@ -31,6 +31,7 @@ DATABASES = "Databases"
 VOLUMES = "Drives and discs"
 SHARES = "Share"
 ONLINE = "Online"
+PLANS = "By themselves"
 
 COMMANDS = (
     Command("init", BACK_UP, "Make a repository"),
@@ -51,6 +52,15 @@ COMMANDS = (
     Command("copy", TIDY, "Copy snapshots into another repository"),
     Command("tag add", TIDY, "Give a snapshot tags"),
     Command("tag remove", TIDY, "Take tags from a snapshot"),
+    Command("plan add", PLANS, "Make a plan: what is backed up, when, where to, and what is kept"),
+    Command("plan list", PLANS, "List the plans, when they run next, and whether all is well"),
+    Command("plan show", PLANS, "Show a plan, and what became of its last runs"),
+    Command("plan edit", PLANS, "Change a plan, by options or in an editor"),
+    Command("plan remove", PLANS, "Remove a plan; its snapshots stay"),
+    Command("plan run", PLANS, "Run a plan now"),
+    Command("plan hand", PLANS, "Hand plans to a device, over an online server"),
+    Command("agent run", PLANS, "Run plans when they are due"),
+    Command("agent install", PLANS, "Have the system run the agent"),
     Command("check", CHECK, "Prove that everything is stored as it was"),
     Command("drill", CHECK, "Prove a backup by restoring it, for a while, and checking what came back"),
     Command("repair", CHECK, "Put right what can be put right after damage"),
@@ -106,6 +116,8 @@ COMMANDS = (
     Command("device revoke", ONLINE, "Shut a device out"),
     Command("device allow-restores", ONLINE, "Let an owner order restores onto this machine from the browser"),
     Command("device run-restores", ONLINE, "Run the restores that were ordered onto this machine"),
+    Command("device allow-plans", ONLINE, "Let an owner hand this machine plans"),
+    Command("device take-plans", ONLINE, "Take the plans that were handed to this machine"),
     Command("server run", ONLINE, "Run an online server"),
     Command("server add-user", ONLINE, "Make an account on a server of this machine"),
     Command("store validate", STORES, "Check that a place keeps what it is given, as a repository needs"),

@@ -88,6 +88,11 @@ def read_password_file(name: str) -> str:
         raise UsageError(f"The password file {name} cannot be read: {_reason(error)}.", "Check its name.") from error
 
 
+def is_kept(named: Named) -> bool:
+    """Whether the configuration or the keyring opens a repository, without anybody typing."""
+    return bool(named.password_file or named.password_command or named.key_file) or _from_keyring(named.location) is not None
+
+
 def ask(what: str, *, twice: bool) -> str:
     """Ask at the terminal, without showing what is typed.  Raises ``UsageError`` where there is no terminal."""
     if not _at_terminal():

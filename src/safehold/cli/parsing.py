@@ -15,8 +15,8 @@ from typing import NamedTuple, NoReturn
 
 from safehold.cli import helptext
 from safehold.cli.catalog import BY_WORDS, FAMILIES, Command, family
-from safehold.cli.suggest import did_you_mean
 from safehold.core.errors import UsageError
+from safehold.core.suggest import did_you_mean
 
 
 class Parsed(NamedTuple):

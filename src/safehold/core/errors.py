@@ -253,6 +253,12 @@ class StoreFull(StoreError):
     status = 15
 
 
+class PlanBusy(SafeholdError):
+    """A run of that plan goes on, or an agent runs here already."""
+
+    code = "plan-busy"
+
+
 class Interrupted(SafeholdError):
     """The user stopped it (SIGINT, SIGTERM)."""
 

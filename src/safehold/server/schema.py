@@ -1,4 +1,7 @@
-"""The tables.  Times are nanoseconds since 1970 by the server's clock, sizes bytes.  Ids have 32 hexadecimal digits."""
+"""The tables, but for those of shares (``shares.tables``).
+
+Times are nanoseconds since 1970 by the server's clock, sizes bytes.  Ids have 32 hexadecimal digits.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +21,19 @@ from sqlalchemy import (
 )
 
 METADATA = MetaData()
-_ID = String(32)
+ID = String(32)
 
 
-def _owned(table: str, column: str, *, primary_key: bool = False, index: bool = False) -> Column[str]:
+def owned(table: str, column: str, *, primary_key: bool = False, index: bool = False) -> Column[str]:
+    """A column with the id of a row of ``table``, with which this one goes."""
     to = ForeignKey(f"{table}.id", ondelete="CASCADE")
-    return Column(column, _ID, to, nullable=False, primary_key=primary_key, index=index)
+    return Column(column, ID, to, nullable=False, primary_key=primary_key, index=index)
 
 
 accounts = Table(
     "accounts",
     METADATA,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("name", String(63), nullable=False, unique=True),
     Column("kind", String(16), nullable=False),  # person, organisation
     Column("quota", BigInteger, nullable=False, default=0),  # 0: no limit
@@ -40,8 +44,8 @@ accounts = Table(
 reservations = Table(
     "reservations",
     METADATA,
-    Column("id", _ID, primary_key=True),
-    _owned("accounts", "account", index=True),
+    Column("id", ID, primary_key=True),
+    owned("accounts", "account", index=True),
     Column("size", BigInteger, nullable=False),
     Column("made_ns", BigInteger, nullable=False),
 )
@@ -49,7 +53,7 @@ reservations = Table(
 people = Table(
     "people",
     METADATA,
-    Column("id", _ID, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", ID, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
     Column("email", String(254), nullable=False, default=""),
     Column("is_operator", Boolean, nullable=False, default=False),  # of the server
     Column("disabled", Boolean, nullable=False, default=False),
@@ -65,7 +69,7 @@ people = Table(
 recovery_codes = Table(
     "recovery_codes",
     METADATA,
-    _owned("people", "person", primary_key=True),
+    owned("people", "person", primary_key=True),
     Column("hash", String(64), primary_key=True),
 )
 
@@ -73,7 +77,7 @@ passkeys = Table(
     "passkeys",
     METADATA,
     Column("id", String(400), primary_key=True),  # the credential's, base64url
-    _owned("people", "person"),
+    owned("people", "person"),
     Column("public_key", LargeBinary, nullable=False),
     Column("sign_count", BigInteger, nullable=False, default=0),
     Column("label", String(100), nullable=False, default=""),
@@ -83,8 +87,8 @@ passkeys = Table(
 memberships = Table(
     "memberships",
     METADATA,
-    _owned("accounts", "organisation", primary_key=True),
-    _owned("people", "person", primary_key=True),
+    owned("accounts", "organisation", primary_key=True),
+    owned("people", "person", primary_key=True),
     Column("role", String(16), nullable=False),  # owner, admin, member
 )
 
@@ -92,7 +96,7 @@ browser_sessions = Table(
     "browser_sessions",
     METADATA,
     Column("id", String(64), primary_key=True),  # SHA-256 of what the cookie holds
-    _owned("people", "person", index=True),
+    owned("people", "person", index=True),
     Column("created_ns", BigInteger, nullable=False),
     Column("used_ns", BigInteger, nullable=False),
     Column("stepped_up_ns", BigInteger, nullable=False, default=0),
@@ -103,8 +107,8 @@ browser_sessions = Table(
 repositories = Table(
     "repositories",
     METADATA,
-    Column("id", _ID, primary_key=True),
-    _owned("accounts", "account"),
+    Column("id", ID, primary_key=True),
+    owned("accounts", "account"),
     Column("name", String(63), nullable=False),
     Column("created_ns", BigInteger, nullable=False),
     Column("trash_days", Integer, nullable=False),
@@ -122,16 +126,16 @@ repositories = Table(
 grants = Table(
     "grants",
     METADATA,
-    _owned("repositories", "repository", primary_key=True),
-    _owned("people", "person", primary_key=True),
+    owned("repositories", "repository", primary_key=True),
+    owned("people", "person", primary_key=True),
     Column("role", String(16), nullable=False),
 )
 
 devices = Table(
     "devices",
     METADATA,
-    Column("id", _ID, primary_key=True),
-    _owned("repositories", "repository", index=True),
+    Column("id", ID, primary_key=True),
+    owned("repositories", "repository", index=True),
     Column("name", String(100), nullable=False),
     Column("exchange_public", LargeBinary(32), nullable=False, default=b""),
     Column("signing_public", LargeBinary(32), nullable=False, default=b""),
@@ -154,9 +158,9 @@ devices = Table(
 restores = Table(
     "restores",
     METADATA,
-    Column("id", _ID, primary_key=True),
-    _owned("repositories", "repository", index=True),
-    _owned("devices", "device", index=True),
+    Column("id", ID, primary_key=True),
+    owned("repositories", "repository", index=True),
+    owned("devices", "device", index=True),
     Column("actor", String(40), nullable=False),
     Column("created_ns", BigInteger, nullable=False),
     Column("expires_ns", BigInteger, nullable=False),
@@ -171,11 +175,11 @@ restores = Table(
 tokens = Table(
     "tokens",
     METADATA,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("hash", String(64), nullable=False),  # SHA-256 of the secret
-    _owned("people", "person", index=True),
-    Column("device", _ID, ForeignKey("devices.id", ondelete="CASCADE"), nullable=True),
-    Column("repository", _ID, ForeignKey("repositories.id", ondelete="CASCADE"), nullable=True),  # null: all that the person may
+    owned("people", "person", index=True),
+    Column("device", ID, ForeignKey("devices.id", ondelete="CASCADE"), nullable=True),
+    Column("repository", ID, ForeignKey("repositories.id", ondelete="CASCADE"), nullable=True),  # null: all that the person may
     Column("scope", String(16), nullable=False),
     Column("label", String(100), nullable=False, default=""),
     Column("networks", Text, nullable=False, default=""),  # separated by spaces; empty: from everywhere
@@ -190,7 +194,7 @@ tokens = Table(
 enrolments = Table(
     "enrolments",
     METADATA,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("secret_hash", String(64), nullable=False),  # of what the device polls with
     Column("name", String(100), nullable=False),
     Column("system", String(100), nullable=False, default=""),
@@ -206,7 +210,7 @@ enrolments = Table(
 objects = Table(
     "objects",
     METADATA,
-    _owned("repositories", "repository", primary_key=True),
+    owned("repositories", "repository", primary_key=True),
     Column("key", String(200), primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
@@ -223,7 +227,7 @@ objects = Table(
 segments = Table(
     "segments",
     METADATA,
-    _owned("repositories", "repository", primary_key=True),
+    owned("repositories", "repository", primary_key=True),
     Column("segment", LargeBinary(16), primary_key=True),
     Column("pack", String(64), primary_key=True),
     Column("start", BigInteger, nullable=False),
@@ -234,8 +238,8 @@ segments = Table(
 trash = Table(
     "trash",
     METADATA,
-    Column("id", _ID, primary_key=True),
-    _owned("repositories", "repository"),
+    Column("id", ID, primary_key=True),
+    owned("repositories", "repository"),
     Column("key", String(200), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
@@ -249,7 +253,7 @@ trash = Table(
 chain = Table(
     "chain",
     METADATA,
-    _owned("repositories", "repository", primary_key=True),
+    owned("repositories", "repository", primary_key=True),
     Column("number", BigInteger, primary_key=True),
     Column("time_ns", BigInteger, nullable=False),
     Column("what", String(16), nullable=False),  # put, delete, restore, quarantine
@@ -262,9 +266,9 @@ chain = Table(
 reports = Table(
     "reports",
     METADATA,
-    Column("id", _ID, primary_key=True),
-    _owned("repositories", "repository"),
-    Column("device", _ID, ForeignKey("devices.id", ondelete="CASCADE"), nullable=True),
+    Column("id", ID, primary_key=True),
+    owned("repositories", "repository"),
+    Column("device", ID, ForeignKey("devices.id", ondelete="CASCADE"), nullable=True),
     Column("received_ns", BigInteger, nullable=False),
     Column("source", String(100), nullable=False, default=""),
     Column("status", String(16), nullable=False),  # done, incomplete, failed
@@ -281,9 +285,9 @@ reports = Table(
 sources = Table(
     "sources",
     METADATA,
-    _owned("devices", "device", primary_key=True),
+    owned("devices", "device", primary_key=True),
     Column("source", String(100), primary_key=True),
-    Column("repository", _ID, ForeignKey("repositories.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("repository", ID, ForeignKey("repositories.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("shrunk_ns", BigInteger, nullable=False, default=0),  # since when its backups are suddenly small; 0: they are not
     Column("usual_files", BigInteger, nullable=False, default=0),  # before that
     Column("usual_bytes", BigInteger, nullable=False, default=0),
@@ -292,10 +296,10 @@ sources = Table(
 notices = Table(
     "notices",
     METADATA,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("cause", String(120), nullable=False),  # the same is told once
-    _owned("people", "person", index=True),
-    Column("repository", _ID, ForeignKey("repositories.id", ondelete="CASCADE"), nullable=True),
+    owned("people", "person", index=True),
+    Column("repository", ID, ForeignKey("repositories.id", ondelete="CASCADE"), nullable=True),
     Column("made_ns", BigInteger, nullable=False),
     Column("subject", String(200), nullable=False),
     Column("body", Text, nullable=False),
@@ -309,7 +313,7 @@ jobs = Table(
     "jobs",
     METADATA,
     Column("name", String(40), primary_key=True),
-    Column("holder", _ID, nullable=False, default=""),
+    Column("holder", ID, nullable=False, default=""),
     Column("lease_ns", BigInteger, nullable=False, default=0),  # until then nobody else begins it
     Column("began_ns", BigInteger, nullable=False, default=0),
     Column("ended_ns", BigInteger, nullable=False, default=0),
@@ -320,9 +324,9 @@ jobs = Table(
 invitations = Table(
     "invitations",
     METADATA,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("hash", String(64), nullable=False, unique=True),  # SHA-256 of the code
-    _owned("people", "maker"),
+    owned("people", "maker"),
     Column("label", String(100), nullable=False, default=""),
     Column("quota", BigInteger, nullable=False, default=0),
     Column("created_ns", BigInteger, nullable=False),
@@ -345,7 +349,7 @@ identities = Table(
     METADATA,
     Column("issuer", String(200), primary_key=True),
     Column("subject", String(255), primary_key=True),
-    _owned("people", "person", index=True),
+    owned("people", "person", index=True),
     Column("created_ns", BigInteger, nullable=False),
 )
 
@@ -376,88 +380,4 @@ facts = Table(
     METADATA,
     Column("name", String(40), primary_key=True),
     Column("value", LargeBinary, nullable=False),
-)
-
-shares = Table(
-    "shares",
-    METADATA,
-    Column("id", _ID, primary_key=True),
-    _owned("repositories", "repository", index=True),
-    Column("actor", String(40), nullable=False),
-    Column("created_ns", BigInteger, nullable=False),
-    Column("salt", LargeBinary(16), nullable=False),
-    Column("needs_secret", Boolean, nullable=False),
-    Column("cost", String(40), nullable=False, default=""),  # of the password: KiB, passes, lanes; empty: there is none
-    Column("auth_hash", LargeBinary(32), nullable=False),
-    Column("expires_ns", BigInteger, nullable=False, default=0),  # 0: never
-    Column("most_opens", BigInteger, nullable=False, default=0),  # 0: no limit
-    Column("opens", BigInteger, nullable=False, default=0),
-    Column("opened_ns", BigInteger, nullable=False, default=0),
-    Column("revoked_ns", BigInteger, nullable=False, default=0),
-    Column("generation", BigInteger, nullable=False, default=-1),  # -1: nothing is published yet
-)
-
-share_objects = Table(
-    "share_objects",
-    METADATA,
-    _owned("shares", "share", primary_key=True),
-    Column("generation", BigInteger, primary_key=True),
-    Column("number", Integer, primary_key=True),  # 0: the manifest
-    Column("key", String(200), nullable=False),
-)
-
-share_segments = Table(
-    "share_segments",
-    METADATA,
-    _owned("shares", "share", primary_key=True),
-    Column("generation", BigInteger, primary_key=True),
-    Column("segment", LargeBinary(16), primary_key=True),
-)
-
-given_shares = Table(
-    "given_shares",
-    METADATA,
-    _owned("shares", "share", primary_key=True),
-    Column("person", _ID, ForeignKey("people.id", ondelete="CASCADE"), primary_key=True, index=True),
-    Column("sender", String(63), nullable=False),
-    Column("sealed", LargeBinary, nullable=False),  # the link's secret, to the person's public key
-    Column("given_ns", BigInteger, nullable=False),
-)
-
-share_sessions = Table(
-    "share_sessions",
-    METADATA,
-    Column("id", String(64), primary_key=True),  # SHA-256 of what the friend was given
-    _owned("shares", "share", index=True),
-    Column("generation", BigInteger, nullable=False),  # what was current when it was opened
-    Column("created_ns", BigInteger, nullable=False),
-    Column("address", String(64), nullable=False, default=""),
-)
-
-share_log = Table(
-    "share_log",
-    METADATA,
-    Column("id", _ID, primary_key=True),
-    Column("share", _ID, nullable=False),
-    Column("time_ns", BigInteger, nullable=False),
-    Column("address", String(64), nullable=False, default=""),
-    Column("what", String(16), nullable=False),  # made, published, opened, refused, over, revoked, received
-    Index("share_log_by_time", "share", "time_ns"),
-)
-
-requests = Table(
-    "requests",
-    METADATA,
-    Column("id", _ID, primary_key=True),
-    _owned("repositories", "repository", index=True),
-    Column("actor", String(40), nullable=False),
-    Column("created_ns", BigInteger, nullable=False),
-    Column("public", LargeBinary(32), nullable=False),
-    Column("note", String(200), nullable=False, default=""),
-    Column("expires_ns", BigInteger, nullable=False, default=0),
-    Column("most_files", BigInteger, nullable=False),
-    Column("most_bytes", BigInteger, nullable=False),
-    Column("files", BigInteger, nullable=False, default=0),  # those that were promised, too
-    Column("bytes", BigInteger, nullable=False, default=0),
-    Column("revoked_ns", BigInteger, nullable=False, default=0),
 )

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from cli_program import Program
 
-from safehold.cli.local_time import LocalZone
 from safehold.codec import passphrase
+from safehold.core.local_time import LocalZone
 
 
 def ids(safehold: Program, *words: str) -> list[str]:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from cli_program import Program
 from online_servers import Client, Person, ServerInThread, device, text
-from restore_orders import BASE, Household, Ordered, make_job, paths, read_offer, read_report
+from restore_orders import BASE, Household, Ordered, household, make_job, paths, read_offer, read_report
 from sqlalchemy import update
 
 from safehold.cli import restore_jobs
@@ -35,14 +34,7 @@ def home(
     monkeypatch: pytest.MonkeyPatch,
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> Household:
-    for name in [name for name in os.environ if name.startswith("SAFEHOLD_")]:
-        monkeypatch.delenv(name)
-    program = Program(tmp_path, monkeypatch, capsysbinary)
-    folders = {"SAFEHOLD_STATE_DIR": "state", "SAFEHOLD_CACHE_DIR": "cache", "XDG_CONFIG_HOME": "config", "HOME": "user"}
-    program.set(**{name: str(tmp_path / folder) for name, folder in folders.items()})
-    (tmp_path / "user").mkdir()
-    owner.repository()
-    return Household(owner, program, tmp_path)
+    return household(owner, tmp_path, monkeypatch, capsysbinary)
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from safehold.codec.account_key import Gift
 from safehold.codec.sealing import exchange_public
 from safehold.codec.share_secret import Link
 from safehold.core.errors import DamageError
-from safehold.server.schema import accounts, given_shares
+from safehold.server.schema import accounts
 from safehold.server.schema import people as people_table
+from safehold.server.shares.tables import given_shares
 
 
 class Village:

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from safehold.cli.parsing import Parser
     from safehold.repo.snapshots import Stored
 
-USAGE = "[SNAP] [options]"
-EXAMPLES = ("safehold drill", "safehold drill latest:shop --scratch /mnt/big")
+USAGE = "[SNAP|PLAN] [options]"
+EXAMPLES = ("safehold drill", "safehold drill latest:shop --scratch /mnt/big", "safehold drill home")
 STATUSES = (4, 13)
 
 
 def arguments(parser: Parser) -> None:
     """Declare what it takes."""
     add = parser.add_argument
-    add("snap", metavar="SNAP", nargs="?", default="latest", help=SNAP)
+    add("snap", metavar="SNAP", nargs="?", default="latest", help=f"{SNAP}; or a plan, of which the last one is meant")
     add("--scratch", metavar="FOLDER", default="", help="where it is restored to for a while; needs room for all of it")
     add(
         "--programs",
@@ -41,7 +41,7 @@ def run(call: Call) -> int:
     from safehold.ops.resolve import resolve
 
     started = call.clock.monotonic()
-    stored = resolve(call.repository(), call.values.snap)
+    stored = resolve(call.repository(), _of_plan(call) or call.values.snap)
     database = stored.snapshot.source.database
     is_base = database is not None and database.role == "base"
     found = engine(database.engine).drill(call, stored) if database is not None and is_base else _files(call, stored)
@@ -50,6 +50,20 @@ def run(call: Call) -> int:
     size = words.size(int(str(found["bytes"])))
     call.out.result(f"Snapshot {stored.id[:8]} was restored, {size}, and is whole ({words.duration(seconds)}).", value)
     return 0
+
+
+def _of_plan(call: Call) -> str:
+    """If a plan is named, its last snapshot, in its repository; else empty."""
+    from safehold.cli.plans import files_of
+
+    name, files = call.values.snap, files_of(call)
+    if not files.has(name):
+        return ""
+    plan = files.find(name).use()
+    call.values.repository = call.values.repository or plan.repository
+    call.values.password_file = call.values.password_file or plan.password_file
+    call.values.key_file = call.values.key_file or plan.key_file
+    return f"latest:{name}"
 
 
 def _files(call: Call, stored: Stored) -> dict[str, object]:

@@ -94,9 +94,9 @@ def _named(call: Call, repository: Repository) -> list[str]:
 
 
 def _by_policy(call: Call, repository: Repository, policy: Policy) -> list[str]:
-    from safehold.cli.local_time import LocalZone
     from safehold.cli.render import records, words
     from safehold.cli.selection import selected
+    from safehold.core.local_time import LocalZone
     from safehold.ops.forget import decide, forget
 
     decisions = decide(repository, policy, LocalZone())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import BinaryIO
 
 import msgspec
@@ -52,7 +54,8 @@ def back_up_stream(repository: Repository, stream: BinaryIO, options: StreamOpti
 def back_up_command(repository: Repository, command: str, options: StreamOptions) -> Result:
     """Back up what a shell command prints.  Raises ``CommandFailed``, and keeps no snapshot, unless it exits with 0."""
     source = Source(kind="command", paths=[_name(options)], command=command)
-    with subprocess.Popen(_shell(command), stdout=subprocess.PIPE) as process:
+    alone = os.name == "posix" and not _has_terminal()
+    with subprocess.Popen(_shell(command), stdout=subprocess.PIPE, start_new_session=alone) as process:
         assert process.stdout is not None
 
         def succeed() -> None:
@@ -66,8 +69,25 @@ def back_up_command(repository: Repository, command: str, options: StreamOptions
         try:
             return _back_up(repository, source, process.stdout.read1, succeed, options)  # type: ignore[attr-defined]
         except BaseException:
-            process.kill()
+            _kill(process, alone)
             raise
+
+
+def _has_terminal() -> bool:
+    """Whether a command can ask its user something; then it stays in the terminal's group, and Ctrl-C reaches all of it."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        return False
+    return True
+
+
+def _kill(process: subprocess.Popen[bytes], alone: bool) -> None:
+    """End a command, and, where it has a group of its own, all that it has started."""
+    if sys.platform != "win32" and alone:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
 
 
 def _back_up(

@@ -33,6 +33,8 @@ class Device:
     """0 where the slot itself is gone."""
     retired_ns: int | None = None
     """When it was removed (0 where only an epoch or this machine remembers that it was); None while in use."""
+    exchange: bytes = b""
+    """X25519 public key (32 bytes) that letters to it are sealed to; empty where the slot itself is gone."""
 
 
 class Seen(msgspec.Struct, array_like=True, frozen=True):
@@ -82,6 +84,11 @@ class Keyring:
     def device_private(self) -> bytes:
         """Ed25519, this slot's own."""
         return self.secrets.device_private
+
+    @property
+    def exchange_private(self) -> bytes:
+        """X25519, this slot's own."""
+        return self.secrets.exchange_private
 
     @property
     def admin_public(self) -> bytes:
@@ -180,7 +187,9 @@ def assemble(
 
 def _in_use(clear: SlotClear, retired_ns: int | None = None) -> Device:
     method = str(clear.method.__struct_config__.tag)
-    return Device(clear.slot_id, clear.role, clear.label, clear.device_public, method, clear.created_ns, retired_ns)
+    return Device(
+        clear.slot_id, clear.role, clear.label, clear.device_public, method, clear.created_ns, retired_ns, clear.exchange_public
+    )
 
 
 def _devices(survey: Survey, seen: Seen) -> dict[bytes, Device]:

@@ -9,18 +9,11 @@ from safehold.server import limits
 from safehold.server.asking import IDLE_NS, LONGEST_NS
 from safehold.server.devices import restoring
 from safehold.server.objects import quota
-from safehold.server.schema import (
-    browser_sessions,
-    challenges,
-    enrolments,
-    invitations,
-    notices,
-    reports,
-    share_sessions,
-)
+from safehold.server.schema import browser_sessions, challenges, enrolments, invitations, notices, reports
 from safehold.server.service import Service
 from safehold.server.shares import ledger
 from safehold.server.shares.ledger import SESSION_NS
+from safehold.server.shares.tables import share_sessions
 
 DAY_NS = 86400 * NS
 ENROLMENT_NS = DAY_NS

@@ -13,9 +13,10 @@ from safehold.server import limits
 from safehold.server.errors import Expired, NotAllowed, NotAuthenticated, NotFound, Withdrawn
 from safehold.server.ids import fingerprint, new_secret
 from safehold.server.objects import holdings
-from safehold.server.schema import segments, share_objects, share_segments, share_sessions, shares
+from safehold.server.schema import segments
 from safehold.server.shares import ledger
 from safehold.server.shares.ledger import SESSION_NS
+from safehold.server.shares.tables import share_objects, share_segments, share_sessions, shares
 
 MOST_WRONG = 5
 WINDOW_SECONDS = 600

@@ -21,10 +21,11 @@ from safehold.server.asking import Asker, Place
 from safehold.server.database import upsert
 from safehold.server.errors import NotAllowed, NotFound, Refusal
 from safehold.server.objects.routes import BASE, located
-from safehold.server.schema import accounts, given_shares, shares
+from safehold.server.schema import accounts
 from safehold.server.schema import people as people_table
 from safehold.server.shares import ledger
 from safehold.server.shares.routes import changing
+from safehold.server.shares.tables import given_shares, shares
 from safehold.server.working import known, reading, writing
 
 PUBLIC_SIZE = 32

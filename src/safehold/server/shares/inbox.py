@@ -18,10 +18,11 @@ from safehold.server.errors import Exists, Gone, NotFound, Refusal, TooLarge
 from safehold.server.objects import receiving
 from safehold.server.objects.routes import BASE, located
 from safehold.server.objects.rules import Right
-from safehold.server.schema import repositories, requests
+from safehold.server.schema import repositories
 from safehold.server.service import Service
 from safehold.server.shares import ledger
 from safehold.server.shares.routes import changing
+from safehold.server.shares.tables import requests
 from safehold.server.wire import body_of as bytes_of
 
 API = "/api/v1/requests/{request}"

@@ -20,7 +20,7 @@ from safehold.server.ids import new_id
 from safehold.server.objects import holdings
 from safehold.server.objects.rules import Right
 from safehold.server.schema import segments as stored_segments
-from safehold.server.schema import share_log, share_objects, share_segments, share_sessions, shares
+from safehold.server.shares.tables import share_log, share_objects, share_segments, share_sessions, shares
 
 ID = re.compile(r"[0-9a-f]{32}")
 SEGMENT = 16

@@ -16,13 +16,16 @@ import localZh from './i18n/local-zh.js';
 import peopleDe from './i18n/people-de.js';
 import peopleEn from './i18n/people-en.js';
 import peopleZh from './i18n/people-zh.js';
+import plansDe from './i18n/plans-de.js';
+import plansEn from './i18n/plans-en.js';
+import plansZh from './i18n/plans-zh.js';
 import shareDe from './i18n/share-de.js';
 import shareEn from './i18n/share-en.js';
 import shareZh from './i18n/share-zh.js';
 import zh from './i18n/zh.js';
 
 export const LANGUAGES = { en: 'English', de: 'Deutsch', zh: '中文' };
-const TEXTS = { en: { ...en, ...accountEn, ...shareEn, ...localEn, ...keysEn, ...jobsEn, ...peopleEn }, de: { ...de, ...accountDe, ...shareDe, ...localDe, ...keysDe, ...jobsDe, ...peopleDe }, zh: { ...zh, ...accountZh, ...shareZh, ...localZh, ...keysZh, ...jobsZh, ...peopleZh } };
+const TEXTS = { en: { ...en, ...accountEn, ...shareEn, ...localEn, ...keysEn, ...jobsEn, ...peopleEn, ...plansEn }, de: { ...de, ...accountDe, ...shareDe, ...localDe, ...keysDe, ...jobsDe, ...peopleDe, ...plansDe }, zh: { ...zh, ...accountZh, ...shareZh, ...localZh, ...keysZh, ...jobsZh, ...peopleZh, ...plansZh } };
 const STORED = 'safehold-language';
 
 function wanted() {

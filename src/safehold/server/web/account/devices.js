@@ -63,7 +63,7 @@ export default function page({ main, params, signal }) {
     fill(main,
       h('div', { class: 'page-head' },
         h('div', { class: 'titles' }, h('p', { class: 'soft small' }, h('a', { href: '/' }, t('nav.overview'))), h('h1', {}, t('devices.title', { place }))),
-        h('div', { class: 'actions' }, h('a', { class: 'button primary', href: '/enrol' }, t('overview.add-device')))),
+        h('div', { class: 'actions' }, h('a', { class: 'button', href: `/${place}#/plans` }, t('plans.title')), h('a', { class: 'button primary', href: '/enrol' }, t('overview.add-device')))),
       devices.length ? table(heads, rows, t('devices.title', { place })) : h('p', { class: 'soft' }, t('overview.no-device')), restores);
   });
   return draw();

@@ -17,6 +17,7 @@ const VIEWS = {
   keys: () => import('./keys.js'),
   restore: () => import('./restore.js'),
   restores: () => import('./restores.js'),
+  plans: () => import('./plans.js'),
 };
 
 /** What is open in this page, and stays so when the language changes or somebody goes elsewhere and comes back. */

@@ -132,7 +132,7 @@ export default async function show({ main, session }) {
   draw();
   drawActions();
   main.fill(
-    h('div', { class: 'page-head' }, h('div', { class: 'titles' }, h('h1', {}, t('snapshots.title')), count, surroundings.mayWrite && h('p', { class: 'small' }, h('a', { href: address('restores') }, t('jobs.list')))), actions),
+    h('div', { class: 'page-head' }, h('div', { class: 'titles' }, h('h1', {}, t('snapshots.title')), count, surroundings.mayWrite && h('p', { class: 'small' }, h('a', { href: address('restores') }, t('jobs.list')), ' · ', h('a', { href: address('plans') }, t('plans.title')))), actions),
     h('div', { class: 'with-side' },
       h('aside', { class: 'side' }, days.box,
         h('div', { class: 'filters' }, chooser('device', devices, chosen.device, (value) => change('device', value)), chooser('source', sources, chosen.source, (value) => change('source', value)))),

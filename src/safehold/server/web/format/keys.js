@@ -163,7 +163,7 @@ export class Keyring {
     this.retired = [...retired].sort();
     this.devices = new Map();
     for (const { body: [slot, role, label, key] } of found.retired) this.devices.set(hex(slot), { role, label, key });
-    for (const { clear: [slot, role, label, , , , key] } of found.slot) this.devices.set(hex(slot), { role, label, key });
+    for (const { clear: [slot, role, label, , , exchange, key] } of found.slot) this.devices.set(hex(slot), { role, label, key, exchange });
     this.sessions = new Map();
   }
 

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safehold.core.errors import StoreError, UsageError
+from safehold.core.systemd import execution
 from safehold.storage import filesystem as fs
 from safehold.storage.volumes.catalogue import Volume
 
 RULES = "etc/udev/rules.d"
 UNITS = "etc/systemd/system"
 _SAFE = re.compile(r"[A-Za-z0-9._-]+")
-_WORD = re.compile(r"[A-Za-z0-9_./:@=+,-]+")
 
 
 def files(name: str, volumes: Sequence[Volume], program: Sequence[str], variables: dict[str, str], user: str) -> dict[str, str]:
@@ -46,7 +46,6 @@ def _rules(name: str, volumes: list[Volume]) -> str:
 
 
 def _unit(name: str, program: Sequence[str], variables: dict[str, str], user: str) -> str:
-    settings = [f"Environment={_quoted(f'{key}={value}')}" for key, value in sorted(variables.items())]
     lines = [
         "[Unit]",
         f"Description=Safehold: backups that wait for a drive of {name}",
@@ -54,18 +53,9 @@ def _unit(name: str, program: Sequence[str], variables: dict[str, str], user: st
         "[Service]",
         "Type=oneshot",
         *([f"User={user}"] if user else []),
-        *settings,
-        f"ExecStart={' '.join(map(_quoted, program))}",
-        "Nice=10",
-        "IOSchedulingClass=idle",
+        *execution(program, variables),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _quoted(word: str) -> str:
-    """As systemd reads words (systemd.syntax(7)): % is doubled, what is not plain stands in quotes."""
-    word = word.replace("%", "%%").replace("$", "$$")
-    return word if _WORD.fullmatch(word) else '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def write(root: Path, wanted: dict[str, str]) -> list[Path]:

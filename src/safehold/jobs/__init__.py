@@ -1,0 +1,1 @@
+"""Plans: backups that run by themselves.  ``docs/plans.md``."""
