@@ -31,7 +31,7 @@ from safehold.ops.image_copies.postgresql_folder import (
     require_untouched,
 )
 from safehold.ops.image_copies.postgresql_log import Brought
-from safehold.ops.image_copies.postgresql_recovery import goal_of, replay, settings
+from safehold.ops.image_copies.postgresql_recovery import goal_of, replay, settings, settle
 from safehold.sources.postgresql import controldata, private, programs
 from safehold.sources.postgresql.client_programs import take_base
 from safehold.sources.postgresql.connecting import Server, connect, inquire, public_name
@@ -129,6 +129,7 @@ def opened(image: Image, state: State) -> Iterator[private.PrivateServer]:
                 server.wait_ready()
                 yield server
         finally:
+            settle(image, tools.account)
             state.mark, state.phase = controldata.read(tools.programs, image.data).mark, "ready"
             image.save(state)
 

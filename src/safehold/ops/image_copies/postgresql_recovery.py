@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 
 assert sys.platform != "win32"
@@ -14,6 +16,8 @@ from safehold.ops.image_copies.postgresql_folder import DOWN, WAL, Tools
 from safehold.sources.postgresql import controldata, private
 from safehold.sources.postgresql.controldata import ControlData
 from safehold.sources.postgresql.positions import format_lsn
+from safehold.sources.postgresql.programs import Account
+from safehold.storage.filesystem import replace_durably
 
 _TARGETS = (
     "recovery_target",
@@ -51,9 +55,8 @@ def goal_of(state: State) -> Goal:
 
 def settings(image: Image, control: ControlData, goal: Goal, action: str) -> dict[str, str]:
     """What a server on the folder is told.  ``action``: at the goal."""
-    wal = str(image.folder / WAL).replace("'", "'\\''").replace("%", "%%")
     return {
-        "restore_command": f"if test -e '{wal}/%f'; then cp '{wal}/%f' '%p'; else cp '{wal}/%f.partial' '%p'; fi",
+        "restore_command": _fetching(image, "cp" if action == "promote" else "ln -sf"),
         "recovery_end_command": "",
         "recovery_target_timeline": goal.timeline,
         "recovery_target_inclusive": "on",
@@ -63,6 +66,36 @@ def settings(image: Image, control: ControlData, goal: Goal, action: str) -> dic
         "recovery_target_action": action,
         **control.settings,
     }
+
+
+def _fetching(image: Image, how: str) -> str:
+    """Give the engine a file of the log.
+
+    A link takes it neither the time to write it once more nor to sync it, and links are what it never recycles into files that
+    it writes to: in a recovery that does not end it only reads them.  One that ends goes on writing, beside copies.
+    """
+    wal = str(image.folder / WAL).replace("'", "'\\''").replace("%", "%%")
+    return f"for file in '{wal}/%f' '{wal}/%f.partial'; do test -e \"$file\" && exec {how} \"$file\" '%p'; done; exit 1"
+
+
+def settle(image: Image, account: Account) -> None:
+    """Put the files themselves in place of the links that the engine has kept: what it begins with next, a segment or two.
+
+    Its folder then holds all that it needs, wherever it is taken.
+    """
+    for link in (image.data / "pg_wal").iterdir():
+        if not link.is_symlink():
+            continue
+        if not link.exists():  # of a roll that was cut off, before the folder was moved
+            link.unlink()
+            continue
+        partial = link.with_name("xlogtemp.safehold")  # the engine removes what is called so
+        shutil.copyfile(link, partial)
+        account.give(partial)
+        partial.chmod(0o600)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        replace_durably(str(partial), str(link))
 
 
 def replay(image: Image, tools: Tools, before: ControlData, goal: Goal) -> ControlData:
@@ -80,4 +113,5 @@ def replay(image: Image, tools: Tools, before: ControlData, goal: Goal) -> Contr
     after = controldata.read(tools.programs, image.data)
     if after.state != DOWN:
         raise DatabaseFailed(f"The roll ended with the copy {after.state}, not {DOWN}.", f"{image.log} says more.")
+    settle(image, tools.account)
     return after

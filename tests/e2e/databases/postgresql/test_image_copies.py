@@ -60,6 +60,7 @@ def test_an_image_follows_the_original(safehold: Program, server: Server, image:
         assert _shown(safehold) == _there(server)
         safehold.do("image-copy", "verify", "shop")
     assert len(list((image / "wal").iterdir())) <= 2
+    assert not any(path.is_symlink() for path in (image / "data/pg_wal").iterdir())
     listed = safehold.do("image-copy", "list", "--json").value["image_copies"]
     assert [(one["name"], one["state"], one["rolls"]) for one in listed] == [("shop", "ready", 3)]  # type: ignore[attr-defined]
 
