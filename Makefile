@@ -19,8 +19,8 @@ SERVERS := openssh-server openssh-sftp-server ceph-mon ceph-mgr ceph-osd ceph-co
 # Browsers, which puppeteer (tests/web) drives.
 BROWSERS := chromium firefox-esr
 
-# Discs: what burns and reads them, and the emulated machine with drives (tests/lab).
-DISCS := mmdebstrap qemu-system-x86 seabios xorriso genisoimage p7zip-full growisofs dosfstools mtools
+# Discs: what burns and reads them, the emulated machine with drives (tests/lab), and NTFS and exFAT for this one.
+DISCS := mmdebstrap qemu-system-x86 seabios xorriso genisoimage p7zip-full growisofs dosfstools mtools ntfs-3g exfat-fuse exfatprogs
 PACKAGES := $(DEBIAN) $(DATABASES) $(SERVERS) $(BROWSERS) $(DISCS)
 
 .PHONY: help quickstart install test lint types clean packages lock docs-tried

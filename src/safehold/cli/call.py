@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -148,7 +149,7 @@ class Call:
             store = open_store(place.location, create)
         except StoreUnreachable as error:
             parent = Path(place.location).expanduser().parent
-            if create or not parent.is_dir():
+            if create or not os.path.isdir(parent):  # also: a mount point whose FUSE program has died
                 raise
             raise RepositoryMissing(
                 f"There is no repository at {place.location}.", "`safehold init` makes one; if it is on a drive, is it mounted?"

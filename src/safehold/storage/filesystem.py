@@ -133,6 +133,22 @@ def make_folders(path: Path) -> None:
     flush_folder(str(path.parent))
 
 
+def renumbers(device: int) -> bool:
+    """Whether folders on a device (``st_dev``) may get other inode numbers while it is mounted.
+
+    FUSE programs such as exfat-fuse count what the system looks up, and count anew what it forgot meanwhile; their device's
+    number tells one mount from another all the same.
+    """
+    if sys.platform != "linux":
+        return False
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        before, _, after = line.partition(" - ")
+        if before.split(" ")[2:3] == [wanted]:
+            return after.startswith("fuse")
+    return False
+
+
 def hold(descriptor: int) -> bool:
     """Mark a file as in use by this process until it is closed; False if another process, or thread, holds it.
 

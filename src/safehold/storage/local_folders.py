@@ -34,11 +34,10 @@ class Folders:
 
     def check_root(self) -> None:
         """Tell a missing object from a missing drive, whose empty mount point may still be there."""
-        try:
-            if _identity(self.root) == self._identity:
+        with suppress(OSError):
+            found = _identity(self.root)
+            if found == self._identity or (found[0] == self._identity[0] and fs.renumbers(found[0])):
                 return
-        except OSError:
-            pass
         raise unreachable(self.root)
 
     def check(self, folder: str) -> None:

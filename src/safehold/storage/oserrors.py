@@ -9,9 +9,13 @@ from safehold.core.errors import StoreError, StoreFull, StoreUnreachable
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _GONE = {
     number
-    for name in ("ENODEV", "ENXIO", "ESTALE", "ENOTCONN", "ESHUTDOWN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN")
+    for name in (
+        *("ENODEV", "ENXIO", "ESTALE", "ENOTCONN", "ECONNABORTED", "ESHUTDOWN"),
+        *("ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN"),
+    )
     if (number := getattr(errno, name, None)) is not None
 }
+"""ECONNABORTED is what Linux gives to who was waiting for a FUSE program that ended; later it is ENOTCONN (fs/fuse/dev.c)."""
 _WINDOWS_FULL = {39, 112}
 """ERROR_HANDLE_DISK_FULL, ERROR_DISK_FULL (winerror.h)."""
 _WINDOWS_GONE = {21, 53, 55, 64, 67, 1167}

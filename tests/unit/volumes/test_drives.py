@@ -50,7 +50,7 @@ def test_a_drive_that_goes_is_said_to_be_gone(store: DriveStore, monkeypatch: py
     monkeypatch.setattr(drive_store, "is_plugged_in", lambda device: device != "8:1")
     assert store.explained(failing) is failing
     assert "Stick A is full" in str(store.explained(StoreFull("full")))
-    gone = DriveStore(store.folder, "Stick B", "8:1")
+    gone = DriveStore(store.folder, "Stick B", mounts.Mount("", "8:1"))
     assert isinstance(gone.explained(failing), StoreUnreachable) and "Stick B is gone" in str(gone.explained(failing))
     upload = store.upload()
     upload.write(b"x")

@@ -33,6 +33,7 @@ def arguments(parser: Parser) -> None:
 
 def run(call: Call) -> int:
     """Recover it."""
+    from os.path import isfile
     from pathlib import Path
 
     from safehold.cli.render import words
@@ -44,11 +45,11 @@ def run(call: Call) -> int:
 
     places = [Path(each).expanduser().absolute() for each in call.values.places]
     bare = [each for each in places if find_data(each) is None]
-    if not any((each / IDENTITY).is_file() or (each / FOLDER / IDENTITY).is_file() for each in bare):
+    if not any(isfile(each / IDENTITY) or isfile(each / FOLDER / IDENTITY) for each in bare):
         from safehold.cli.disc_sets import recover_discs
 
         return recover_discs(call, places, call.values.name)
-    folders = [each if (each / IDENTITY).is_file() else each / FOLDER for each in places]
+    folders = [each if isfile(each / IDENTITY) else each / FOLDER for each in places]
     known: list[Credential] = []
 
     def credential(name: str) -> Credential:

@@ -33,7 +33,7 @@ from safehold.storage.volumes.discs.planning import Range, plan
 from safehold.storage.volumes.discs.renewing import Verdict
 from safehold.storage.volumes.discs.staging import Gathering, Stage
 from safehold.storage.volumes.discs.store import DiscStore
-from safehold.storage.volumes.drives.drive_store import drop_cached
+from safehold.storage.volumes.drives.caches import drop_cached
 from safehold.storage.volumes.profiles import DISCS
 
 KIND = "volume-catalogue"

@@ -107,8 +107,8 @@ class DriveSet:
         uuid = present.volume.uuid
         if uuid not in self._views:
             union = self.union
-            marks.require_repository(present.folder)
-            store = DriveStore(present.folder, present.title, present.mount.device)
+            marks.require_repository(present.folder, present.title)
+            store = DriveStore(present.folder, present.title, present.mount)
             shared_keys.require_same_config(self.mirror, store, present.title)
             self._tolerant(present, lambda: self._share_keys(store, present))
             repository = self._repository(store, self._cache / uuid, union.config)

@@ -8,10 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from safehold.core.errors import DamageError, ObjectMissing, StoreError
+from safehold.core.events import Warn
 from safehold.ops.volumes.drive_set import DriveSet
 from safehold.repo.check import CheckOptions, Report, check
 from safehold.storage.store import Store
-from safehold.storage.volumes.drives.drive_store import NAMED_BY_CONTENT, drop_cached
+from safehold.storage.volumes.drives.caches import drop_cached, drop_device
+from safehold.storage.volumes.drives.drive_store import NAMED_BY_CONTENT
 from safehold.storage.volumes.drives.presence import Present
 
 
@@ -19,6 +21,14 @@ def verify(drives: DriveSet, present: Present) -> Report:
     """Check a drive with every byte of it; the catalogue then says that it is verified, or damaged.  Raises store errors."""
     view = drives.view(present)
     forget_cached(present.folder)
+    if not drop_device(present.mount):
+        drives.report(
+            Warn(
+                code="read-from-memory",
+                message=f"What is read of {present.title} may come from memory: only root can have a FUSE drive forgotten.",
+                hint="Unmount it, plug it in again, and verify it then; or run this as root.",
+            )
+        )
     report = check(view, CheckOptions(read_data=100))
     now = drives.clock.now_ns()
     if report.clean:

@@ -35,4 +35,4 @@ def open_view(text: str, state: Path | None) -> Store:
     if not here:
         raise Waiting(f"No drive of {name} that this needs is here.", "Plug one in and run it again.")
     chosen = min(here, key=lambda each: (each.volume.written_ns, each.volume.number))
-    return DriveStore(chosen.folder, chosen.title, chosen.mount.device)
+    return DriveStore(chosen.folder, chosen.title, chosen.mount)

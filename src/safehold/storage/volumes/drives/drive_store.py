@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +13,8 @@ from safehold.core.errors import DamageError, StoreError, StoreFull, StoreUnreac
 from safehold.storage.local import LocalStore
 from safehold.storage.oserrors import explained
 from safehold.storage.store import Buffer, ObjectInfo, Upload
-from safehold.storage.volumes.drives.mounts import goes_away, is_plugged_in
+from safehold.storage.volumes.drives.caches import drop_cached, drop_device
+from safehold.storage.volumes.drives.mounts import Mount, goes_away, is_plugged_in
 from safehold.storage.wrappers.passthrough import PassThrough, PassThroughUpload
 
 _T = TypeVar("_T")
@@ -31,8 +30,8 @@ NAMED_BY_CONTENT = ("packs/", "index/", "snapshots/", "condemned/")
 class DriveStore(PassThrough):
     """The store of one drive.  ``written`` holds the keys of what was stored through it."""
 
-    def __init__(self, folder: Path, title: str, device: str = "") -> None:
-        """``title``: what people call it; ``device``: its numbers, ``8:17``, if it is a device.  Raises ``StoreUnreachable``."""
+    def __init__(self, folder: Path, title: str, mount: Mount | None = None) -> None:
+        """``title``: what people call it; ``mount``: the file system it is on.  Raises ``StoreUnreachable``."""
         # A drive's own filesystem has exact locks: a stick that was pulled is not filled by what never got finished.
         super().__init__(LocalStore(folder, sweeps_after=0))
         self.folder = folder
@@ -40,7 +39,7 @@ class DriveStore(PassThrough):
         self.written: list[str] = []
         self.deleted = False
         """Whether anything of lasting use was deleted."""
-        self._device = device
+        self._mount = mount or Mount("")
         self._lock = threading.Lock()
 
     @property
@@ -112,11 +111,11 @@ class DriveStore(PassThrough):
         return error
 
     def _is_gone(self, error: StoreError) -> bool:
-        if not is_plugged_in(self._device):
+        if not is_plugged_in(self._mount.device):
             return True
         cause = error.__cause__
         failed = isinstance(cause, OSError) and cause.errno in _FAULTS
-        return failed and bool(self._device) and goes_away(self._device, GOING_SECONDS)
+        return failed and bool(self._mount.device) and goes_away(self._mount.device, GOING_SECONDS)
 
     def read_back(self) -> int:
         """Read from the drive itself, past the system's memory, what was written; the bytes that were read.
@@ -126,6 +125,7 @@ class DriveStore(PassThrough):
         total = 0
         with self._lock:
             keys = sorted({key for key in self.written if key.startswith(NAMED_BY_CONTENT)})
+        drop_device(self._mount)
         for key in keys:
             try:
                 size, digest = self._digest(key)
@@ -164,9 +164,3 @@ class _DriveUpload(PassThroughUpload):
     def commit(self, key: str) -> None:
         self._store.guarded(lambda: self.inner.commit(key))
         self._store.note(key)
-
-
-def drop_cached(descriptor: int) -> None:
-    """Have the system forget what it holds of a file in memory, so that reading asks the drive.  Clean pages only."""
-    if sys.platform == "linux":
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

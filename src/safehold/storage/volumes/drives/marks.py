@@ -93,11 +93,11 @@ def write_file(folder: Path, name: str, data: bytes) -> None:
         raise explained(error, name, str(folder)) from error
 
 
-def require_repository(folder: Path) -> None:
+def require_repository(folder: Path, title: str) -> None:
     """Raise ``StoreError`` where a drive that says who it is has no repository any more."""
-    if not (folder / "config").is_file() and not (folder / "config-copy").is_file():
-        if not (folder / IDENTITY).is_file():
-            raise StoreUnreachable(f"{folder} is gone: the drive was unplugged just now.", "Plug it in again.")
+    if not any(os.path.isfile(folder / name) for name in ("config", "config-copy")):
+        if not os.path.isfile(folder / IDENTITY):
+            raise StoreUnreachable(f"{title} is gone: it was unplugged, or unmounted, just now.", "Plug it in again.")
         raise StoreError(
             f"{folder} says that it is a drive of a set, but there is no repository on it.",
             "Were its files deleted?  `safehold volumes add` with --renew sets it up anew.",

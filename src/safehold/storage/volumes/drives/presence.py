@@ -103,7 +103,7 @@ def where_for(folder: Path, *, plain: bool) -> tuple[Path, Mount]:
             f"{folder} is on this machine's own disk: no drive is mounted there.",
             "Mount the drive first.  If a plain folder is meant to stand for a drive, say so with --plain-folder.",
         )
-    inside = folder if folder.name == marks.FOLDER or (folder / marks.IDENTITY).is_file() else folder / marks.FOLDER
+    inside = folder if folder.name == marks.FOLDER or os.path.isfile(folder / marks.IDENTITY) else folder / marks.FOLDER
     return Path(os.path.realpath(inside)), mount
 
 
@@ -172,7 +172,7 @@ def _fit_mount(volume: Volume, folder: Path) -> Mount | None:
 def _strangers(volumes: Iterable[Volume], here: dict[str, Present]) -> Iterator[tuple[Volume, Path, Identity | None]]:
     for volume in volumes:
         folder = Path(volume.path)
-        if volume.uuid not in here and volume.state not in OUT_OF_USE and volume.path and folder.is_dir():
+        if volume.uuid not in here and volume.state not in OUT_OF_USE and volume.path and os.path.isdir(folder):
             identity = _identity(folder)
             if identity is None or identity.uuid != volume.uuid:
                 yield volume, folder, identity
