@@ -1,5 +1,7 @@
 """Makes the builders beside this file importable from every test."""
 
+import functools
+import itertools
 import os
 import secrets
 import subprocess
@@ -8,6 +10,35 @@ from pathlib import Path
 
 import pytest
 from ssh_server import SshServer
+
+from safehold.codec.passphrase import Passphrase
+
+HERE = Path(__file__).parent
+LONG = ("lab", "e2e/databases", "e2e/server", "web", "contract", "e2e")
+"""Folders by how long one of their tests takes, the longest first."""
+
+
+@pytest.hookimpl(trylast=True)  # after pytest has brought together what shares a fixture
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Several processes are given equal parts of all tests in order, and later the ends of each other's parts: so every part
+    begins with long tests and ends with short ones, and none of them is alone with long ones at the end."""
+    parts: list[list[pytest.Item]] = [[] for _ in range(getattr(config, "workerinput", {"workercount": 1})["workercount"])]
+    for _, module in itertools.groupby(sorted(items, key=_length), lambda item: item.path):
+        min(parts, key=len).extend(module)
+    items[:] = itertools.chain.from_iterable(parts)
+
+
+def _length(item: pytest.Item) -> int:
+    path = item.path.relative_to(HERE)
+    return next((number for number, folder in enumerate(LONG) if path.is_relative_to(folder)), len(LONG))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stretched_once() -> Iterator[None]:
+    """A passphrase is stretched once for each salt and cost: it takes a fifth of a second, and always gives the same key."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Passphrase, "stretched", functools.cache(Passphrase.stretched))
+        yield
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ const heard = listen(page, url);
 const shot = async (name) => {
   await page.waitForSelector('main h1', { visible: true });
   unfit.push(...(await page.evaluate(whatIsUnfit)).map((what) => `${name}: ${what}`));
-  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+  if (name === 'failed' || process.env.SAFEHOLD_SHOTS) await page.screenshot({ path: join(process.env.SAFEHOLD_SHOTS ?? folder, `${browserName}-${name}.png`), fullPage: true });
 };
 const unfit = [];
 

@@ -58,9 +58,11 @@ def whole(server: Server) -> Iterator[None]:
     server.cut_after = None
 
 
-def unlock(browser: Browser, server: Server, before: str = NO_PICKER, **options: int) -> None:
+def unlock(browser: Browser, server: Server, made: Made, before: str = NO_PICKER, **options: int) -> None:
+    """By the recovery words, which are not stretched as a passphrase is."""
     browser.tell("open", url=f"{server.url}/anna/home", before=before, **options)
-    browser.tell("type", selector="#secret", text=PASSPHRASE)
+    browser.tell("click", selector="input[value=words]")
+    browser.tell("run", script=f"document.querySelector('#secret').value = {made.words!r}")
     browser.tell("click", selector=".unlock-form .primary")
     browser.tell("wait", selector=".snapshot")
 
@@ -142,7 +144,7 @@ def test_recovery_words_and_lock(browser: Browser, server: Server, made: Made) -
 
 
 def test_previews(browser: Browser, server: Server, made: Made) -> None:
-    unlock(browser, server)
+    unlock(browser, server, made)
     browser.tell("go", hash=place(made, "file", "Documents", "shopping.txt"))
     browser.tell("wait", selector=".preview-text")
     assert browser.texts(".preview-text")[0].encode() == (made.source / "Documents/shopping.txt").read_bytes()
@@ -161,7 +163,7 @@ def test_previews(browser: Browser, server: Server, made: Made) -> None:
 
 
 def test_names_that_mean_harm(browser: Browser, server: Server, made: Made) -> None:
-    unlock(browser, server)
+    unlock(browser, server, made)
     browser.tell("go", hash=place(made, "files", "Strange"))
     browser.tell("waitText", selector="h1", text="Strange")
     assert len(browser.texts(".entry")) == len(EVIL)
@@ -176,7 +178,7 @@ def test_names_that_mean_harm(browser: Browser, server: Server, made: Made) -> N
 
 
 def test_search_history_comparison(browser: Browser, server: Server, made: Made) -> None:
-    unlock(browser, server)
+    unlock(browser, server, made)
     browser.tell("go", hash=place(made, "search") + "?q=NOTE%204")
     browser.tell("waitText", selector="[role=status]", text="61 found")  # 4, 40 to 49, 400 to 449
     browser.tell("go", hash=place(made, "history", "Documents", "shopping.txt"))
@@ -194,7 +196,7 @@ def test_search_history_comparison(browser: Browser, server: Server, made: Made)
 
 def test_a_file_lands_whole(browser: Browser, server: Server, made: Made) -> None:
     browser.clear()
-    unlock(browser, server)
+    unlock(browser, server, made)
     browser.tell("go", hash=place(made, "file", "Videos", "birthday.mp4"))
     browser.tell("clickText", selector="main .button", text="Download")
     browser.tell("waitText", selector=".job.done", text="Done and verified")
@@ -205,7 +207,7 @@ def test_a_file_lands_whole(browser: Browser, server: Server, made: Made) -> Non
 
 def test_a_folder_lands_as_a_whole_archive(browser: Browser, server: Server, made: Made) -> None:
     browser.clear()
-    unlock(browser, server)
+    unlock(browser, server, made)
     browser.tell("go", hash=place(made, "files"))
     browser.tell("clickText", selector="main .button", text="Download as ZIP")
     browser.tell("clickText", selector="dialog .primary", text="Download the rest")  # there is one symbolic link
@@ -228,7 +230,7 @@ def test_a_folder_lands_as_a_whole_archive(browser: Browser, server: Server, mad
 
 def test_a_chosen_place(browser: Browser, server: Server, made: Made) -> None:
     """Where the browser lets the person choose: the file is there when it is whole, and not before."""
-    unlock(browser, server, PICKER)
+    unlock(browser, server, made, PICKER)
     browser.tell("go", hash=place(made, "file", "Videos", "birthday.mp4"))
     browser.tell("clickText", selector="main .button", text="Download")
     browser.tell("waitText", selector=".job.done", text="Done and verified")
@@ -243,6 +245,7 @@ def test_a_download_that_is_cut_is_never_called_done(browser: Browser, server: S
     unlock(
         browser,
         server,
+        made,
         before
         + "const wait = window.setTimeout; window.setTimeout = (f, ms, ...more) => wait(f, ms > 200 && ms < 5000 ? 1 : ms, ...more);",
     )
@@ -261,7 +264,7 @@ def test_a_download_that_is_cut_is_never_called_done(browser: Browser, server: S
 def test_nobody_there_for_ten_minutes(browser: Browser, server: Server, made: Made) -> None:
     """The repository is locked, unless a download still runs."""
     shorter = "const wait = window.setTimeout; window.setTimeout = (f, ms, ...more) => wait(f, ms === 600000 ? window.idle ?? 600000 : ms, ...more);"
-    unlock(browser, server, NO_PICKER + shorter)
+    unlock(browser, server, made, NO_PICKER + shorter)
     browser.tell("go", hash=place(made, "file", "Documents", "shopping.txt"))
     browser.tell("wait", selector=".preview-text")
     browser.tell("run", script="window.idle = 100; window.dispatchEvent(new KeyboardEvent('keydown', { key: 'a' }))")
@@ -272,7 +275,7 @@ def test_nobody_there_for_ten_minutes(browser: Browser, server: Server, made: Ma
 
 def test_locking_ends_a_download(browser: Browser, server: Server, made: Made) -> None:
     browser.clear()
-    unlock(browser, server)
+    unlock(browser, server, made)
     browser.tell("go", hash=place(made, "file", "Videos", "birthday.mp4"))
     browser.tell("waitText", selector="h1", text="birthday.mp4")
     lock = "[...document.querySelectorAll('button')].find((each) => each.textContent.includes('Download')).click();"
@@ -290,7 +293,7 @@ def test_damage_is_refused_and_said(browser: Browser, server: Server, made: Made
     pack = max((made.folder / "packs").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
     body = pack.read_bytes()
     browser.clear()
-    unlock(browser, server)
+    unlock(browser, server, made)
     try:
         pack.write_bytes(body[:5000] + bytes([body[5000] ^ 1]) + body[5001:])
         browser.tell("go", hash=place(made, "file", "Videos", "birthday.mp4"))
@@ -315,7 +318,7 @@ def test_damage_is_refused_and_said(browser: Browser, server: Server, made: Made
 def test_languages_themes_and_phones(browser: Browser, server: Server, made: Made, language: str, title: str) -> None:
     chosen = f"localStorage.setItem('safehold-language', '{language}'); localStorage.setItem('safehold-theme', 'dark');"
     before = f"try {{ {chosen} }} catch {{}}"  # the blank page before the first has no storage
-    unlock(browser, server, NO_PICKER + before, width=360, height=740)
+    unlock(browser, server, made, NO_PICKER + before, width=360, height=740)
     assert browser.texts("h1") == [title]
     assert browser.tell("run", script="document.documentElement.lang") == language
     assert browser.tell("run", script="getComputedStyle(document.documentElement).colorScheme") == "dark"

@@ -27,14 +27,6 @@ def server(tmp_path: Path, bucket: str, gateway: str) -> Iterator[ServerInThread
     made.stop()
 
 
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Program:
-    made = Program(tmp_path, monkeypatch, capfdbinary)
-    made.set(SAFEHOLD_PASSWORD="passphrase", SAFEHOLD_STATE_DIR=str(tmp_path / "state"), SAFEHOLD_CONFIG=None)
-    made.set(SAFEHOLD_CACHE_DIR=str(tmp_path / "cache"), XDG_CONFIG_HOME=str(tmp_path / "config"))
-    return made
-
-
 def asked(server: ServerInThread) -> dict[str, int]:
     """Bytes that went through our server."""
     counted = server._server.config.app.state.requests  # type: ignore[union-attr]

@@ -139,11 +139,8 @@ def test_nobody_else_s_pages_reach_it(server: LocalServer) -> None:
         assert ask(server, path).status == 404
 
 
-def test_the_command_until_ctrl_c(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    program = Program(tmp_path, monkeypatch, capfdbinary)
-    program.set(XDG_CONFIG_HOME=str(tmp_path), SAFEHOLD_CACHE_DIR=str(tmp_path / "cache"), DISPLAY=None, WAYLAND_DISPLAY=None)
+def test_the_command_until_ctrl_c(program: Program, tmp_path: Path) -> None:
+    program.set(DISPLAY=None, WAYLAND_DISPLAY=None)
     missing = program("-r", tmp_path / "none", "ui")
     assert missing.status == 10 and "no repository" in missing.err
     assert program("ui", "--port", "70000").status == 2

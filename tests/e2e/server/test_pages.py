@@ -44,20 +44,7 @@ class Story:
 
 
 @pytest.mark.parametrize("browser", ["chromium", "firefox"])
-def test_the_first_hour(
-    server: ServerInThread,
-    browser: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfdbinary: pytest.CaptureFixture[bytes],
-) -> None:
-    program = Program(tmp_path, monkeypatch, capfdbinary)
-    program.set(
-        SAFEHOLD_STATE_DIR=str(tmp_path / "state"),
-        SAFEHOLD_CACHE_DIR=str(tmp_path / "cache"),
-        SAFEHOLD_PASSWORD="my passphrase",
-        XDG_CONFIG_HOME=str(tmp_path / "config"),
-    )
+def test_the_first_hour(server: ServerInThread, program: Program, browser: str, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "letter.txt").write_text("Dear Ben, ...")
@@ -80,7 +67,7 @@ def test_the_first_hour(
         story.tell(backup=snapshot)
         seen = story.expect("overview")["text"]
         assert "laptop <b>" in seen and "1 backup" in seen
-        story.tell(passphrase="my passphrase", file="letter.txt", content="Dear Ben, ...")
+        story.tell(passphrase="passphrase", file="letter.txt", content="Dear Ben, ...")
         story.expect("browse")
         token = story.expect("token")["token"]
         me = Client(server.url, token)("GET", "/api/v1/me").json

@@ -154,10 +154,7 @@ def test_a_new_password_ends_the_other_sessions(server: ServerInThread, owner: P
     assert owner("POST", "/api/v1/password", {**value, "login": text(login)}).code == "second-factor-needed"
 
 
-def test_a_server_is_set_up_without_a_browser(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    program = Program(tmp_path, monkeypatch, capfdbinary)
+def test_a_server_is_set_up_without_a_browser(program: Program, tmp_path: Path) -> None:
     program.set(SAFEHOLD_ACCOUNT_PASSWORD="correct horse", SAFEHOLD_SERVER_DATA=str(tmp_path / "srv"))
     assert "runs the server" in program.do("server", "add-user", "anna").out
     assert "runs" not in program.do("server", "add-user", "bob").out
