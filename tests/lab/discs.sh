@@ -18,7 +18,7 @@ umount /run/disc
 
 # A floppy is written in its drive, read back, and restored from.
 export SAFEHOLD_STATE_DIR=/tmp/floppies XDG_CACHE_HOME=/tmp/floppies-cache SAFEHOLD_KEY_FILE=/tmp/floppy.key
-mkdir -p /tmp/letters && head -c 500000 /dev/urandom >/tmp/letters/one
+mkdir -p /tmp/letters && head -c 100000 /dev/urandom >/tmp/letters/one
 safehold volumes create box --media floppy --images /tmp/images --parity 0 --key-file $SAFEHOLD_KEY_FILE
 safehold -r volumes:box backup /tmp/letters
 status=0; safehold volumes burn box </dev/null 2>/tmp/said || status=$?

@@ -8,7 +8,7 @@ mkdir -p /tmp/a /tmp/b "/tmp/source/ä folder"
 present STICK1; present STICK2
 mkfs.vfat -I -F 32 -n STICKA "$(stick STICK1)" >/dev/null
 mkfs.exfat -L STICKB "$(stick STICK2)" >/dev/null
-udevadm trigger; udevadm settle
+udevadm trigger "$(stick STICK1)" "$(stick STICK2)"; udevadm settle
 mount "$(stick STICK1)" /tmp/a; mount "$(stick STICK2)" /tmp/b
 head -c 1000000 /dev/urandom >"/tmp/source/ä folder/first"; ln -s first /tmp/source/link
 

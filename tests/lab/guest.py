@@ -11,7 +11,6 @@ import compileall
 import fcntl
 import hashlib
 import importlib.metadata
-import py_compile
 import shutil
 import socket
 import subprocess
@@ -224,7 +223,8 @@ def _share(work: Path, script: str, files: Path | None) -> Path:
     shutil.copytree(PROJECT / "src/safehold", tree / "src/safehold", ignore=shutil.ignore_patterns("node_modules"))
     shutil.copytree(PROJECT / "tools", tree / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     # Emulated, compiling takes most of a program's start.  The guest's Python has this one's minor version, or compiles on its own.
-    compileall.compile_dir(tree / "src", quiet=2, workers=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    # What was compiled here already is copied, too, and known by its source's time.
+    compileall.compile_dir(tree / "src", quiet=2, workers=2)
     if files is not None:
         shutil.copytree(files, tree / "files", symlinks=True)
     image = work / "share.img"
