@@ -8,7 +8,10 @@ rows' headers).
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
+
+assert sys.platform != "win32"
 
 from safehold.core.errors import ProgramMissing
 from safehold.sources.postgresql.programs import Account
