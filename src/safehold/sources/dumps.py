@@ -18,6 +18,7 @@ from typing import IO
 import msgspec
 
 from safehold.core.errors import CommandFailed, UsageError
+from safehold.core.programs import begun
 from safehold.sources.database_url import DatabaseUrl
 
 TAIL = 4096
@@ -58,7 +59,7 @@ def running(part: Part) -> Iterator[Callable[[int], bytes]]:
         raise CommandFailed(
             f"There is no {part.command[0]} on this machine, which writes {part.name}.", "Install the database's client programs."
         )
-    with subprocess.Popen(
+    with begun(
         part.command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -73,7 +74,7 @@ def running(part: Part) -> Iterator[Callable[[int], bytes]]:
             yield seen.read
             status = process.wait()
         except BaseException:
-            process.kill()
+            process.kill()  # or what it says never ends
             raise
         finally:
             said.join()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from safehold.core.errors import DatabaseFailed
+from safehold.core.programs import begun
 from safehold.sources.mariadb.server import series
 
 TOLD = 5
@@ -107,14 +108,14 @@ def last_words(lines: list[str]) -> str:
 @contextmanager
 def running(command: list[str], *, stdin: int | IO[bytes] = subprocess.DEVNULL) -> Iterator[tuple[subprocess.Popen[bytes], Said]]:
     """A program whose output is read; killed if the caller fails.  The caller waits for it and judges its status."""
-    with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with begun(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         said = Said(process.stderr)
         try:
             yield process, said
             process.wait()
         except BaseException:
-            process.kill()
+            process.kill()  # or what it says never ends
             raise
         finally:
             process.wait()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from safehold.core.errors import ProgramMissing, StoreError, StoreUnreachable
+from safehold.core.programs import begun
 from safehold.storage.volumes.burning.burner import STDIO, InDrive, Job, Progress, feed, file_of
 from safehold.storage.volumes.media.medium import SECTOR
 
@@ -139,18 +140,13 @@ def _said(command: list[str]) -> str:
 def _fed(command: list[str], job: Job, progress: Progress, device: str) -> None:
     """Run a program that takes the image from its standard input.  Raises ``StoreError`` with what it said last."""
     with tempfile.TemporaryFile() as said:
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT, env={**os.environ, **_ENVIRONMENT}
-        ) as process:
+        options = {"stdin": subprocess.PIPE, "stdout": said, "stderr": subprocess.STDOUT, "env": {**os.environ, **_ENVIRONMENT}}
+        with begun(command, end=_stop, **options) as process:
             assert process.stdin is not None
-            try:
-                with suppress(BrokenPipeError):  # it gave up: its status and its words say why
-                    feed(job, cast(BinaryIO, process.stdin), progress)
-                    process.stdin.close()
-                status = process.wait()
-            except BaseException:
-                _stop(process)
-                raise
+            with suppress(BrokenPipeError):  # it gave up: its status and its words say why
+                feed(job, cast(BinaryIO, process.stdin), progress)
+                process.stdin.close()
+            status = process.wait()
         if status:
             said.seek(0)
             raise StoreError(
