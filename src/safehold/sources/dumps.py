@@ -26,6 +26,8 @@ from safehold.sources.database_url import DatabaseUrl
 TAIL = 4096
 """So much of a dump's end is looked at for its end mark."""
 HELD = 64
+ACCOUNTS = ("global_priv", "db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv", "roles_mapping")
+"""Tables of MariaDB's database ``mysql`` that hold accounts and what they may do."""
 ERRORS = 4096
 """So much of what a program says on stderr is kept for the message."""
 
@@ -221,15 +223,16 @@ def _mariadb(url: DatabaseUrl) -> list[Part]:
     """Users and each database, in one transaction each, without a lock on InnoDB tables."""
     dump, ask = ("mariadb-dump", "mariadb") if shutil.which("mariadb-dump") else ("mysqldump", "mysql")
     environment = {"MYSQL_PWD": url.password} if url.password else {}
-    where = [f"--socket={url.host}"] if url.host.startswith("/") else ([f"--host={url.host}"] if url.host else [])
+    where = [f"--defaults-file={url.query['defaults-file']}"] if "defaults-file" in url.query else []  # it must come first
+    where += [f"--socket={url.host}"] if url.host.startswith("/") else ([f"--host={url.host}"] if url.host else [])
     where += [f"--port={url.port}"] if url.port else []
     where += [f"--user={url.user}"] if url.user else []
+    where += [f"--{name}={url.query[name]}" for name in ("ssl-ca", "ssl-cert", "ssl-key") if name in url.query]
     query = "select schema_name from information_schema.schemata where schema_name not in (%s) order by 1"
     ours = "'information_schema', 'performance_schema', 'sys', 'mysql'"
     databases = [url.database] if url.database else _ask([ask, *where, "-N", "-B", "-e", query % ours], environment).splitlines()
     options = ["--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob", "--order-by-primary"]
-    users = [dump, *where, "--system=users"] if dump == "mariadb-dump" else [dump, *where, *options, "mysql"]
-    names = [("users.sql", users)]
+    names = [("users.sql", [dump, *where, *_mariadb_users(dump, [ask, *where, "-N", "-B"], environment, options)])]
     names += [(f"{_file_name(name)}.sql", [dump, *where, *options, "--databases", "--", name]) for name in databases]
     return [
         Part(
@@ -242,6 +245,18 @@ def _mariadb(url: DatabaseUrl) -> list[Part]:
         )
         for name, command in names
     ]
+
+
+def _mariadb_users(dump: str, ask: list[str], environment: dict[str, str], options: list[str]) -> list[str]:
+    """What dumps the accounts: as statements, or as the server's own tables.
+
+    MySQL's program has no statements for them; MariaDB's fails where the server does not resolve names and an account has one.
+    """
+    if dump != "mariadb-dump":
+        return [*options, "mysql"]
+    if _ask([*ask, "-e", "select @@skip_name_resolve"], environment).strip() == "1":
+        return ["mysql", *ACCOUNTS]
+    return ["--system=users", "--insert-ignore"]  # or loading would end at the first account that each server has
 
 
 def _mongodb(url: DatabaseUrl) -> list[Part]:

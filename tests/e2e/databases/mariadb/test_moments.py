@@ -229,7 +229,7 @@ def test_one_table_and_one_database_come_out(
     assert other.sql("checksum table shop.cart") == expected
     assert "exists on" in safehold(*words).err
     other.sql("drop database shop")
-    safehold.do("restore", "latest", "--target", other.url, "--extract", "shop", "--to-position", position)
+    safehold.do(*words[:-4], "--extract", "shop", *words[-4:])
     assert other.sql("call shop.twice(21)") == [(42,)]
     assert other.sql("checksum table shop.cart") == expected
     for wanted, said in (("shop.nothing", "no table shop.nothing"), ("nothing", "no database nothing")):
