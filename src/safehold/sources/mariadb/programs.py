@@ -59,7 +59,11 @@ def version(program: str) -> str:
 
 def require_series(program: str, wanted: str, what: str) -> None:
     """Raises ``DatabaseFailed`` unless a program is of the same series: others misread the files."""
-    found = version(program)
+    require_same_series(program, version(program), wanted, what)
+
+
+def require_same_series(program: str, found: str, wanted: str, what: str) -> None:
+    """The same of a program whose version is known."""
     if series(found) != series(wanted):
         raise DatabaseFailed(
             f"{what} is of version {wanted}, and {program} is {found or 'of an unknown version'}.",
