@@ -220,8 +220,8 @@ def _conninfo(database: str) -> str:
 
 
 def _mariadb(url: DatabaseUrl) -> list[Part]:
-    """Users and each database, in one transaction each, without a lock on InnoDB tables."""
-    dump, ask = ("mariadb-dump", "mariadb") if shutil.which("mariadb-dump") else ("mysqldump", "mysql")
+    """Each database in one transaction, without a lock on InnoDB tables; of a whole server its users as well."""
+    dump, ask, own = _mysql_programs(url.scheme)
     environment = {"MYSQL_PWD": url.password} if url.password else {}
     where = [f"--defaults-file={url.query['defaults-file']}"] if "defaults-file" in url.query else []  # it must come first
     where += [f"--socket={url.host}"] if url.host.startswith("/") else ([f"--host={url.host}"] if url.host else [])
@@ -232,7 +232,8 @@ def _mariadb(url: DatabaseUrl) -> list[Part]:
     ours = "'information_schema', 'performance_schema', 'sys', 'mysql'"
     databases = [url.database] if url.database else _ask([ask, *where, "-N", "-B", "-e", query % ours], environment).splitlines()
     options = ["--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob", "--order-by-primary"]
-    names = [("users.sql", [dump, *where, *_mariadb_users(dump, [ask, *where, "-N", "-B"], environment, options)])]
+    options += ["--set-gtid-purged=OFF", "--no-tablespaces"] if own else []  # a second file could not be loaded otherwise
+    names = [] if url.database else [("users.sql", _mysql_users(url, dump, [ask, *where], environment, options, own=own))]
     names += [(f"{_file_name(name)}.sql", [dump, *where, *options, "--databases", "--", name]) for name in databases]
     return [
         Part(
@@ -247,16 +248,30 @@ def _mariadb(url: DatabaseUrl) -> list[Part]:
     ]
 
 
-def _mariadb_users(dump: str, ask: list[str], environment: dict[str, str], options: list[str]) -> list[str]:
+def _mysql_users(
+    url: DatabaseUrl, dump: str, ask: list[str], environment: dict[str, str], options: list[str], *, own: bool
+) -> list[str]:
     """What dumps the accounts: as statements, or as the server's own tables.
 
-    MySQL's program has no statements for them; MariaDB's fails where the server does not resolve names and an account has one.
+    MariaDB's program fails at the statements where the server does not resolve names and an account has one.
     """
+    where = ask[1:]
+    if own:
+        return [sys.executable, "-m", "safehold.sources.mariadb.accounts", url.public]
     if dump != "mariadb-dump":
-        return [*options, "mysql"]
-    if _ask([*ask, "-e", "select @@skip_name_resolve"], environment).strip() == "1":
-        return ["mysql", *ACCOUNTS]
-    return ["--system=users", "--insert-ignore"]  # or loading would end at the first account that each server has
+        return [dump, *where, *options, "mysql"]
+    if _ask([*ask, "-N", "-B", "-e", "select @@skip_name_resolve"], environment).strip() == "1":
+        return [dump, *where, "mysql", *ACCOUNTS]
+    return [dump, *where, "--system=users", "--insert-ignore"]  # or loading would end at the first account that is there already
+
+
+def _mysql_programs(scheme: str) -> tuple[str, str, bool]:
+    """The programs that dump and ask, and whether they are MySQL's own, which knows GTIDs and accounts of another kind."""
+    ours = shutil.which("mariadb-dump") is not None
+    theirs = shutil.which("mysqldump") is not None and "MariaDB" not in _ask(["mysqldump", "--version"], {})
+    if ours and not (theirs and scheme == "mysql"):
+        return "mariadb-dump", "mariadb", False
+    return "mysqldump", "mysql", theirs
 
 
 def _mongodb(url: DatabaseUrl) -> list[Part]:

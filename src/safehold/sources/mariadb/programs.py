@@ -20,7 +20,7 @@ TOLD = 5
 KEPT = 200
 PACKAGES = {
     "mariadb-backup": "the package mariadb-backup",
-    "xtrabackup": "Percona XtraBackup of the server's version",
+    "xtrabackup": "Percona XtraBackup of the server's version, or leave it at a logical dump (--method dump)",
     "mariadbd": "the package mariadb-server-core, or mariadb-server",
     "mysqld": "the package of the MySQL server",
 }
