@@ -32,12 +32,13 @@ def arguments(parser: Parser) -> None:
 def run(call: Call) -> int:
     """Run them."""
     from safehold.cli.volume_jobs import EVERY_HOURS, run_due
-    from safehold.cli.volume_sets import catalogue_of
+    from safehold.cli.volume_sets import catalogue_of, require_drives
     from safehold.ops.volumes import jobs
     from safehold.storage.volumes.drives.mounting import mounted, wait_for_one
 
     values = call.values
     catalogue = catalogue_of(call, values.name)
+    require_drives(catalogue)
     if values.forget:
         jobs.drop(catalogue, values.forget)
         call.out.result(f"Backup {values.forget} is forgotten.", {"event": "volumes-run", "job": values.forget, "status": 0})

@@ -7,12 +7,13 @@ import re
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from safehold.core.errors import ProgramMissing, StoreError, StoreUnreachable
-from safehold.storage.volumes.burning.burner import STDIO, InDrive, Job, Progress, feed, file_of
+from safehold.storage.volumes.burning.burner import STDIO, InDrive, Job, Progress, feed, file_of, require_drive
 from safehold.storage.volumes.media.medium import SECTOR
 
 _CD_PADDING = "300k"
@@ -31,8 +32,7 @@ class Xorriso:
         self._program = _found("xorriso")
 
     def look(self) -> InDrive:
-        if self.device.startswith(STDIO) and not file_of(self.device).exists():
-            raise StoreUnreachable(f"There is no {file_of(self.device)}.", "An empty file stands for a blank disc: make one.")
+        require_drive(self.device)
         said = _said([self._program, "-no_rc", "-abort_on", "NEVER", "-outdev", self.device, "-toc"])
         return parse_xorriso(said, self.device)
 
@@ -64,6 +64,7 @@ class Growisofs:
         self._program = _found("growisofs")
 
     def look(self) -> InDrive:
+        require_drive(self.device)
         said = _said([_found("dvd+rw-mediainfo"), self.device])
         kind = re.search(r"Mounted Media:\s+\w+, (.+)", said)
         if kind is None:
@@ -138,19 +139,20 @@ def _said(command: list[str]) -> str:
 
 def _fed(command: list[str], job: Job, progress: Progress, device: str) -> None:
     """Run a program that takes the image from its standard input.  Raises ``StoreError`` with what it said last."""
-    with tempfile.TemporaryFile() as said:
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT, env={**os.environ, **_ENVIRONMENT}
-        ) as process:
+    with tempfile.TemporaryFile() as said, ThreadPoolExecutor(1) as pool:
+        # Another thread starts it: a signal that comes just then must not leave a burning program behind.
+        starting = pool.submit(_started, command, said)
+        try:
+            process = starting.result()
             assert process.stdin is not None
-            try:
-                with suppress(BrokenPipeError):  # it gave up: its status and its words say why
-                    feed(job, cast(BinaryIO, process.stdin), progress)
-                    process.stdin.close()
-                status = process.wait()
-            except BaseException:
-                _stop(process)
-                raise
+            with suppress(BrokenPipeError):  # it gave up: its status and its words say why
+                feed(job, cast(BinaryIO, process.stdin), progress)
+                process.stdin.close()
+            status = process.wait()
+        except BaseException:
+            if starting.exception() is None:
+                _stop(starting.result())
+            raise
         if status:
             said.seek(0)
             raise StoreError(
@@ -159,12 +161,18 @@ def _fed(command: list[str], job: Job, progress: Progress, device: str) -> None:
             )
 
 
+def _started(command: list[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **_ENVIRONMENT}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT, env=environment)
+
+
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End a program that burns: it lets go of the drive, and opens its tray, if it is given the time."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_SECONDS)
     process.kill()
+    process.wait()
     with suppress(BrokenPipeError):
         assert process.stdin is not None
         process.stdin.close()  # what it did not take is of no use any more
