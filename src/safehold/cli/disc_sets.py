@@ -162,6 +162,10 @@ class DiscSession:
             found.setdefault(row["key"].removeprefix("snapshots/"), []).append(row["label"])
         return found
 
+    def unproven(self) -> set[str]:
+        """Nothing needs to be held back: what is forgotten stays on the discs."""
+        return set()
+
     def prepare(self, repository: Repository, snapshot: Snapshot, path: bytes, include: list[str]) -> None:
         """Before a restore: have what it needs at hand, volume by volume.  Raises ``StoreUnreachable``."""
         from safehold.ops.volumes.disc_set import wanted

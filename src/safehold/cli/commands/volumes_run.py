@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safehold.core.errors import UsageError
+
 if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.cli.parsing import Parser
@@ -40,6 +42,9 @@ def run(call: Call) -> int:
     catalogue = catalogue_of(call, values.name)
     require_drives(catalogue)
     if values.forget:
+        if values.forget not in (known := [each.id for each in jobs.noted(catalogue)]):
+            there = f"There are: {', '.join(known)}." if known else "None is noted."
+            raise UsageError(f"No backup {values.forget} is noted for {values.name}.", there)
         jobs.drop(catalogue, values.forget)
         call.out.result(f"Backup {values.forget} is forgotten.", {"event": "volumes-run", "job": values.forget, "status": 0})
         return 0

@@ -147,6 +147,7 @@ def _fed(command: list[str], job: Job, progress: Progress, device: str) -> None:
             assert process.stdin is not None
             with suppress(BrokenPipeError):  # it gave up: its status and its words say why
                 feed(job, cast(BinaryIO, process.stdin), progress)
+            with suppress(BrokenPipeError):
                 process.stdin.close()
             status = process.wait()
         except BaseException:
