@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -18,6 +19,7 @@ from typing import IO
 import msgspec
 
 from safehold.core.errors import CommandFailed, UsageError
+from safehold.core.programs import begun
 from safehold.sources.database_url import DatabaseUrl
 
 TAIL = 4096
@@ -58,7 +60,7 @@ def running(part: Part) -> Iterator[Callable[[int], bytes]]:
         raise CommandFailed(
             f"There is no {part.command[0]} on this machine, which writes {part.name}.", "Install the database's client programs."
         )
-    with subprocess.Popen(
+    with begun(
         part.command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -73,7 +75,7 @@ def running(part: Part) -> Iterator[Callable[[int], bytes]]:
             yield seen.read
             status = process.wait()
         except BaseException:
-            process.kill()
+            process.kill()  # or what it says never ends
             raise
         finally:
             said.join()
@@ -203,8 +205,8 @@ def _conninfo(database: str) -> str:
 
 
 def _mariadb(url: DatabaseUrl) -> list[Part]:
-    """Users and each database, in one transaction each, without a lock on InnoDB tables."""
-    dump, ask = ("mariadb-dump", "mariadb") if shutil.which("mariadb-dump") else ("mysqldump", "mysql")
+    """Each database in one transaction, without a lock on InnoDB tables; of a whole server its users as well."""
+    dump, ask, own = _mysql_programs(url.scheme)
     environment = {"MYSQL_PWD": url.password} if url.password else {}
     where = [f"--socket={url.host}"] if url.host.startswith("/") else ([f"--host={url.host}"] if url.host else [])
     where += [f"--port={url.port}"] if url.port else []
@@ -213,8 +215,10 @@ def _mariadb(url: DatabaseUrl) -> list[Part]:
     ours = "'information_schema', 'performance_schema', 'sys', 'mysql'"
     databases = [url.database] if url.database else _ask([ask, *where, "-N", "-B", "-e", query % ours], environment).splitlines()
     options = ["--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob", "--order-by-primary"]
+    options += ["--set-gtid-purged=OFF", "--no-tablespaces"] if own else []  # a second file could not be loaded otherwise
     users = [dump, *where, "--system=users"] if dump == "mariadb-dump" else [dump, *where, *options, "mysql"]
-    names = [("users.sql", users)]
+    accounts = [sys.executable, "-m", "safehold.sources.mariadb.accounts", url.public] if own else users
+    names = [] if url.database else [("users.sql", accounts)]
     names += [(f"{_file_name(name)}.sql", [dump, *where, *options, "--databases", "--", name]) for name in databases]
     return [
         Part(
@@ -227,6 +231,15 @@ def _mariadb(url: DatabaseUrl) -> list[Part]:
         )
         for name, command in names
     ]
+
+
+def _mysql_programs(scheme: str) -> tuple[str, str, bool]:
+    """The programs that dump and ask, and whether they are MySQL's own, which knows GTIDs and accounts of another kind."""
+    ours = shutil.which("mariadb-dump") is not None
+    theirs = shutil.which("mysqldump") is not None and "MariaDB" not in _ask(["mysqldump", "--version"], {})
+    if ours and not (theirs and scheme == "mysql"):
+        return "mariadb-dump", "mariadb", False
+    return "mysqldump", "mysql", theirs
 
 
 def _mongodb(url: DatabaseUrl) -> list[Part]:

@@ -7,12 +7,12 @@ import re
 import shutil
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from safehold.core.errors import ProgramMissing, StoreError, StoreUnreachable
+from safehold.core.programs import begun
 from safehold.storage.volumes.burning.burner import STDIO, InDrive, Job, Progress, feed, file_of, require_drive
 from safehold.storage.volumes.media.medium import SECTOR
 
@@ -139,21 +139,14 @@ def _said(command: list[str]) -> str:
 
 def _fed(command: list[str], job: Job, progress: Progress, device: str) -> None:
     """Run a program that takes the image from its standard input.  Raises ``StoreError`` with what it said last."""
-    with tempfile.TemporaryFile() as said, ThreadPoolExecutor(1) as pool:
-        # Another thread starts it: a signal that comes just then must not leave a burning program behind.
-        starting = pool.submit(_started, command, said)
-        try:
-            process = starting.result()
+    with tempfile.TemporaryFile() as said:
+        options = {"stdin": subprocess.PIPE, "stdout": said, "stderr": subprocess.STDOUT, "env": {**os.environ, **_ENVIRONMENT}}
+        with begun(command, end=_stop, **options) as process:
             assert process.stdin is not None
             with suppress(BrokenPipeError):  # it gave up: its status and its words say why
                 feed(job, cast(BinaryIO, process.stdin), progress)
-            with suppress(BrokenPipeError):
                 process.stdin.close()
             status = process.wait()
-        except BaseException:
-            if starting.exception() is None:
-                _stop(starting.result())
-            raise
         if status:
             said.seek(0)
             raise StoreError(
@@ -162,18 +155,12 @@ def _fed(command: list[str], job: Job, progress: Progress, device: str) -> None:
             )
 
 
-def _started(command: list[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, **_ENVIRONMENT}
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT, env=environment)
-
-
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End a program that burns: it lets go of the drive, and opens its tray, if it is given the time."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_SECONDS)
     process.kill()
-    process.wait()
     with suppress(BrokenPipeError):
         assert process.stdin is not None
         process.stdin.close()  # what it did not take is of no use any more
