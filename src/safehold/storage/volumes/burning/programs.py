@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 from safehold.core.errors import ProgramMissing, StoreError, StoreUnreachable
 from safehold.core.programs import begun
-from safehold.storage.volumes.burning.burner import STDIO, InDrive, Job, Progress, feed, file_of
+from safehold.storage.volumes.burning.burner import STDIO, InDrive, Job, Progress, feed, file_of, require_drive
 from safehold.storage.volumes.media.medium import SECTOR
 
 _CD_PADDING = "300k"
@@ -32,8 +32,7 @@ class Xorriso:
         self._program = _found("xorriso")
 
     def look(self) -> InDrive:
-        if self.device.startswith(STDIO) and not file_of(self.device).exists():
-            raise StoreUnreachable(f"There is no {file_of(self.device)}.", "An empty file stands for a blank disc: make one.")
+        require_drive(self.device)
         said = _said([self._program, "-no_rc", "-abort_on", "NEVER", "-outdev", self.device, "-toc"])
         return parse_xorriso(said, self.device)
 
@@ -65,6 +64,7 @@ class Growisofs:
         self._program = _found("growisofs")
 
     def look(self) -> InDrive:
+        require_drive(self.device)
         said = _said([_found("dvd+rw-mediainfo"), self.device])
         kind = re.search(r"Mounted Media:\s+\w+, (.+)", said)
         if kind is None:
