@@ -143,7 +143,7 @@ class DiscSession:
         for volume in lost.values():
             if ledger.sessions(volume.number) and is_beyond(ledger, volume.number, lost.__contains__):
                 message = f"{volume.label} is lost, and nothing can make what was on it: new snapshots need it, too."
-                hint = "Back up to a new set, too: `safehold volumes create`.  If the disc turns up: `safehold volumes label --found`."
+                hint = "Back up to a new set: `safehold volumes create`.  If it turns up: `safehold volumes label --found`."
                 self._call.out.report(Warn(code="volume-beyond", message=message, hint=hint))
 
     def _holding(self) -> int:
