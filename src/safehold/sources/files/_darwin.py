@@ -157,6 +157,17 @@ def punch(fd: int, offset: int, length: int) -> bool:
     return True
 
 
+def reserve(fd: int, size: int) -> bool:
+    """Never: what it is for, writing past the page cache, has no flag here."""
+    del fd, size
+    return False
+
+
+def begin_writing(fd: int, offset: int, length: int) -> None:
+    """The system begins by itself."""
+    del fd, offset, length
+
+
 def sync_filesystem(fd: int) -> None:
     """Return when everything written is on its medium."""
     os.sync()
