@@ -163,15 +163,14 @@ def reserve(fd: int, size: int) -> bool:
     return False
 
 
-def begin_writing(fd: int, offset: int, length: int) -> None:
-    """The system begins by itself."""
-    del fd, offset, length
-
-
 def sync_filesystem(fd: int) -> None:
     """Return when everything written is on its medium."""
     os.sync()
     fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+
+
+def keep_memory() -> None:
+    """The allocator has no such settings."""
 
 
 def path_in(folder: int, name: bytes) -> bytes:

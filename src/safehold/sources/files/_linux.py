@@ -31,7 +31,6 @@ RESTORED_FLAGS = EARLY_FLAGS | LOCKING_FLAGS | _SYNC | _NODUMP | _NOATIME | _DIR
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_SIZE_AND_PUNCH = 0x1 | 0x2
-_SYNC_FILE_RANGE_WRITE = 2
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.ENODATA, errno.ENOSYS})
 _NO_FLAGS = frozenset({errno.ENOTTY, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS})
 _SYSTEM = frozenset({"system.posix_acl_access", "system.posix_acl_default"})
@@ -156,7 +155,6 @@ def _next_data(fd: int, position: int, size: int) -> int:
 def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-    libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
     libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
     return libc
 
@@ -169,11 +167,6 @@ def punch(fd: int, offset: int, length: int) -> bool:
 def reserve(fd: int, size: int) -> bool:
     """Have the file system set so many bytes aside for an open file, in one piece if it can; False where it cannot."""
     return bool(_libc().fallocate(fd, 0, 0, size) == 0)
-
-
-def begin_writing(fd: int, offset: int, length: int) -> None:
-    """Have the system begin to write these bytes to the medium, without waiting, so that the flush at the end is short."""
-    _libc().sync_file_range(fd, offset, length, _SYNC_FILE_RANGE_WRITE)
 
 
 def sync_filesystem(fd: int) -> None:

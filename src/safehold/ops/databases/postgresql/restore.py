@@ -164,6 +164,7 @@ class _Placing:
 
     def run(self, *, complete: bool = False) -> Placed:
         """Folders first, then files, then what the disk has to be told.  ``complete``: the manifest's checksums, too."""
+        system.keep_memory()
         try:
             removed = self._folders()
             with Pool(WORKERS, "piece") as self._pieces, Pool(FILES, "place") as pool:

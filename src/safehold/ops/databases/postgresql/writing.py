@@ -19,7 +19,6 @@ from safehold.repo import contents
 from safehold.repo.paged import BLOCK, Buffer, PageMap
 from safehold.repo.reader import ChunkReader
 from safehold.repo.seals import DATA
-from safehold.sources.files.system import system
 from safehold.sources.postgresql.names import PAGE
 
 ALIGNED = 4096
@@ -48,15 +47,11 @@ def pieces(reader: ChunkReader, entry: Entry) -> tuple[list[Piece], PageMap | No
 
 def fill(file: Opened, reader: ChunkReader, wanted: list[Piece], pages: PageMap | None) -> int:
     """Write pieces of a new file that follow each other; the bytes that were written.  Raises ``DamageError``, OSError."""
-    with mmap.mmap(-1, BLOCK) as memory, memoryview(memory) as room:  # aligned as a disk wants it
-        for piece in wanted:
-            data = pages.block(piece.offset, room) if pages is not None else reader.read(DATA, piece.name)
-            if file.direct < 0 or len(data) > BLOCK or not _write_direct(file.direct, room, data, piece.offset):
-                _write(file.fd, data, piece.offset)
-            del data
-    if file.direct < 0 and wanted:
-        start = wanted[0].offset
-        system.begin_writing(file.fd, start, wanted[-1].offset + wanted[-1].length - start)
+    room = memoryview(mmap.mmap(-1, BLOCK))  # aligned as a disk wants it
+    for piece in wanted:
+        data = pages.block(piece.offset, room) if pages is not None else reader.read(DATA, piece.name)
+        if file.direct < 0 or len(data) > BLOCK or not _write_direct(file.direct, room, data, piece.offset):
+            _write(file.fd, data, piece.offset)
     return sum(piece.length for piece in wanted)
 
 
