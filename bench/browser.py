@@ -20,7 +20,8 @@ from web_browser import NAMES, running  # noqa: E402
 from web_server import serving  # noqa: E402
 
 from safehold.codec.passphrase import Passphrase  # noqa: E402
-from safehold.ops.backup.run import BackupOptions, back_up  # noqa: E402
+from safehold.ops.backup.options import BackupOptions  # noqa: E402
+from safehold.ops.backup.run import back_up  # noqa: E402
 from safehold.repo import repository  # noqa: E402
 from safehold.storage.local import LocalStore  # noqa: E402
 

@@ -15,7 +15,8 @@ from safehold.core.clock import ManualClock
 from safehold.core.errors import StoreUnreachable
 from safehold.core.events import silent
 from safehold.ops import forget
-from safehold.ops.backup.run import BackupOptions, back_up
+from safehold.ops.backup.options import BackupOptions
+from safehold.ops.backup.run import back_up
 from safehold.ops.restore import restore
 from safehold.ops.volumes import lifecycle
 from safehold.ops.volumes.drive_set import DriveSet, behind

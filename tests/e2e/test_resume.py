@@ -24,7 +24,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from safehold.codec.keyfile import KeyFile
-from safehold.ops.backup.run import BackupOptions, back_up
+from safehold.ops.backup.options import BackupOptions
+from safehold.ops.backup.run import back_up
 from safehold.repo.repository import open_repository
 from safehold.repo.writer import WriterOptions
 from safehold.storage.local import LocalStore

@@ -27,7 +27,8 @@ from safehold.codec.keyfile import KeyFile
 from safehold.codec.passphrase import Passphrase
 from safehold.codec.recovery import RecoveryKey
 from safehold.core.clock import ManualClock
-from safehold.ops.backup.run import BackupOptions, back_up
+from safehold.ops.backup.options import BackupOptions
+from safehold.ops.backup.run import back_up
 from safehold.repo import condemned, config, repository
 from safehold.repo.keys.admin import add_slot, remove_slot, rotate
 from safehold.repo.keys.format import slot_key

@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages' commands are for a shell")
-@pytest.mark.parametrize("page", ["sqlite.md", "plans.md", "blu-ray.md", "floppies.md"])
+@pytest.mark.parametrize("page", ["sqlite.md", "plans.md", "blu-ray.md", "floppies.md", "discs.md"])
 def test_a_page(tmp_path: Path, page: str) -> None:
     _try(tmp_path, page)
 

@@ -62,7 +62,14 @@ def test_columns_of_another_length_than_claimed_are_refused(claimed: int) -> Non
 
 def test_tokens_are_compressed_quickly_and_text_is_not() -> None:
     """Whatever came before: a later trial finds that the data is of another kind."""
+    levels, tokens, text = Levels(), _tokens(500_000), (TEXT * 200)[:1_000_000]
+    every = EVERY // len(tokens)
+    assert [levels.choose(tokens) for _ in range(every)] == [QUICK] * every
+    assert [levels.choose(text) for _ in range(every)] == [compression.DEFAULT_LEVEL] * every
+    assert levels.choose(tokens) == QUICK
+
+
+def test_small_pieces_that_follow_each_other_are_looked_at_together() -> None:
     levels = Levels()
-    assert [levels.choose(_tokens(50_000)) for _ in range(EVERY)] == [QUICK] * EVERY
-    assert [levels.choose(TEXT) for _ in range(EVERY)] == [compression.DEFAULT_LEVEL] * EVERY
-    assert levels.choose(_tokens(50_000)) == QUICK
+    pieces = [ROWS, TEXT * 20, ROWS, TEXT]
+    assert [levels.suits_columns(piece) for piece in pieces] == [True, False, True, True]

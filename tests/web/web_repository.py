@@ -13,7 +13,8 @@ from pathlib import Path
 from safehold.codec.passphrase import Passphrase
 from safehold.codec.recovery import RecoveryKey
 from safehold.core.clock import ManualClock
-from safehold.ops.backup.run import BackupOptions, back_up
+from safehold.ops.backup.options import BackupOptions
+from safehold.ops.backup.run import back_up
 from safehold.repo import repository
 from safehold.repo.keys.admin import add_slot
 from safehold.storage.local import LocalStore

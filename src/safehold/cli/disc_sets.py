@@ -162,6 +162,10 @@ class DiscSession:
             found.setdefault(row["key"].removeprefix("snapshots/"), []).append(row["label"])
         return found
 
+    def unproven(self) -> set[str]:
+        """Nothing needs to be held back: what is forgotten stays on the discs."""
+        return set()
+
     def prepare(self, repository: Repository, snapshot: Snapshot, path: bytes, include: list[str]) -> None:
         """Before a restore: have what it needs at hand, volume by volume.  Raises ``StoreUnreachable``."""
         from safehold.ops.volumes.disc_set import wanted
@@ -220,6 +224,8 @@ def verify_discs(call: Call, name: str, wanted: str) -> int:
 
 def recover_discs(call: Call, places: list[Path], name: str) -> int:
     """Learn a set from its discs."""
+    import msgspec
+
     from safehold.cli.render import words
     from safehold.cli.settings import Named
     from safehold.cli.volume_sets import SCHEME
@@ -237,6 +243,9 @@ def recover_discs(call: Call, places: list[Path], name: str) -> int:
     if not given:
         catalogue = _renamed(catalogue, folder_of(call.state, own or name))
     call.closing(catalogue)
+    if call.values.images:
+        settings = {**catalogue.set.settings, "images": str(Path(call.values.images).expanduser().absolute())}
+        catalogue.put_set(msgspec.structs.replace(catalogue.set, settings=settings))
     name, volumes = catalogue.set.name, catalogue.volumes()
     here = sum(bool(each.path) for each in volumes)
     snapshots = len(catalogue.rows("SELECT 1 FROM objects WHERE key >= 'snapshots/' AND key < 'snapshots0' AND NOT dead"))
@@ -245,6 +254,7 @@ def recover_discs(call: Call, places: list[Path], name: str) -> int:
         f"The set {name} has {words.count(len(volumes), 'disc')}, {here} of them here, with {words.count(snapshots, 'snapshot')}."
     )
     call.out.result(f"{text} Use it as -r {SCHEME}{name}.", value)
+    call.out.note(f"Images of further discs go into {catalogue.set.settings['images']}.")
     return 0
 
 
@@ -254,10 +264,14 @@ def _renamed(catalogue: Catalogue, folder: Path) -> Catalogue:
 
     if folder.exists():
         return catalogue
+    images = Path(str(catalogue.set.settings["images"]))
+    if images.is_relative_to(catalogue.folder):
+        images = folder / images.relative_to(catalogue.folder)
     catalogue.close()
     catalogue.folder.rename(folder)
     found = type(catalogue)(folder)
-    found.put_set(msgspec.structs.replace(found.set, name=folder.name))
+    settings = {**found.set.settings, "images": str(images)}
+    found.put_set(msgspec.structs.replace(found.set, name=folder.name, settings=settings))
     return found
 
 

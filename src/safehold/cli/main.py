@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from safehold.core import interrupts
 from safehold.core.errors import Interrupted, SafeholdError
 
 BROKEN_PIPE = 1
@@ -106,6 +107,8 @@ def _listen_for_termination() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    if interrupts.waits(number):
+        return
     signal.signal(number, _end_at_once)
     raise KeyboardInterrupt
 

@@ -14,8 +14,8 @@ from safehold.core.errors import SourceMissing, UsageError
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
+    from safehold.ops.backup.options import BackupOptions
     from safehold.ops.backup.record import Result
-    from safehold.ops.backup.run import BackupOptions
     from safehold.repo.repository import Repository
 
 _LATER = {"device": "disks and images"}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from safehold.cli.render import words
 from safehold.cli.volume_sets import catalogue_of
 from safehold.storage.volumes import catalogue as catalogues
+from safehold.storage.volumes.burning.plan import burned_of
+from safehold.storage.volumes.discs.ledger import Ledger
 from safehold.storage.volumes.drives.presence import OUT_OF_USE, Present, look, title_of
 from safehold.storage.volumes.profiles import profile
 
@@ -48,6 +50,7 @@ def volume_value(volume: Volume, present: Present | None) -> dict[str, object]:
         "seen": _iso(volume.seen_ns),
         "written": _iso(volume.written_ns),
         "verified": _iso(volume.verified_ns),
+        "burned": _iso(burned_of(volume).time_ns),
         "generation": volume.generation,
         "copy": volume.copy,
         "parity": volume.parity,
@@ -109,12 +112,27 @@ def show_status(call: Call, name: str) -> None:
     call.out.result(f"{name}: {_how_many(catalogue, in_use, here)}")
     for line in words.table(_rows(catalogue, volumes, here), frozenset({0})) if volumes else []:
         call.out.result(f"  {line}")
-    for count, number in sorted(copies.items(), reverse=True):
-        call.out.result(f"  {words.count(number, 'snapshot')} on {words.count(count, catalogue.set.media)}")
+    for line in _protected(catalogue, in_use, copies):
+        call.out.result(f"  {line}")
     for each in attention:
         call.out.result(f"  ! {each.message}")
     if not attention:
         call.out.result("  Everything is as it should be.")
+
+
+def _protected(catalogue: Catalogue, volumes: list[Volume], copies: dict[int, int]) -> list[str]:
+    """What is protected by how much."""
+    kept = catalogue.set
+    if kept.kind != "discs":
+        return [
+            f"{words.count(number, 'snapshot')} on {words.count(count, kept.media)}"
+            for count, number in sorted(copies.items(), reverse=True)
+        ]
+    k, _, m = kept.parity.partition("+")
+    lost = f"any {m} of {int(k) + int(m)} discs may be lost" if m else "no disc may be lost"
+    begun = m and any(each.state in ("blank", "open") for each in volumes)
+    count = f"{words.count(sum(copies.values()), 'snapshot')} on {words.count(len(volumes), 'disc')}"
+    return [f"{count}; {lost}{', once parity is written' if begun else ''}"] if copies else []
 
 
 def attention_of(catalogue: Catalogue, here: dict[str, Present], now_ns: int) -> list[Attention]:
@@ -144,7 +162,6 @@ def attention_of(catalogue: Catalogue, here: dict[str, Present], now_ns: int) ->
 def _of_discs(catalogue: Catalogue, now_ns: int) -> list[Attention]:
     """What a person should do about a set of discs."""
     from safehold.storage.volumes.burning.plan import plan
-    from safehold.storage.volumes.discs.ledger import Ledger
 
     name = catalogue.set.name
     volumes = {each.number: each for each in catalogue.volumes() if each.state != "retired"}
@@ -176,8 +193,6 @@ def _of_discs(catalogue: Catalogue, now_ns: int) -> list[Attention]:
 
 def _to_burn(catalogue: Catalogue, planned: int) -> list[Attention]:
     """Of sets that are burned: what waits for it, of so many that a burn would write, and which discs are spoiled."""
-    from safehold.storage.volumes.burning.plan import burned_of
-
     name = catalogue.set.name
     burned = {each.label: burned_of(each) for each in catalogue.volumes() if burned_of(each).time_ns}
     found = [
@@ -209,6 +224,11 @@ def _too_few(catalogue: Catalogue, volumes: list[Volume]) -> list[Attention]:
 def _copies(catalogue: Catalogue) -> dict[int, int]:
     """How many drives hold a snapshot -> how many snapshots.  Damaged drives don't count, nor what was forgotten."""
     forgotten = catalogue.forgotten()
+    if catalogue.set.kind == "discs":
+        there = Ledger(catalogue).catalogue.rows("SELECT count(*) AS n FROM objects WHERE key GLOB 'snapshots/*' AND NOT dead")[
+            0
+        ]["n"]
+        return {1: there} if there else {}
     if not catalogue.rows("SELECT 1 FROM sqlite_master WHERE name = 'held'"):
         return {}
     query = (
@@ -247,8 +267,6 @@ def _images(volumes: list[Volume]) -> list[Path]:
 
 
 def _disc_rows(volumes: list[Volume]) -> list[list[str]]:
-    from safehold.storage.volumes.burning.plan import burned_of
-
     rows = [["#", "Label", "Place", "Image", "State", "Written", "Burned", "Verified"]]
     for each in volumes:
         image = Path(each.path).name if _images([each]) else "-"

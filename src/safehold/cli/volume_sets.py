@@ -75,6 +75,9 @@ class VolumeSession(Protocol):
     def holders(self) -> dict[str, list[str]]:
         """Snapshot -> the labels of the volumes, or the names of the views, that hold it."""
 
+    def unproven(self) -> set[str]:
+        """Snapshots of which no copy counts for a policy: no volume that holds them is verified."""
+
     def prepare(self, repository: Repository, snapshot: Snapshot, path: bytes, include: list[str]) -> None:
         """Before a restore: have what it needs at hand.  Raises ``StoreUnreachable``."""
 
@@ -191,6 +194,12 @@ class DriveSession:
         """Snapshot -> the labels of the drives that hold it, as far as is known."""
         labels = {each.uuid: each.label for each in self.catalogue.volumes()}
         return {name: sorted(labels[uuid] for uuid in uuids) for name, uuids in self.drives.held().items()}
+
+    def unproven(self) -> set[str]:
+        """What is on no verified drive."""
+        self._look_around()
+        verified = {each.uuid for each in self.catalogue.volumes() if each.state == "verified"}
+        return {name for name, uuids in self.drives.held().items() if not uuids & verified}
 
     def prepare(self, repository: Repository, snapshot: Snapshot, path: bytes, include: list[str]) -> None:
         """A drive holds everything."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections.abc import Callable
 
 from safehold.core.errors import FormatError
 
@@ -33,12 +34,19 @@ _GAIN = (7, 8)
 """They have to be smaller than so much, to be worth the time that they take (0.7 ms for each MB, either way)."""
 
 
-def pack(data: bytes, level: int = DEFAULT_LEVEL, *, pad: bool = False, columns: int = 0) -> bytes:
+def pack(
+    data: bytes,
+    level: int = DEFAULT_LEVEL,
+    *,
+    pad: bool = False,
+    columns: int = 0,
+    suits: Callable[[bytes], bool] | None = None,
+) -> bytes:
     """``data`` with its header, compressed if that makes it smaller, padded by Padme if ``pad``.
 
-    ``columns``: the level for data that is smaller in columns, as its middle says; 0: that is not tried.
+    ``columns``: the level for data that is smaller in columns, as ``suits`` says; 0: that is not tried.
     """
-    method = COLUMNS if columns and suits_columns(data) else ZSTD
+    method = COLUMNS if columns and (suits or suits_columns)(data) else ZSTD
     body = zstd.compress(to_columns(data), columns) if method == COLUMNS else zstd.compress(data, level)
     if len(body) >= len(data):
         packed = HEADER.pack(STORED, len(data), len(data)) + data

@@ -1,4 +1,4 @@
-"""Threads that a fork may pass by.
+"""Threads that a fork may pass by, and threads for one thing.
 
 A fork copies only the thread that calls it; a lock that another thread held then stays locked in the child for ever.  A thread
 that is registered here can be made to hold none: while its ``busy`` lock is free it only waits for the system.  ``os.fork``
@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
 
+_T = TypeVar("_T")
 _pausable: dict[threading.Thread, threading.Lock] = {}
 
 
@@ -31,6 +35,20 @@ def disturbing() -> int:
 def is_main() -> bool:
     """Whether the calling thread is the one that the program began with."""
     return threading.current_thread() is threading.main_thread()
+
+
+def beside(do: Callable[[], _T], name: str) -> Future[_T]:
+    """Have something done in a thread of that name, which nobody has to wait for; what it gives, or raises."""
+    future: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(do())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
 
 
 def _pause() -> None:

@@ -42,13 +42,22 @@ def forget(repository: Repository, ids: Collection[str]) -> list[str]:
     return new
 
 
-def decide(repository: Repository, policy: Policy, zone: tzinfo) -> list[Decision]:
-    """What a policy says of every snapshot that is not in the trash.  Raises ``DamageError`` if one cannot be read."""
+UNPROVEN = "no verified copy"
+"""Why a snapshot is kept that is on no volume that was read back."""
+
+
+def decide(repository: Repository, policy: Policy, zone: tzinfo, unproven: Collection[str] = ()) -> list[Decision]:
+    """What a policy says of every snapshot that is not in the trash.  Raises ``DamageError`` if one cannot be read.
+
+    ``unproven``: ids of snapshots without a verified copy.  They are kept, and take the place of no other in what is kept.
+    """
     names = repository.snapshot_names()
     loaded = repository.load_snapshots(names)
     if len(loaded) != len(names):
         raise DamageError("Not all snapshots can be read, so none is forgotten by a policy.", "Run `safehold check`.")
-    return retention.apply(policy, loaded, repository.clock.now_ns(), zone, _received(repository, loaded))
+    proven = [each for each in loaded if each.id not in unproven]
+    kept = [Decision(each, (UNPROVEN,)) for each in loaded if each.id in unproven]
+    return retention.apply(policy, proven, repository.clock.now_ns(), zone, _received(repository, loaded)) + kept
 
 
 def _received(repository: Repository, loaded: Collection[snapshots.Stored]) -> dict[str, int]:

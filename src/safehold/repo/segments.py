@@ -54,7 +54,7 @@ class Sealer(msgspec.Struct, frozen=True):
     columns: int = 0
     """The level for what is smaller in columns; 0: that is not tried."""
     levels: Levels | None = None
-    """Chooses the level of everything else, instead of ``level``."""
+    """Chooses the level of everything else, instead of ``level``, and says what suits columns."""
 
     def seal(self, kind: int, ids: Sequence[bytes], pieces: Sequence[bytes | memoryview]) -> SealedSegment:
         """Compress and seal ``pieces``, whose names are ``ids``."""
@@ -67,7 +67,8 @@ class Sealer(msgspec.Struct, frozen=True):
         segment_id = seals.random(16)
         key = seals.segment_key(self.session.secret, segment_id)
         level = self.levels.choose(raw) if self.levels else self.level
-        packed = compression.pack(raw, level, pad=self.pad and len(chunks) == 1, columns=self.columns)
+        suits = self.levels.suits_columns if self.levels else compression.suits_columns
+        packed = compression.pack(raw, level, pad=self.pad and len(chunks) == 1, columns=self.columns, suits=suits)
         body = sealing.aead_seal(key, sealing.ZERO_NONCE, packed, seals.segment_aad(b"segment", kind, segment_id))
         if self.verify and open_body(seals, self.session.secret, kind, segment_id, body) != raw:
             raise DamageError(

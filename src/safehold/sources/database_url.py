@@ -16,7 +16,7 @@ class DatabaseUrl(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
     password: str = msgspec.field(default="")
     host: str = ""
-    """A name or address, or the folder of a socket."""
+    """A name or address, or the folder of a socket; of MongoDB also several with their ports, with commas between them."""
     port: int = 0
     """0: the engine's own."""
     database: str = ""
@@ -25,7 +25,8 @@ class DatabaseUrl(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def public(self) -> str:
         """The URL without its password: what may be stored and shown."""
-        host = "" if self.host.startswith("/") else (f"[{self.host}]" if ":" in self.host else self.host)
+        is_address = ":" in self.host and "," not in self.host
+        host = "" if self.host.startswith("/") else (f"[{self.host}]" if is_address else self.host)
         user = f"{quote(self.user, safe='')}@" if self.user else ""
         port = f":{self.port}" if self.port else ""
         query = {name: value for name, value in self.query.items() if "password" not in name.lower()}
@@ -40,7 +41,8 @@ def parse(text: str) -> DatabaseUrl:
     """A URL's parts.  ``host`` and ``port`` may also be in the query, as libpq has it.  Raises ``UsageError``."""
     try:
         parts = urlsplit(text)
-        port = parts.port or 0
+        several = parts.netloc.rpartition("@")[2] if parts.scheme == "mongodb" and "," in parts.netloc else ""
+        port = 0 if several else parts.port or 0
         query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
         port = int(query.get("port", port))
     except ValueError as error:
@@ -52,7 +54,7 @@ def parse(text: str) -> DatabaseUrl:
         scheme=parts.scheme,
         user=unquote(parts.username or query.get("user", "")),
         password=unquote(parts.password or query.get("password", "")),
-        host=query.get("host") or query.get("socket") or unquote(parts.hostname or ""),
+        host=query.get("host") or query.get("socket") or several or unquote(parts.hostname or ""),
         port=port,
         database=unquote(parts.path.removeprefix("/")),
         query=query,

@@ -7,22 +7,27 @@ line, which every user of the machine can read.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 import msgspec
 
 from safehold.core.errors import CommandFailed, UsageError
+from safehold.core.programs import begun
 from safehold.sources.database_url import DatabaseUrl
 
 TAIL = 4096
 """So much of a dump's end is looked at for its end mark."""
 HELD = 64
+ACCOUNTS = ("global_priv", "db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv", "roles_mapping")
+"""Tables of MariaDB's database ``mysql`` that hold accounts and what they may do."""
 ERRORS = 4096
 """So much of what a program says on stderr is kept for the message."""
 
@@ -33,12 +38,16 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     command: list[str]
     environment: dict[str, str] = {}
+    told: bytes = b""
+    """What it reads from its standard input; no more than a pipe holds."""
     begins: bytes = b""
     """What a whole one begins with, as a pattern; empty: anything."""
     ends: bytes = b""
     """What the last ``TAIL`` bytes of a whole one match, as a pattern; empty: anything."""
     after: bytes = b""
     """What may follow the end, at most ``HELD`` bytes of it, and is left out, as a pattern; empty: nothing."""
+    nothing: bytes = b""
+    """What one is like that is whole and holds nothing, as a pattern; empty: there is no such thing."""
     least: int = 1
     """Bytes of the smallest that can be."""
 
@@ -58,22 +67,25 @@ def running(part: Part) -> Iterator[Callable[[int], bytes]]:
         raise CommandFailed(
             f"There is no {part.command[0]} on this machine, which writes {part.name}.", "Install the database's client programs."
         )
-    with subprocess.Popen(
+    with begun(
         part.command,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if part.told else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=os.environ | part.environment,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
+        if process.stdin is not None:
+            with suppress(BrokenPipeError), process.stdin:  # it has ended, and says why
+                process.stdin.write(part.told)
         said = _Said(process.stderr)
         seen = _Seen(process.stdout, part.after)
         try:
             yield seen.read
             status = process.wait()
         except BaseException:
-            process.kill()
+            process.kill()  # or what it says never ends
             raise
         finally:
             said.join()
@@ -141,7 +153,7 @@ class _Said:
     @property
     def last(self) -> str:
         lines = self._text.decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return " ".join(lines[-1].split()) if lines else "it said nothing"
 
 
 def _judge(part: Part, seen: _Seen) -> None:
@@ -152,6 +164,11 @@ def _judge(part: Part, seen: _Seen) -> None:
         )
     if part.begins and not re.match(part.begins, seen.begin, re.DOTALL):
         raise CommandFailed(f"{program} succeeded, but {part.name} does not begin as a dump does.", "No snapshot was made.")
+    if part.nothing and seen.size <= TAIL and re.fullmatch(part.nothing, seen.end, re.DOTALL):
+        raise CommandFailed(
+            f"{program} succeeded, but there is nothing in {part.name}.",
+            "Is there a database of that name?  No snapshot was made.",
+        )
     if part.ends and not re.search(part.ends, seen.end, re.DOTALL):
         raise CommandFailed(
             f"{program} succeeded, but {part.name} lacks the mark at its end: it is cut off.", "No snapshot was made."
@@ -203,18 +220,20 @@ def _conninfo(database: str) -> str:
 
 
 def _mariadb(url: DatabaseUrl) -> list[Part]:
-    """Users and each database, in one transaction each, without a lock on InnoDB tables."""
-    dump, ask = ("mariadb-dump", "mariadb") if shutil.which("mariadb-dump") else ("mysqldump", "mysql")
+    """Each database in one transaction, without a lock on InnoDB tables; of a whole server its users as well."""
+    dump, ask, own = _mysql_programs(url.scheme)
     environment = {"MYSQL_PWD": url.password} if url.password else {}
-    where = [f"--socket={url.host}"] if url.host.startswith("/") else ([f"--host={url.host}"] if url.host else [])
+    where = [f"--defaults-file={url.query['defaults-file']}"] if "defaults-file" in url.query else []  # it must come first
+    where += [f"--socket={url.host}"] if url.host.startswith("/") else ([f"--host={url.host}"] if url.host else [])
     where += [f"--port={url.port}"] if url.port else []
     where += [f"--user={url.user}"] if url.user else []
+    where += [f"--{name}={url.query[name]}" for name in ("ssl-ca", "ssl-cert", "ssl-key") if name in url.query]
     query = "select schema_name from information_schema.schemata where schema_name not in (%s) order by 1"
     ours = "'information_schema', 'performance_schema', 'sys', 'mysql'"
     databases = [url.database] if url.database else _ask([ask, *where, "-N", "-B", "-e", query % ours], environment).splitlines()
     options = ["--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob", "--order-by-primary"]
-    users = [dump, *where, "--system=users"] if dump == "mariadb-dump" else [dump, *where, *options, "mysql"]
-    names = [("users.sql", users)]
+    options += ["--set-gtid-purged=OFF", "--no-tablespaces"] if own else []  # a second file could not be loaded otherwise
+    names = [] if url.database else [("users.sql", _mysql_users(url, dump, [ask, *where], environment, options, own=own))]
     names += [(f"{_file_name(name)}.sql", [dump, *where, *options, "--databases", "--", name]) for name in databases]
     return [
         Part(
@@ -229,17 +248,59 @@ def _mariadb(url: DatabaseUrl) -> list[Part]:
     ]
 
 
+def _mysql_users(
+    url: DatabaseUrl, dump: str, ask: list[str], environment: dict[str, str], options: list[str], *, own: bool
+) -> list[str]:
+    """What dumps the accounts: as statements, or as the server's own tables.
+
+    MariaDB's program fails at the statements where the server does not resolve names and an account has one.
+    """
+    where = ask[1:]
+    if own:
+        return [sys.executable, "-m", "safehold.sources.mariadb.accounts", url.public]
+    if dump != "mariadb-dump":
+        return [dump, *where, *options, "mysql"]
+    if _ask([*ask, "-N", "-B", "-e", "select @@skip_name_resolve"], environment).strip() == "1":
+        return [dump, *where, "mysql", *ACCOUNTS]
+    return [dump, *where, "--system=users", "--insert-ignore"]  # or loading would end at the first account that is there already
+
+
+def _mysql_programs(scheme: str) -> tuple[str, str, bool]:
+    """The programs that dump and ask, and whether they are MySQL's own, which knows GTIDs and accounts of another kind."""
+    ours = shutil.which("mariadb-dump") is not None
+    theirs = shutil.which("mysqldump") is not None and "MariaDB" not in _ask(["mysqldump", "--version"], {})
+    if ours and not (theirs and scheme == "mysql"):
+        return "mariadb-dump", "mariadb", False
+    return "mysqldump", "mysql", theirs
+
+
 def _mongodb(url: DatabaseUrl) -> list[Part]:
-    """The whole deployment as one archive; of a replica set with the changes made meanwhile, so that it is of one moment."""
-    command = ["mongodump", "--archive", "--quiet", f"--uri={url.public}"]
-    if "replicaSet" in url.query and not url.database:
-        command.append("--oplog")
-    if url.password:
+    """The whole deployment as one archive; of a replica set with the changes made meanwhile, so that it is of one moment.
+
+    An archive ends with the end of a collection, whose checksum it says, and a terminator.  Source: mongo-tools,
+    ``common/archive/multiplexer.go``.
+    """
+    secrets = {"password": url.password, "sslPEMKeyPassword": url.query.get("tlsCertificateKeyFilePassword", "")}
+    told = "".join(f"{name}: {json.dumps(secret)}\n" for name, secret in secrets.items() if secret)
+    if told and sys.platform == "win32":
         raise UsageError(
             "A MongoDB password in the URL would show in the list of processes.",
             "Leave it out and use --config in a `command:mongodump --archive --config F`, or a certificate.",
         )
-    return [Part(name="mongodb.archive", command=command, begins=rb"\x6d\xe2\x99\x81", least=100)]
+    command = ["mongodump", "--archive", f"--uri={url.public}", *(["--config=/dev/stdin"] if told else [])]
+    if "replicaSet" in url.query and not url.database:
+        command.append("--oplog")
+    return [
+        Part(
+            name="mongodb.archive",
+            command=command,
+            told=told.encode(),
+            begins=rb"\x6d\xe2\x99\x81",
+            ends=rb"\x08EOF\x00\x01\x12CRC\x00.{8}\x00\xff{4}\Z",
+            nothing=rb"\x6d\xe2\x99\x81(?:(?!\x02db\x00).)*\xff{4}",
+            least=100,
+        )
+    ]
 
 
 def _redis(url: DatabaseUrl) -> list[Part]:

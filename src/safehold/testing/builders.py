@@ -8,8 +8,9 @@ from pathlib import Path
 from safehold.codec.keyfile import KeyFile
 from safehold.core.clock import Clock
 from safehold.core.events import Reporter, silent
+from safehold.ops.backup.options import BackupOptions
 from safehold.ops.backup.record import Result
-from safehold.ops.backup.run import BackupOptions, back_up
+from safehold.ops.backup.run import back_up
 from safehold.repo import config, repository
 from safehold.repo.keys.admin import add_slot
 from safehold.repo.keys.format import Role

@@ -8,7 +8,8 @@ from pathlib import Path
 from safehold.codec.compression import padme
 from safehold.codec.keyfile import KeyFile
 from safehold.core.clock import SystemClock
-from safehold.ops.backup.run import BackupOptions, back_up
+from safehold.ops.backup.options import BackupOptions
+from safehold.ops.backup.run import back_up
 from safehold.repo import config, repository
 from safehold.testing.stores import MemoryStore
 

@@ -86,9 +86,17 @@ def test_everything_burned_but_the_discs(photos: Program) -> None:
     assert photos.do("volumes", "list", "--json").value["sets"] == []
     found = photos.do("volumes", "recover", shelf, "--lost", "1", "--lost", "3")
     assert "The set photos has" in found.out and "with 2 snapshots" in found.out
+    twice = photos("volumes", "recover", shelf, "--lost", "1", "--lost", "3", "--name", "again")
+    assert twice.status == 2 and "knows that set already, as photos" in twice.err
+    assert "discs; any 2 of 6 discs may be lost" in photos.do("volumes", "status", "photos").out
     again = photos.folder / "again"
     photos.do("restore", f"latest:{folder}", "--target", again, "--lost", "1", "--lost", "3", "--verify")
     assert same(again, folder)
+    # Three of a group are too many: the others' files come back all the same.
+    few = photos.folder / "few"
+    beyond = photos("restore", f"latest:{folder}", "--target", few, *(word for n in "134" for word in ("--lost", n)))
+    assert beyond.status == 4 and "Volume 3 is lost, and too few of its group are left" in beyond.err
+    assert (some := os.listdir(few)) and filecmp.cmpfiles(few, folder, some, shallow=False)[0] == some
     # What is lost is written anew, and all is as it was.
     photos.do("volumes", "label", "photos", "1", "--lost")
     photos.do("volumes", "label", "photos", "3", "--lost")
@@ -147,6 +155,8 @@ def test_discs_are_burned_and_restored_by_the_program_that_is_on_them(
     assert "1 disc," in program.do("volumes", "burn", "yearly", "--dry-run").out
     disc.touch()
     program.do("volumes", "burn", "yearly", "--device", f"stdio:{disc}")
+    mistyped = program("volumes", "burn", "yearly", "--again", "--device", tmp_path / "no-drive")
+    assert mistyped.status == 14 and not (tmp_path / "no-drive").exists()
     source(program, 2, 1)
     program.do("backup", folder)
     burned = program.do("volumes", "burn", "yearly", "--device", f"stdio:{disc}", "--json").value
@@ -163,6 +173,29 @@ def test_discs_are_burned_and_restored_by_the_program_that_is_on_them(
     done = subprocess.run(words, check=True, capture_output=True, text=True)
     assert "Everything came back." in done.stdout
     assert same(folder, tmp_path / "back" / folder.relative_to("/"))
+
+
+def test_images_of_further_discs_never_go_where_drives_are(photos: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set that was learned from a drive or a mounted disc goes on in a folder of its own, or where the user says."""
+    folder = source(photos, 1, 2)
+    photos.do("backup", folder)
+    photos.do("volumes", "close", "photos")
+    (photos.folder / "images").rename(photos.folder / "shelf")
+    mounted = photos.folder / "media" / "disc" / "DATA"
+    for number, image in enumerate(sorted((photos.folder / "shelf").iterdir()), 1):
+        files = mounted.parent.with_name(f"disc{number}") / "DATA"
+        files.mkdir(parents=True)
+        (files / "D0000001.SHD").write_bytes(image.read_bytes()[1 << 20 :])  # behind the room for the directory
+    discs = sorted(mounted.parent.parent.iterdir())
+    for state, words in (("new", ()), ("newer", ("--images", photos.folder / "mine"))):
+        monkeypatch.setenv("SAFEHOLD_STATE_DIR", str(photos.folder / state))
+        photos.do("volumes", "recover", *discs, *words)
+        photos.do("backup", source(photos, 2, 1))
+        (made,) = (photos.folder / "mine" if words else photos.folder / state / "volumes" / "photos" / "images").iterdir()
+        assert made.suffix == ".iso" and sorted(mounted.parent.parent.iterdir()) == discs
+        shutil.rmtree(photos.folder / "back", ignore_errors=True)
+        photos.do("restore", f"latest:{folder}", "--target", photos.folder / "back", "--media-dir", mounted.parent.parent)
+        assert same(photos.folder / "back", folder)
 
 
 def test_images_are_kept_until_their_group_has_its_parity(photos: Program) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -266,6 +267,42 @@ def test_enrolling_writes_a_rule_and_a_unit(home: Program, tmp_path: Path) -> No
     unit = (tmp_path / "root/etc/systemd/system/safehold-volumes-home.service").read_text()
     assert "volumes run home --wait 20 --mount" in unit and f"SAFEHOLD_KEY_FILE={home.key}" in unit
     assert "ENV{SYSTEMD_WANTS}" in home.do("volumes", "enroll", "home", "--show").out
+    if shutil.which("systemd-analyze"):
+        units = tmp_path / "root/etc/systemd/system"
+        subprocess.run(["systemd-analyze", "verify", units / "safehold-volumes-home.service"], check=True, capture_output=True)
+
+
+def test_enrolling_for_a_user_finds_what_is_the_user_s(home: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `sudo safehold volumes enroll home --user me` does, with HOME=/root."""
+    assert home("volumes", "enroll", "home", "--user", "nobody-of-that-name").status == 2
+    me = pwd.getpwnam("nobody")
+    account = pwd.struct_passwd((me.pw_name, "", me.pw_uid, me.pw_gid, "", str(tmp_path / "me"), ""))
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: account)
+    (tmp_path / "me/.local/state").mkdir(parents=True)
+    Path(os.environ["SAFEHOLD_STATE_DIR"]).rename(tmp_path / "me/.local/state/safehold")
+    monkeypatch.delenv("SAFEHOLD_STATE_DIR")
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/nonexistent")
+    shown = home.do("volumes", "enroll", "home", "--user", "me", "--show").out
+    assert "User=me\n" in shown and f"Environment=HOME={tmp_path / 'me'}\n" in shown and "/nonexistent" not in shown
+    assert f"Environment=SAFEHOLD_STATE_DIR={tmp_path / 'me/.local/state/safehold'}\n" in shown
+
+
+def test_only_verified_copies_count_for_a_policy(home: Program, drives: LoopDrives, source: Path) -> None:
+    """What is on no drive that was read back is kept, and makes none that is go."""
+    first = back_up(home, source)
+    drives.unplug("B")
+    second = back_up(home, source)
+    for state, forgotten in (("--found", []), ("", [first])):
+        if state:
+            home.do("volumes", "label", "home", "Stick A", "--lost")
+            home.do("volumes", "label", "home", "Stick A", state)
+        else:
+            assert "SMART: " in home.do("volumes", "verify", "home").out
+        said = home.do("forget", "--keep-last", "1", "--json").value
+        assert said["forgotten"] == forgotten
+        reasons = {each["id"]: each["reasons"] for each in said["kept"]}  # type: ignore[union-attr]
+        assert reasons[second] == (["no verified copy"] if state else ["last"]) and (not state or reasons[first] == ["last"])
 
 
 def test_a_drive_that_is_gone_in_the_middle_loses_nothing(home: Program, drives: LoopDrives, source: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 from cli_program import Program
 from postgres_servers import Server, folder_for_servers, programs
+
+from safehold.sources import dumps
+from safehold.sources.database_url import parse
 
 
 @pytest.fixture
@@ -105,6 +109,29 @@ def test_what_is_no_whole_dump_makes_no_snapshot(
 def test_a_program_that_is_not_installed_is_named(safehold: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = safehold("backup", "mongodb://localhost/")
     assert failed.status == 1 and "no mongodump on this machine" in failed.err
+
+
+@pytest.mark.parametrize(
+    ("scheme", "installed", "dump", "accounts"),
+    [
+        ("mysql", {"mysqldump": "Ver 9.7.4 for Linux (MySQL)", "mariadb-dump": ""}, "mysqldump", sys.executable),
+        ("mariadb", {"mysqldump": "Ver 9.7.4 for Linux (MySQL)", "mariadb-dump": ""}, "mariadb-dump", "mariadb-dump"),
+        ("mysql", {"mysqldump": "Ver 10.19 Distrib 10.11.19-MariaDB", "mariadb-dump": ""}, "mariadb-dump", "mariadb-dump"),
+        ("mysql", {"mysqldump": "Ver 10.17 Distrib 10.4.1-MariaDB"}, "mysqldump", "mysqldump"),
+    ],
+)
+def test_which_programs_dump_mysql(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, installed: dict[str, str], dump: str, accounts: str
+) -> None:
+    """MySQL's own know its GTIDs: without an option, only the first file of a dump could be loaded."""
+    for name, version in {"mysql": "", "mariadb": "", **installed}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n[ $1 = --version ] && echo '{version}' || echo shop\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    every, only = dumps.parts(parse(f"{scheme}://root@db/")), dumps.parts(parse(f"{scheme}://anna@db/shop"))
+    assert [part.name for part in every] == ["users.sql", "shop.sql"] and [part.name for part in only] == ["shop.sql"]
+    assert every[0].command[0] == accounts and every[1].command[0] == dump
+    assert ("--set-gtid-purged=OFF" in every[1].command) == (accounts == sys.executable)
 
 
 def test_files_only_options_are_refused(safehold: Program) -> None:

@@ -10,6 +10,7 @@ import pytest
 from safehold.core.errors import DatabaseFailed
 from safehold.ops.databases.mariadb import merging
 from safehold.sources.mariadb import delta, keys
+from safehold.sources.mariadb.delta import BLOCK
 
 PAGE = 1024
 
@@ -38,7 +39,19 @@ def test_pages_come_out_as_they_went_in(count: int) -> None:
         found += list(reader.feed(data[:length]))
         data = data[length:]
     reader.finish()
-    assert found == [(place * PAGE, page) for place, page in pages]
+    assert all(at // BLOCK == (at + len(run) - 1) // BLOCK for at, run in found)
+    single = [(at + n, run[n : n + PAGE]) for at, run in found for n in range(0, len(run), PAGE)]
+    assert single == [(place * PAGE, page) for place, page in pages]
+
+
+def test_pages_that_follow_each_other_come_together_up_to_the_end_of_their_block() -> None:
+    data = b"".join(bytes([place % 251]) * PAGE for place in range(1020, 1030))
+    pages = [(1020 + n, data[n * PAGE : (n + 1) * PAGE]) for n in range(10) if n != 7]
+    assert list(delta.Delta(PAGE).feed(_encoded(pages))) == [
+        (1020 * PAGE, data[: 4 * PAGE]),
+        (BLOCK, data[4 * PAGE : 7 * PAGE]),
+        (1028 * PAGE, data[8 * PAGE :]),
+    ]
 
 
 def test_what_is_cut_off_or_out_of_order_is_refused() -> None:

@@ -14,7 +14,7 @@ from safehold.ops.databases.mariadb.state import State
 from safehold.ops.databases.mariadb.storing import filled, page_of
 from safehold.sources.mariadb import binlog
 from safehold.sources.mariadb.server import Server
-from safehold.sources.mariadb.xbstream import Chunk, chunks
+from safehold.sources.mariadb.xbstream import PART, Chunk, chunks
 
 
 def _chunk(path: bytes, offset: int, data: bytes, holes: tuple[tuple[int, int], ...] = (), flip: int = 0) -> bytes:
@@ -30,6 +30,17 @@ def _end(path: bytes) -> bytes:
 
 def _read(data: bytes) -> list[Chunk]:
     return list(chunks(io.BytesIO(data).read))
+
+
+def test_a_long_chunk_comes_in_parts_that_end_with_blocks() -> None:
+    data = bytes(range(256)) * (10 << 10)
+    stream = _chunk(b"a", PART // 2, data) + _end(b"a")
+    *parts, last = _read(stream)
+    assert [(c.offset, len(c.data)) for c in parts] == [(PART // 2, PART // 2), (PART, PART), (2 * PART, PART)]
+    assert b"".join(c.data for c in parts) == data
+    assert last.ends
+    with pytest.raises(DatabaseFailed, match="does not have its checksum"):
+        _read(stream.replace(b"\x00\x01\x02\x03", b"\x00\x01\x02\x04", 1))
 
 
 def test_chunks_of_several_files_come_apart() -> None:

@@ -377,8 +377,15 @@ def test_drives_and_programs_are_chosen(tmp_path: Path, home: Catalogue, monkeyp
             choose(wrong[0], "/dev/x", wrong[1])
     with pytest.raises(StoreUnreachable, match="There is no"):
         Xorriso(f"stdio:{tmp_path / 'nothing'}").look()
-    with pytest.raises(StoreUnreachable, match="no disc in"):
+    with pytest.raises(StoreUnreachable, match="no drive /dev/sr7"):
         Xorriso("/dev/sr7").look()
+    with pytest.raises(StoreUnreachable, match="no disc in"):
+        Xorriso("/dev/null").look()
+    for mistyped in (tmp_path, f"stdio:{tmp_path}", home.folder / "catalogue.sqlite"):
+        with pytest.raises(UsageError, match="is no "):
+            Xorriso(str(mistyped)).look()
+    with pytest.raises(UsageError, match="burns with"):
+        choose(home.set, "", "cdrecord")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ProgramMissing, match="xorriso is needed"):
         choose(home.set)

@@ -12,8 +12,8 @@ from safehold.core.errors import SafeholdError, SourceIncomplete, Waiting
 if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.cli.parsing import Parser
+    from safehold.ops.backup.options import BackupOptions
     from safehold.ops.backup.record import Result
-    from safehold.ops.backup.run import BackupOptions
 
 USAGE = "SOURCE... [options]"
 EXAMPLES = (
@@ -116,7 +116,7 @@ def options(call: Call) -> BackupOptions:
     """What the values say.  Raises ``UsageError``."""
     from safehold.cli.tagging import check_tags
     from safehold.core.errors import UsageError
-    from safehold.ops.backup.run import BackupOptions
+    from safehold.ops.backup.options import BackupOptions
     from safehold.repo.paged import PAGE_SIZES
     from safehold.repo.writer import WriterOptions
     from safehold.sources.files.exclude import Excluder, read_patterns

@@ -1,7 +1,8 @@
 """Say of every database how far back and how close to now it can be recovered, and what is wrong.
 
-With a URL the server is asked, too: whether its archive_command fails, and whether a slot is about to lose log.  The status is 0
-if all is well, and 16 if something needs attention; the warnings say what."""
+With a URL the server is asked, too: PostgreSQL's whether its archive_command fails, and whether a slot is about to lose log;
+MariaDB's how far its binary log is ahead of what is stored.  The status is 0 if all is well, and 16 if something needs
+attention; the warnings say what."""
 
 from __future__ import annotations
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 USAGE = "[URL|NAME] [options]"
 EXAMPLES = ("safehold db status", "safehold db status postgresql://postgres@/postgres?host=/run/postgresql --json")
 STATUSES = (13, 16)
+_Key = tuple[str, str]
+"""Engine and system; empty where no URL says them."""
 
 
 def arguments(parser: Parser) -> None:
@@ -34,11 +37,10 @@ def run(call: Call) -> int:
     from safehold.cli.spools import spool_value
 
     wanted = call.values.database
-    is_url = wanted.startswith(("postgresql://", "postgres://"))
-    system, server, warnings = _server(call, wanted) if is_url else ("", {}, [])
+    key, server, warnings = _asked(call, wanted)
     repository = call.repository()
     every = reachable.found(repository, repository.visible_snapshots())
-    found = [each for each in every if not wanted or _is_meant(each, wanted, system)]
+    found = [each for each in every if not wanted or _is_meant(each, wanted, key)]
     if wanted and not found:
         raise SafeholdError(f"The repository has nothing of {wanted}.", "Make a base: safehold backup postgresql://...")
     warnings += [warning for each in found for warning in _warned(call, each)]
@@ -79,6 +81,8 @@ def _server_lines(server: dict[str, object]) -> list[str]:
     """What the server says, for people."""
     if not server:
         return []
+    if "log" in server:
+        return [_log_line(server)]
     failed = f", last failed on {server['last_failed']}" if server["last_failed"] else ""
     archived = f"last archived {server['last_archived']}{failed}" if server["last_archived"] else f"nothing archived yet{failed}"
     lines = [f"Server: archive_mode {server['archive_mode']}, {archived}"]
@@ -100,10 +104,45 @@ def _spool_lines(spool: dict[str, object] | None) -> list[str]:
     return lines + ([f"  gap: {spool['gap']}"] if spool["gap"] else [])
 
 
-def _is_meant(each: Reachable, wanted: str, system: str) -> bool:
-    if system:
-        return (each.engine, each.system) == ("postgresql", system)
+def _log_line(server: dict[str, object]) -> str:
+    """What a server says of its binary log."""
+    if not server["log"]:
+        return "Server: it writes no binary log"
+    stored = f"stored up to {server['stored']}" if server["stored"] else "nothing of it is stored"
+    since = f"; {server['behind']:,} bytes wait" if server["behind"] else ""
+    since += f" since {datetime.fromisoformat(str(server['since'])).astimezone():%F %T}" if server["since"] else ""
+    return f"Server: its log is at {server['log']}, {stored}{since}"
+
+
+def _is_meant(each: Reachable, wanted: str, key: _Key) -> bool:
+    if key[1]:
+        return (each.engine, each.system) == key
     return wanted in {each.name, each.system}
+
+
+def _asked(call: Call, wanted: str) -> tuple[_Key, dict[str, object], list[Warn]]:
+    """Which database a URL means, what its server says, and what is wrong with that; nothing of anything else."""
+    if wanted.startswith(("postgresql://", "postgres://")):
+        system, said, warnings = _server(call, wanted)
+        return ("postgresql", system), said, warnings
+    if wanted.startswith(("mariadb://", "mysql://")):
+        return _binlog(call, wanted)
+    return ("", ""), {}, []
+
+
+def _binlog(call: Call, url: str) -> tuple[_Key, dict[str, object], list[Warn]]:
+    """The same of MariaDB and MySQL."""
+    from safehold.cli.databases.mariadb import address_of
+    from safehold.cli.render import words
+    from safehold.ops.databases.mariadb.status import look
+
+    where = address_of(call, url)
+    found = look(call.repository(), where, where.url.query.get("system", ""))
+    for each in found.warnings:
+        call.out.report(each)
+    since = words.iso(found.since_ns) if found.since_ns else None
+    said: dict[str, object] = {"log": found.log, "stored": found.stored, "behind": found.behind, "since": since}
+    return (found.engine, found.system), said, found.warnings
 
 
 def _server(call: Call, url: str) -> tuple[str, dict[str, object], list[Warn]]:

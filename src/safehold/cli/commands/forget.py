@@ -99,7 +99,7 @@ def _by_policy(call: Call, repository: Repository, policy: Policy) -> list[str]:
     from safehold.core.local_time import LocalZone
     from safehold.ops.forget import decide, forget
 
-    decisions = decide(repository, policy, LocalZone())
+    decisions = decide(repository, policy, LocalZone(), call.volumes.unproven() if call.volumes is not None else ())
     chosen = {stored.id for stored in selected((decision.snapshot for decision in decisions), call.values)}
     gone = [d for d in decisions if not d.keep and d.snapshot.id in chosen]
     kept: dict[str, Decision] = {d.snapshot.id: d for d in decisions if d.keep and d.snapshot.id in chosen}

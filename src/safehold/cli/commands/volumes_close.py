@@ -26,6 +26,7 @@ def arguments(parser: Parser) -> None:
 def run(call: Call) -> int:
     """Close it."""
     from safehold.cli.disc_sets import discs_of
+    from safehold.cli.render import words
 
     discs = discs_of(call, call.values.name)
     discs.repository()  # so that the catalogue's private part is sealed onto the disc
@@ -33,7 +34,7 @@ def run(call: Call) -> int:
     volumes = discs.catalogue.volumes()
     open_groups = [each for each in discs.store().ledger.groups() if not each.closed_ns]
     value = {"event": "volumes-close", "name": call.values.name, "volumes": len(volumes), "uncovered": len(open_groups)}
-    text = f"{call.values.name}: {len(volumes)} volumes, all closed."
+    text = f"{call.values.name}: {words.count(len(volumes), 'volume')}, all closed."
     if open_groups:
         text += " Parity across volumes could not be written: not all of them are here."
     call.out.result(text, value)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safehold.core.errors import UsageError
+
 if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.cli.parsing import Parser
@@ -28,8 +30,8 @@ def run(call: Call) -> int:
     """Make them."""
     from pathlib import Path
 
+    from safehold.cli.render import words
     from safehold.cli.volume_sets import catalogue_of
-    from safehold.storage.oserrors import explained
     from safehold.storage.volumes.burning.labels import labels
     from safehold.storage.volumes.burning.plan import contents
     from safehold.storage.volumes.discs.ledger import Ledger
@@ -46,7 +48,7 @@ def run(call: Call) -> int:
     try:
         Path(values.output).write_text(page, encoding="utf-8")
     except OSError as error:
-        raise explained(error, "The page", values.output) from error
+        raise UsageError(f"{values.output} cannot be written: {error.strerror}.", "Name another file: --output FILE.") from error
     value = {"event": "volumes-print", "name": catalogue.set.name, "output": values.output, "labels": len(wanted)}
-    call.out.result(f"{values.output} has {len(wanted)} labels: open it in a browser, and print it.", value)
+    call.out.result(f"{values.output} has {words.count(len(wanted), 'label')}: open it in a browser, and print it.", value)
     return 0

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from safehold.repo.keys.unlock import Credential
 
 USAGE = "PLACE... [options]"
-EXAMPLES = ("safehold volumes recover /media/me/STICK",)
-STATUSES = (4,)
+EXAMPLES = ("safehold volumes recover /media/me/STICK", "safehold volumes recover /dev/sr0 --images ~/discs --lost 3")
+STATUSES = (4, 14)
 
 
 def arguments(parser: Parser) -> None:
@@ -28,6 +28,8 @@ def arguments(parser: Parser) -> None:
         nargs="+",
         help="where a drive of the set is mounted; of discs an image, a device, or a folder of them",
     )
+    what = "of discs: the folder where images of further discs go; without it, beside the images that are given, if any are"
+    parser.add_argument("--images", metavar="FOLDER", default="", help=what)
     parser.add_argument("--name", metavar="NAME", default="", help="what to call the set on this machine")
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from safehold.core.errors import UsageError
+
 if TYPE_CHECKING:
     from safehold.cli.call import Call
     from safehold.cli.parsing import Parser
@@ -32,13 +34,17 @@ def arguments(parser: Parser) -> None:
 def run(call: Call) -> int:
     """Run them."""
     from safehold.cli.volume_jobs import EVERY_HOURS, run_due
-    from safehold.cli.volume_sets import catalogue_of
+    from safehold.cli.volume_sets import catalogue_of, require_drives
     from safehold.ops.volumes import jobs
     from safehold.storage.volumes.drives.mounting import mounted, wait_for_one
 
     values = call.values
     catalogue = catalogue_of(call, values.name)
+    require_drives(catalogue)
     if values.forget:
+        if values.forget not in (known := [each.id for each in jobs.noted(catalogue)]):
+            there = f"There are: {', '.join(known)}." if known else "None is noted."
+            raise UsageError(f"No backup {values.forget} is noted for {values.name}.", there)
         jobs.drop(catalogue, values.forget)
         call.out.result(f"Backup {values.forget} is forgotten.", {"event": "volumes-run", "job": values.forget, "status": 0})
         return 0

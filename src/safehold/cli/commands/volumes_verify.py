@@ -34,7 +34,7 @@ def run(call: Call) -> int:
     from safehold.cli.render import words
     from safehold.cli.volume_sets import catalogue_of, chosen, drives_of
     from safehold.ops.volumes.verifying import mend, verify
-    from safehold.storage.volumes.drives.smart import health
+    from safehold.storage.volumes.drives.smart import health, silence
 
     if catalogue_of(call, call.values.name).set.kind == "discs":
         return verify_discs(call, call.values.name, call.values.volume)
@@ -55,7 +55,6 @@ def run(call: Call) -> int:
         if not call.out.as_json:
             call.out.result(f"{present.title}:")
             show_report(call, found)
-            if healthy is not None:
-                call.out.result(healthy.sentence())
+            call.out.result(healthy.sentence() if healthy is not None else silence())
         call.out.result(f"{present.volume.label} is {state}.", value)
     return status

@@ -27,12 +27,13 @@ def arguments(parser: Parser) -> None:
 def run(call: Call) -> int:
     """Wait."""
     from safehold.cli.volume_jobs import EVERY_HOURS, run_due
-    from safehold.cli.volume_sets import catalogue_of
+    from safehold.cli.volume_sets import catalogue_of, require_drives
     from safehold.storage.volumes.drives.arrivals import Arrivals
     from safehold.storage.volumes.drives.presence import look
 
     values = call.values
     catalogue = catalogue_of(call, values.name)
+    require_drives(catalogue)
     known: set[str] = set()
     with Arrivals() as arrivals:
         call.out.note(f"Waiting for drives of {values.name}; Ctrl-C ends it.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from safehold.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from safehold.ops.backup.run import BackupOptions
+    from safehold.ops.backup.options import BackupOptions
     from safehold.ops.databases.recording import RecordOptions
 
 SCHEMES = {

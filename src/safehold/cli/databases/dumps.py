@@ -8,8 +8,8 @@ from safehold.core.errors import UsageError
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
+    from safehold.ops.backup.options import BackupOptions
     from safehold.ops.backup.record import Result
-    from safehold.ops.backup.run import BackupOptions
 
 
 def back_up(call: Call, options: BackupOptions) -> Result:

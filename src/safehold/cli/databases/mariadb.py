@@ -10,9 +10,9 @@ from safehold.core.events import Warn
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
+    from safehold.ops.backup.options import BackupOptions
     from safehold.ops.backup.record import Result
-    from safehold.ops.backup.run import BackupOptions
-    from safehold.ops.databases.mariadb.backup import BaseOptions
+    from safehold.ops.databases.mariadb.asking import BaseOptions
     from safehold.ops.databases.mariadb.extract import Wanted
     from safehold.ops.databases.mariadb.following import Polled
     from safehold.ops.databases.mariadb.history import Goal
@@ -46,7 +46,7 @@ def address_of(call: Call, text: str) -> Address:
 
 def base_options(url: DatabaseUrl) -> BaseOptions:
     """What the URL's query says of how a base is taken."""
-    from safehold.ops.databases.mariadb.backup import BaseOptions
+    from safehold.ops.databases.mariadb.asking import BaseOptions
 
     parallel = url.query.get("parallel", "2")
     if not parallel.isdigit() or not 1 <= int(parallel) <= 64:
@@ -67,13 +67,18 @@ def back_up(call: Call, options: BackupOptions) -> Result:
     """Take a base."""
     from safehold.cli.databases import record_options
     from safehold.cli.sources import writable
-    from safehold.ops.databases.mariadb.backup import back_up
+    from safehold.core.threads import beside
+    from safehold.ops.databases.mariadb.asking import ask
 
     if call.values.method:
         raise UsageError(f"There is no method {call.values.method} for MariaDB.", "Leave it out, or write --method dump.")
     where = address_of(call, options.paths[0])
     base, record = base_options(where.url), record_options(options)
-    return back_up(writable(call), where, base, record)
+    asked = beside(lambda: ask(where, base), "asking")
+    repository = writable(call)
+    from safehold.ops.databases.mariadb.backup import back_up
+
+    return back_up(repository, asked.result(), base, record)
 
 
 def restore(call: Call, stored: Stored) -> int:

@@ -44,6 +44,8 @@ class Reachable(msgspec.Struct, frozen=True, kw_only=True):
     parted: list[dict[str, str]] = []
     """The same gaps for JSON, where they have a first and a last."""
     warnings: list[Warn] = []
+    followed: bool = False
+    """The log is stored up to the newest base, at least."""
 
 
 def found(repository: Repository, snapshots: Iterable[Stored]) -> list[Reachable]:
@@ -113,7 +115,7 @@ def _mariadb(repository: Repository, key: _Key, members: list[Stored], every: li
     catalogue = logs.catalogue(repository, *key, every)
     histories = [History(d, catalogue) for stored in bases if (d := stored.snapshot.source.database) is not None]
     windows = [(h.base.stop_ns, h.last_ns if h.reaches_base else h.base.stop_ns) for h in histories]
-    return _plain(key, bases, windows, histories[-1].gap)
+    return _plain(key, bases, windows, histories[-1].gap, followed=histories[-1].reaches_base)
 
 
 _ENGINES: dict[str, Callable[[Repository, _Key, list[Stored], list[Stored]], Reachable | None]] = {
@@ -129,7 +131,7 @@ def _bases(members: list[Stored]) -> list[Stored]:
     return sorted((each for each in members if not each.snapshot.is_logs), key=lambda each: each.snapshot.time_ns)
 
 
-def _plain(key: _Key, bases: list[Stored], windows: list[tuple[int, int]], gap: str) -> Reachable:
+def _plain(key: _Key, bases: list[Stored], windows: list[tuple[int, int]], gap: str, *, followed: bool = False) -> Reachable:
     """Of an engine that has a base, whose positions nobody asks for."""
     newest = bases[-1]
     name = newest.snapshot.source.paths[0].decode(errors="surrogateescape")
@@ -145,6 +147,7 @@ def _plain(key: _Key, bases: list[Stored], windows: list[tuple[int, int]], gap: 
         windows=_joined(windows),
         gaps=[gap] if gap else [],
         warnings=[_gap_warning(name, gap)] if gap else [],
+        followed=followed,
     )
 
 
@@ -176,7 +179,12 @@ def lines(each: Reachable) -> Iterator[str]:
     single = [window for window in each.windows if window.until_ns <= window.from_ns]
     if single:
         last = ", ".join(words.moment(window.from_ns) for window in single[-MOMENTS:])
-        more = "no log leads on from them" if long else "no log is stored, so no moment in between"
+        none = (
+            "nothing was committed since, as far as the log is stored"
+            if each.followed
+            else "no log is stored, so no moment in between"
+        )
+        more = "no log leads on from them" if long else none
         yield f"{name}: {words.count(len(single), 'single moment')} (last {last}); {more}"
     for gap in each.gaps:
         yield f"{name}: the log is missing from {gap}"

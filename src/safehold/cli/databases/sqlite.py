@@ -12,8 +12,8 @@ from safehold.core.errors import UsageError
 
 if TYPE_CHECKING:
     from safehold.cli.call import Call
+    from safehold.ops.backup.options import BackupOptions
     from safehold.ops.backup.record import Result
-    from safehold.ops.backup.run import BackupOptions
     from safehold.ops.databases.sqlite.recovery import Plan
     from safehold.ops.databases.sqlite.restore import Restored
     from safehold.ops.databases.sqlite.watch import Told

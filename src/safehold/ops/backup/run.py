@@ -20,6 +20,7 @@ from safehold.ops.backup import previous, readers, roots
 from safehold.ops.backup.capture import Capture, Counts, Paging
 from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.memory import Memory
+from safehold.ops.backup.options import BackupOptions
 from safehold.ops.backup.paged import PAGE, PagedWriter
 from safehold.ops.backup.record import Result, record, user_name
 from safehold.ops.backup.walk import Walker
@@ -27,35 +28,13 @@ from safehold.ops.backup.walk_options import WalkOptions
 from safehold.repo import condemned, contents
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Snapshot, Source, Statistics
-from safehold.repo.writer import ChunkWriter, WriterOptions
+from safehold.repo.writer import ChunkWriter
 from safehold.sources.files.exclude import Excluder
 from safehold.sources.files.folders import Folder
 
 RACY_NS = 2_000_000_000
 """What changed so shortly before the backup began may change again within the same time stamp (FAT: 2 s)."""
 TICK_SECONDS = 0.2
-
-
-class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What to back up, and how."""
-
-    paths: list[str]
-    excludes: list[str] = []
-    exclude_caches: bool = False
-    one_file_system: bool = False
-    tags: list[str] = []
-    parent: str = ""
-    """The id of the snapshot to recognise unchanged files by where this machine remembers nothing; empty: the newest one of
-    the same host and paths."""
-    force: bool = False
-    paged: bool = False
-    """Store every large file by page, not only those whose names say that they change in place."""
-    page_size: int = 0
-    """Of paged files, in bytes: a power of two; 0: 16 KiB."""
-    writer: WriterOptions = WriterOptions()
-    host: str = ""
-    dry_run: bool = False
-    """The store is one that changes nothing; what is remembered of the paths stays as it is, too."""
 
 
 def back_up(repository: Repository, options: BackupOptions) -> Result:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import BinaryIO
 
 import msgspec
@@ -18,6 +19,7 @@ from safehold.codec.chunker import Chunker
 from safehold.core.entries import FILE, Entry, More, Node, Totals
 from safehold.core.errors import CommandFailed, SessionExpired, UsageError
 from safehold.core.events import Progress
+from safehold.core.programs import begun
 from safehold.ops.backup.content import ContentWriter
 from safehold.ops.backup.record import Result, record_once, user_name
 from safehold.repo import trees
@@ -55,7 +57,8 @@ def back_up_command(repository: Repository, command: str, options: StreamOptions
     """Back up what a shell command prints.  Raises ``CommandFailed``, and keeps no snapshot, unless it exits with 0."""
     source = Source(kind="command", paths=[_name(options)], command=command)
     alone = os.name == "posix" and not _has_terminal()
-    with subprocess.Popen(_shell(command), stdout=subprocess.PIPE, start_new_session=alone) as process:
+    end = partial(_kill, alone=alone)
+    with begun(_shell(command), end=end, stdout=subprocess.PIPE, start_new_session=alone) as process:
         assert process.stdout is not None
 
         def succeed() -> None:
@@ -66,11 +69,7 @@ def back_up_command(repository: Repository, command: str, options: StreamOptions
                     f"The command {command!r} {how}; no snapshot was made.", "Run it by itself to see what is wrong."
                 )
 
-        try:
-            return _back_up(repository, source, process.stdout.read1, succeed, options)  # type: ignore[attr-defined]
-        except BaseException:
-            _kill(process, alone)
-            raise
+        return _back_up(repository, source, process.stdout.read1, succeed, options)  # type: ignore[attr-defined]
 
 
 def _has_terminal() -> bool:

@@ -44,14 +44,23 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def record_database(
-    repository: Repository, engine: str, lineage: str, options: RecordOptions, fill: Callable[[Assembly, Memory], Filled]
+    repository: Repository,
+    engine: str,
+    lineage: str,
+    options: RecordOptions,
+    fill: Callable[[Assembly, Memory], Filled],
+    *,
+    begin: Callable[[Memory], None] | None = None,
 ) -> Result:
     """Let ``fill`` put an engine's files into an assembly, and commit a snapshot of them.
 
     ``lineage`` names what is backed up, and how, for the local memory: the next backup of the same lineage finds what this one
-    stored.  Raises what ``fill`` raises, with no snapshot made, and ``SessionExpired``.
+    stored.  ``begin``: is called before anything else is, to start what takes its time.  Raises what ``fill`` raises, with no
+    snapshot made, and ``SessionExpired``.
     """
     with _memory(repository, engine, lineage) as memory:
+        if begin is not None:
+            begin(memory)
         result = record_once(
             repository,
             options.writer,

@@ -19,6 +19,8 @@ from safehold.storage.filesystem import replace_durably
 
 STATE = "image.json"
 LOCK = "lock"
+_PATIENCE = 2.0
+"""Seconds: that of a lock, for children of a holder that was killed."""
 DATA = "data"
 LOG = "log"
 VERSION = 1
@@ -90,7 +92,7 @@ class Image:
     def held(self) -> Iterator[None]:
         """Nothing else is done to it meanwhile.  Raises ``ImageError`` where something is."""
         try:
-            with locked(self.folder / LOCK):
+            with locked(self.folder / LOCK, patience=_PATIENCE):
                 yield
         except LockedElsewhere as error:
             raise ImageError(

@@ -32,7 +32,7 @@ from safehold.ops.image_copies.postgresql_folder import (
 )
 from safehold.ops.image_copies.postgresql_log import Brought
 from safehold.ops.image_copies.postgresql_recovery import goal_of, replay, settings, settle
-from safehold.sources.postgresql import controldata, private, programs
+from safehold.sources.postgresql import controldata, deep_check, private, programs
 from safehold.sources.postgresql.client_programs import take_base
 from safehold.sources.postgresql.connecting import Server, connect, inquire, public_name
 from safehold.sources.postgresql.controldata import ControlData
@@ -182,11 +182,9 @@ def verify_deep(clone: Image, state: State) -> None:
     """Check every index of every database against its table, on a clone.  Raises ``DamageError``."""
     tools = Tools(clone, state)
     with promoted(clone, state) as server:
-        where = ("-h", server.sockets, "-U", server.owner, "--no-password")
-        done = tools.run("pg_amcheck", "--all", "--install-missing", "--heapallindexed", *where)
-    if done.returncode != 0:
-        lines = (done.stdout + done.stderr).strip().splitlines() or ["it did not say what"]
-        raise DamageError(f"{state.name} is damaged: {lines[0]}.", "Look into the original as well: it may be damaged there.")
+        words = deep_check.problem(server.sockets, server.owner, tools.programs, tools.account)
+    if words:
+        raise DamageError(f"{state.name} is damaged: {words}.", "Look into the original as well: it may be damaged there.")
 
 
 def lineage(state: State) -> str:

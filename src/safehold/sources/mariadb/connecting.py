@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,23 +111,33 @@ def connect(where: Address, database: str = "") -> Connection:
         probe(options["socket"], where.url.public)
     ssl = {key: options[f"ssl-{key}"] for key in ("ca", "cert", "key") if f"ssl-{key}" in options}
     try:
-        return pymysql.connect(
-            user=options.get("user") or None,
-            password=options.get("password", ""),
-            host=options.get("host", "localhost"),
-            port=int(options.get("port") or 3306),
-            unix_socket=options.get("socket"),
-            database=database or None,
-            ssl=ssl or None,
-            autocommit=True,
-            connect_timeout=CONNECT_SECONDS,
-            charset="utf8mb4",
-        )
+        if "socket" in options and not ssl:
+            # PyMySQL would read this machine's certificates first, 30 ms long, to ask for TLS that verifies none of them.
+            with suppress(pymysql.err.OperationalError):  # perhaps an account that REQUIREs SSL
+                return _connected(options, database, ssl_disabled=True)
+        return _connected(options, database, ssl=ssl or None)
     except pymysql.err.MySQLError as error:
         raise DatabaseUnreachable(
             f"The server at {where.url.public} cannot be reached: {said(error)}.",
             "Check the address, the user and the password (MYSQL_PWD, or an option file).",
         ) from error
+
+
+def _connected(options: dict[str, str], database: str, **security: Any) -> Connection:
+    import pymysql
+
+    return pymysql.connect(
+        user=options.get("user") or None,
+        password=options.get("password", ""),
+        host=options.get("host", "localhost"),
+        port=int(options.get("port") or 3306),
+        unix_socket=options.get("socket"),
+        database=database or None,
+        autocommit=True,
+        connect_timeout=CONNECT_SECONDS,
+        charset="utf8mb4",
+        **security,
+    )
 
 
 def probe(path: str, public: str) -> None:

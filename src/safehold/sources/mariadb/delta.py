@@ -23,8 +23,10 @@ _SPACE_ID, _SIZE, _FLAGS = 38, 46, 54
 _FULL_CRC = 1 << 4
 _SIZES = frozenset(1 << bits for bits in range(10, 17))
 
-Page = tuple[int, bytes]
-"""Where a page begins in its file, and its bytes."""
+BLOCK = 1 << 20
+"""Files are stored by blocks of so many bytes."""
+Run = tuple[int, bytes]
+"""Pages that follow each other in a block: where they begin in their file, and their bytes."""
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -75,18 +77,29 @@ class Delta:
         self._is_last = False
         self._before = -1
 
-    def feed(self, data: bytes) -> Iterator[Page]:
+    def feed(self, data: bytes) -> Iterator[Run]:
         """The pages that are whole now, in order.  Raises ``DatabaseFailed``."""
         data = self._rest + data if self._rest else data
         size, at = self._page, 0
         while at + size <= len(data):
-            piece = data[at : at + size]
-            at += size
             if self._places:
-                yield self._places.pop() * size, piece
+                first = self._places.pop()
+                end = at + size * (1 + self._following(first, (len(data) - at) // size - 1))
+                yield first * size, data[at:end]
+                at = end
             else:
-                self._begin(piece)
+                self._begin(data[at : at + size])
+                at += size
         self._rest = data[at:]
+
+    def _following(self, page: int, most: int) -> int:
+        """Take places off as long as they follow that page in its block, and each other; how many they are."""
+        places, count = self._places, 0
+        most = min(most, (BLOCK - 1 - page * self._page % BLOCK) // self._page)
+        while count < most and places and places[-1] == page + count + 1:
+            places.pop()
+            count += 1
+        return count
 
     def finish(self) -> None:
         """Raises ``DatabaseFailed`` unless it came to its end."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from safehold.core.errors import DatabaseFailed
+from safehold.core.programs import begun
 from safehold.sources.mariadb.server import series
 
 TOLD = 5
@@ -19,7 +20,7 @@ TOLD = 5
 KEPT = 200
 PACKAGES = {
     "mariadb-backup": "the package mariadb-backup",
-    "xtrabackup": "Percona XtraBackup of the server's version",
+    "xtrabackup": "Percona XtraBackup of the server's version, or leave it at a logical dump (--method dump)",
     "mariadbd": "the package mariadb-server-core, or mariadb-server",
     "mysqld": "the package of the MySQL server",
 }
@@ -58,7 +59,11 @@ def version(program: str) -> str:
 
 def require_series(program: str, wanted: str, what: str) -> None:
     """Raises ``DatabaseFailed`` unless a program is of the same series: others misread the files."""
-    found = version(program)
+    require_same_series(program, version(program), wanted, what)
+
+
+def require_same_series(program: str, found: str, wanted: str, what: str) -> None:
+    """The same of a program whose version is known."""
     if series(found) != series(wanted):
         raise DatabaseFailed(
             f"{what} is of version {wanted}, and {program} is {found or 'of an unknown version'}.",
@@ -103,14 +108,14 @@ def last_words(lines: list[str]) -> str:
 @contextmanager
 def running(command: list[str], *, stdin: int | IO[bytes] = subprocess.DEVNULL) -> Iterator[tuple[subprocess.Popen[bytes], Said]]:
     """A program whose output is read; killed if the caller fails.  The caller waits for it and judges its status."""
-    with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with begun(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         said = Said(process.stderr)
         try:
             yield process, said
             process.wait()
         except BaseException:
-            process.kill()
+            process.kill()  # or what it says never ends
             raise
         finally:
             process.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import subprocess
@@ -21,6 +20,8 @@ from safehold.sources.mariadb.connecting import Address, option_file
 from safehold.sources.mariadb.server import Server, number_of
 
 PIPE = 1 << 20
+HEADS = 16 * 1024
+"""Bytes that are read ahead: what is longer goes straight to where it is needed."""
 ENDING_SECONDS = 5
 CHECKPOINTS, BINLOG, INFO = "xtrabackup_checkpoints", "xtrabackup_binlog_info", "xtrabackup_info"
 RENAMED = {f"mariadb_backup_{name.removeprefix('xtrabackup_')}": name for name in (CHECKPOINTS, BINLOG, INFO)}
@@ -70,15 +71,46 @@ class Taking:
         return Taken(checkpoints, info, file, position, gtid)
 
 
-@contextmanager
-def take(where: Address, server: Server, parallel: int, *, since: int = -1, keep: IO[bytes] | None = None) -> Iterator[Taking]:
-    """Run the backup program.  At the end, raises ``DatabaseFailed`` unless it succeeded.
+class Program:
+    """The backup program, which runs.  Its stream can be read once."""
 
-    ``since``: only pages that were changed after that position of InnoDB's log; -1: all.  ``keep``: takes the stream itself.
+    def __init__(self, process: subprocess.Popen[bytes], said: programs.Said, name: str, ends: Path, since: int) -> None:
+        self.since = since
+        self.is_read = False
+        self._process = process
+        self._said = said
+        self._name = name
+        self._ends = ends
+        """Where it puts its last words, too."""
+
+    @contextmanager
+    def reading(self, keep: IO[bytes] | None = None) -> Iterator[Taking]:
+        """Read its stream.  At the end, raises ``DatabaseFailed`` unless it succeeded.  ``keep``: takes the stream itself."""
+        process, said = self._process, self._said
+        assert process.stdout is not None
+        try:
+            with open(process.stdout.fileno(), "rb", HEADS, closefd=False) as stream:
+                yield Taking(xbstream.chunks(_kept(stream.read, keep) if keep else stream.read))
+        except DatabaseFailed:
+            if not _failed(process):
+                raise  # else its own words say more than that its stream broke off
+        except BaseException:
+            process.kill()  # at once: whoever started it may have more to do first
+            raise
+        if process.wait() != 0:
+            said.close()
+            raise DatabaseFailed(f"{self._name} {programs.how(process.returncode)}: {said.last}.", _hint(said.last))
+        self.is_read = True
+        if not any(self._ends.glob("*_checkpoints")):
+            raise DatabaseFailed(f"{self._name} succeeded, but left no {CHECKPOINTS}.", "No snapshot was made.")
+
+
+@contextmanager
+def started(where: Address, server: Server, program: str, parallel: int, since: int = -1) -> Iterator[Program]:
+    """Start the backup program.  When this is left it has ended: it is killed unless its stream was read.
+
+    ``since``: only pages that were changed after that position of InnoDB's log; -1: all.
     """
-    program = programs.find("backup", server.engine)
-    if server.engine == "mariadb":  # XtraBackup's own versions are near to MySQL's, not the same
-        programs.require_series(program, server.version, "The server")
     with option_file(where) as options, tempfile.TemporaryDirectory(prefix="safehold-") as scratch:
         command = [
             program,
@@ -91,20 +123,25 @@ def take(where: Address, server: Server, parallel: int, *, since: int = -1, keep
             f"--datadir={server.variables['datadir']}",
         ]
         command += [f"--incremental-lsn={since}"] if since >= 0 else []
-        name = Path(program).name
         with programs.running(command) as (process, said):
             assert process.stdout is not None
             _widen(process.stdout.fileno())
+            running = Program(process, said, Path(program).name, Path(scratch) / "lsn", since)
             try:
-                stream = io.BufferedReader(process.stdout, PIPE)  # type: ignore[type-var]
-                yield Taking(xbstream.chunks(_kept(stream.read, keep) if keep else stream.read))
-            except DatabaseFailed:
-                if not _failed(process):
-                    raise  # else its own words say more than that its stream broke off
-            if process.wait() != 0:
-                raise DatabaseFailed(f"{name} {programs.how(process.returncode)}: {said.last}.", _hint(said.last))
-        if not any((Path(scratch) / "lsn").glob("*_checkpoints")):
-            raise DatabaseFailed(f"{name} succeeded, but left no {CHECKPOINTS}.", "No snapshot was made.")
+                yield running
+            finally:
+                if not running.is_read:
+                    process.kill()
+
+
+@contextmanager
+def take(where: Address, server: Server, parallel: int, *, since: int = -1, keep: IO[bytes] | None = None) -> Iterator[Taking]:
+    """Run the backup program, and read its stream.  Raises as ``Program.reading``, and for a program that does not fit."""
+    program = programs.find("backup", server.engine)
+    if server.engine == "mariadb":  # XtraBackup's own versions are near to MySQL's, not the same
+        programs.require_series(program, server.version, "The server")
+    with started(where, server, program, parallel, since) as running, running.reading(keep) as taking:
+        yield taking
 
 
 def _kept(read: Callable[[int], bytes], file: IO[bytes]) -> Callable[[int], bytes]:

@@ -19,6 +19,8 @@ from safehold.core.errors import DatabaseFailed
 
 MAGIC = b"XBSTCK01"
 PAYLOAD, SPARSE, END = b"P", b"S", b"E"
+PART = 1 << 20
+"""Files are stored by blocks of so many bytes."""
 MOST_PATH = 4096
 MOST_PAYLOAD = 1 << 30
 MOST_MAP = 1 << 20
@@ -49,25 +51,54 @@ def chunks(read: Callable[[int], bytes]) -> Iterator[Chunk]:
         path = _exactly(read, length)
         if kind == END:
             yield Chunk(path, ends=True)
-        elif kind in (PAYLOAD, SPARSE):
-            yield _content(read, path, kind)
+        elif kind == PAYLOAD:
+            yield from _content(read, path)
+        elif kind == SPARSE:
+            yield _sparse(read, path)
         elif not flags[0] & 1:
             raise _broken(f"a chunk of the unknown type {kind!r}")
 
 
-def _content(read: Callable[[int], bytes], path: bytes, kind: bytes) -> Chunk:
-    entries = int.from_bytes(_exactly(read, 4), "little") if kind == SPARSE else 0
-    length, offset, checksum = _BODY.unpack(_exactly(read, _BODY.size))
-    if entries > MOST_MAP or length > MOST_PAYLOAD:
-        raise _broken(f"a chunk of {length} bytes")
+def _content(read: Callable[[int], bytes], path: bytes) -> Iterator[Chunk]:
+    """The parts of a chunk, each in one block of its file: they need not be cut out of it later, which would copy them.
+
+    Its checksum is compared with that of all parts when they have been given: the stream is not whole without that.
+    """
+    length, offset, checksum = _body(read)
+    found, end = 0, offset + length
+    while offset < end:
+        data = _exactly(read, min(PART - offset % PART, end - offset))
+        found = zlib.crc32(data, found)
+        yield Chunk(path, offset, data)
+        offset += len(data)
+    if found != checksum:
+        raise _damaged(path)
+
+
+def _sparse(read: Callable[[int], bytes], path: bytes) -> Chunk:
+    entries = int.from_bytes(_exactly(read, 4), "little")
+    length, offset, checksum = _body(read)
+    if entries > MOST_MAP:
+        raise _broken(f"a map of {entries} entries")
     encoded = _exactly(read, 8 * entries)
     data = _exactly(read, length)
     if zlib.crc32(data, zlib.crc32(encoded)) != checksum:
-        raise _broken(f"a chunk of {path.decode(errors='replace')} does not have its checksum")
+        raise _damaged(path)
     holes = tuple(struct.iter_unpack("<II", encoded))
     if sum(pair[1] for pair in holes) > length:
         raise _broken("a sparse chunk with less data than its map says")
     return Chunk(path, offset, data, holes)
+
+
+def _body(read: Callable[[int], bytes]) -> tuple[int, int, int]:
+    length, offset, checksum = _BODY.unpack(_exactly(read, _BODY.size))
+    if length > MOST_PAYLOAD:
+        raise _broken(f"a chunk of {length} bytes")
+    return length, offset, checksum
+
+
+def _damaged(path: bytes) -> DatabaseFailed:
+    return _broken(f"a chunk of {path.decode(errors='replace')} does not have its checksum")
 
 
 def _exactly(read: Callable[[int], bytes], count: int) -> bytes:

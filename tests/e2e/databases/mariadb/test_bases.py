@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -191,6 +192,39 @@ def test_a_backup_that_is_killed_is_simply_repeated(safehold: Program, server: S
     assert safehold.do("check", "--json").value["clean"]
 
 
+def test_what_was_started_early_ends_with_what_it_was_started_for(
+    safehold: Program, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backup program runs already when the session begins; it reads nothing more, and leaves nothing, if that fails."""
+    log, scratch = tmp_path / "pids", tmp_path / "scratch"
+    (tmp_path / "bin").mkdir()
+    scratch.mkdir()
+    (tmp_path / "bin/mariadb-backup").write_text(
+        f'#!/bin/sh\n[ "$2" = --version ] || {{ echo $$ >> {log}; [ -z "$SLOW" ] || exec sleep 600; }}\n'
+        'exec /usr/bin/mariadb-backup "$@"\n'
+    )
+    (tmp_path / "bin/mariadb-backup").chmod(0o755)
+    safehold.set(PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", TMPDIR=str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    sessions = safehold.repository / "sessions"
+    sessions.write_bytes(b"")
+    assert safehold("backup", server.url).status != 0
+    sessions.unlink()
+    safehold.set(SAFEHOLD_KEY_FILE=str(tmp_path / "none"))
+    assert safehold("backup", server.url).status != 0
+    safehold.set(SAFEHOLD_KEY_FILE=str(safehold.key), SLOW="1")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        log.write_bytes(b"")
+        process = safehold.start("backup", server.url)
+        _wait_for(log.read_bytes)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert process.returncode == 130
+        _wait_gone(int(log.read_text()))
+    assert list(scratch.iterdir()) == []
+    assert _snapshots(safehold) == []
+
+
 def test_damaged_pages_are_found_and_told(safehold: Program, server: Server) -> None:
     server.stop()
     with (server.data / "shop/orders.ibd").open("r+b") as file:
@@ -230,6 +264,13 @@ def _wait_for_child(process: subprocess.Popen[bytes], name: str) -> int:
                     return int(child)
         time.sleep(0.01)
     raise AssertionError(f"no {name} was started")
+
+
+def _wait_for(is_so: Callable[[], object]) -> None:
+    until = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def _wait_for_rows(server: Server, table: str) -> None:

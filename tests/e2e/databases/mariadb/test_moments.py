@@ -13,6 +13,8 @@ import pytest
 from cli_program import Program
 from mariadb_servers import Server
 
+from safehold.ops.databases.mariadb import status
+
 Open = Callable[[str], Server]
 
 
@@ -130,6 +132,27 @@ def test_a_gap_is_told_and_never_passed_over(safehold: Program, server: Server, 
     assert _plan(safehold, again, "--to-time", "latest")["possible"]
 
 
+def test_the_status_asks_the_server_how_far_it_is_ahead(
+    safehold: Program, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    safehold.do("backup", server.url)
+    asked = safehold.do("db", "status", server.url, "--json").value["server"]
+    assert (asked["stored"], asked["behind"], asked["since"]) == ("", 0, None)  # type: ignore[index]
+    safehold.do("db", "watch", server.url, "--once")
+    told = safehold.do("db", "status", server.url).out
+    assert "stored up to mariadb-bin.000001:" in told and "wait" not in told and "nothing was committed since" in told
+    server.sql("insert into shop.orders (n) values (1)", "flush binary logs", "insert into shop.orders (n) values (2)")
+    told = safehold.do("db", "status", server.url).out
+    assert "its log is at mariadb-bin.000002:" in told and "bytes wait since" in told
+    monkeypatch.setattr(status, "LATE_SECONDS", -60)
+    late = safehold("db", "status", server.url, "--json")
+    assert late.status == 16 and [each["code"] for each in late.value["warnings"]] == ["log-behind"]  # type: ignore[index,attr-defined]
+    while server.sql("purge binary logs to 'mariadb-bin.000002'", "show binary logs")[0][0] == "mariadb-bin.000001":
+        time.sleep(0.05)  # it is still being sent to somebody
+    lost = safehold("db", "status", server.url)
+    assert lost.status == 16 and "what lies between is lost" in lost.err and "Take a new base now" in lost.err
+
+
 def test_a_history_that_begins_anew_is_not_mixed_with_the_old(
     safehold: Program, server: Server, folder: Path, opened: Open
 ) -> None:
@@ -206,7 +229,7 @@ def test_one_table_and_one_database_come_out(
     assert other.sql("checksum table shop.cart") == expected
     assert "exists on" in safehold(*words).err
     other.sql("drop database shop")
-    safehold.do("restore", "latest", "--target", other.url, "--extract", "shop", "--to-position", position)
+    safehold.do(*words[:-4], "--extract", "shop", *words[-4:])
     assert other.sql("call shop.twice(21)") == [(42,)]
     assert other.sql("checksum table shop.cart") == expected
     for wanted, said in (("shop.nothing", "no table shop.nothing"), ("nothing", "no database nothing")):

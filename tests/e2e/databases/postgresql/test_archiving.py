@@ -238,8 +238,12 @@ def test_streaming_survives_kills_and_says_what_is_lost(archiving: Archiving) ->
         query = f"SELECT flush_lsn >= '{position}' FROM pg_stat_replication WHERE application_name = 'safehold'"
         return bool(a.server.sql(query)) and bool(a.server.sql(query)[0][0])
 
-    process = a.program.start(*words)
-    until(lambda: a.server.sql("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'safe' AND active"), "it receives")
+    def begin() -> subprocess.Popen[bytes]:
+        begun = a.program.start(*words)
+        until(lambda: a.server.sql("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'safe' AND active"), "it receives")
+        return begun
+
+    process = begin()
     a.base()
     for number in range(4):
         a.add(number)
@@ -251,7 +255,7 @@ def test_streaming_survives_kills_and_says_what_is_lost(archiving: Archiving) ->
         process.communicate()
         a.server.sql("SELECT pg_switch_wal()")
         until(lambda: not a.server.sql("SELECT 1 FROM pg_replication_slots WHERE active"), "the slot is free")
-        process = a.program.start(*words)
+        process = begin()
     last = a.one("SELECT pg_walfile_name(pg_current_wal_lsn())")
     a.server.sql("SELECT pg_switch_wal()")
     until(lambda: last in (spool / "committed").read_text() if (spool / "committed").exists() else False, "all is uploaded")

@@ -200,7 +200,7 @@ def test_what_the_server_does_when_it_has_arrived(archiving: Archiving) -> None:
     with a.restored(*to, "pause", start=False) as server:
         server.start("-c", f"unix_socket_directories={server.sockets}")
         for _ in range(200):
-            if server.sql("SELECT pg_get_wal_replay_pause_state()") == [("paused",)]:
+            if server.sql("SELECT pg_is_wal_replay_paused()") == [(True,)] and numbers(server) == [1, 2]:
                 break
             time.sleep(0.05)
         assert numbers(server) == [1, 2]

@@ -14,6 +14,9 @@ from cli_program import Program
 from postgres_archiving import Archiving
 from postgres_servers import OLD, Server, folder_for_servers
 
+from safehold.sources.postgresql import deep_check
+from safehold.sources.postgresql.programs import Account
+
 
 @pytest.fixture
 def server(safehold: Program) -> Iterator[Server]:
@@ -117,6 +120,32 @@ def test_a_drill_finds_damage_that_came_with_the_backup(safehold: Program, serve
     assert safehold("backup", server.url).status == 3
     failed = safehold("drill")
     assert failed.status == 4 and "damaged" in failed.err
+
+
+def test_damage_is_found_without_pg_amcheck(server: Server, tmp_path: Path) -> None:
+    """Version 13 has no such program."""
+    account = Account(os.geteuid(), os.getegid())
+
+    def problem() -> str:
+        return deep_check.problem(server.sockets, "postgres", tmp_path, account)
+
+    server.sql("CREATE DATABASE other")
+    server.sql("CREATE TABLE t AS SELECT n FROM generate_series(1, 50) n; CREATE INDEX i ON t (n)")
+    server.sql("CREATE TABLE bare AS SELECT n FROM generate_series(1, 5000) n")
+    assert problem() == ""
+    server.sql("UPDATE pg_index SET indisready = false WHERE indexrelid = 'i'::regclass")
+    server.sql("INSERT INTO t VALUES (99)")
+    server.sql("UPDATE pg_index SET indisready = true WHERE indexrelid = 'i'::regclass")
+    assert re.fullmatch(r'postgres: i: heap tuple .* from table "t" lacks matching index tuple within index "i"', problem())
+    server.sql("REINDEX INDEX i")
+    assert problem() == ""
+    ((path,),) = server.sql("SELECT pg_relation_filepath('bare')")
+    server.stop()
+    with (server.data / str(path)).open("r+b") as file:
+        file.seek(8192 * 2 + 6000)
+        file.write(b"\xee" * 64)
+    server.start()
+    assert problem() == f"postgres: bare: invalid page in block 2 of relation {path}"
 
 
 def test_a_drill_of_files(safehold: Program, tmp_path: Path) -> None:

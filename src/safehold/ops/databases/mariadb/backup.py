@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-
-import msgspec
+from contextlib import ExitStack
 
 from safehold.core.errors import DatabaseFailed
 from safehold.core.events import Note, Warn
@@ -13,6 +12,7 @@ from safehold.ops.backup.record import Result
 from safehold.ops.databases.assembly import Assembly, Attributes
 from safehold.ops.databases.mariadb import merging
 from safehold.ops.databases.mariadb import state as states
+from safehold.ops.databases.mariadb.asking import Asked, BaseOptions, Ground
 from safehold.ops.databases.mariadb.merging import NOTE, Merged, Since, Unmergeable
 from safehold.ops.databases.mariadb.state import State
 from safehold.ops.databases.mariadb.storing import Files, Spaces
@@ -21,35 +21,16 @@ from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database
 from safehold.sources.mariadb import binlog
 from safehold.sources.mariadb import server as servers
-from safehold.sources.mariadb.connecting import Address, Connection, connect
-from safehold.sources.mariadb.server import Server, Standing
-from safehold.sources.mariadb.taking import Taken, take
+from safehold.sources.mariadb.connecting import Address, connect
+from safehold.sources.mariadb.server import Server
+from safehold.sources.mariadb.taking import Program, Taken, started
 
 
-class BaseOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a base is taken."""
-
-    parallel: int = 2
-    """Threads of the backup program that read the database's files."""
-    checkpoint: bool = True
-    """Have the server write its changed pages first, so that little redo log comes along."""
-    delta: bool = True
-    """Have only changed pages streamed, where what they are laid over is known."""
-    system: str = ""
-    """Stands for the server's own identity; empty: as the server has it."""
-
-
-def back_up(repository: Repository, where: Address, base: BaseOptions, options: RecordOptions) -> Result:
+def back_up(repository: Repository, asked: Asked, base: BaseOptions, options: RecordOptions) -> Result:
     """Take a base.  Raises ``DatabaseUnreachable`` and ``DatabaseFailed``, with no snapshot made."""
-    connection = connect(where)
-    try:
-        server = servers.ask(connection)
-        if base.checkpoint and server.engine == "mariadb":
-            _checkpoint(repository, servers.checkpoint(connection))
-        ground = _Ground.of(connection) if server.engine == "mariadb" else None
-    finally:
-        connection.close()
-    if not server.has_log:
+    if asked.refused:
+        repository.report(Note(message=f"No checkpoint was made first, so more redo log is stored: {asked.refused}."))
+    if not asked.server.has_log:
         repository.report(
             Warn(
                 code="no-log",
@@ -57,70 +38,64 @@ def back_up(repository: Repository, where: Address, base: BaseOptions, options: 
                 hint="Set log_bin in its configuration and restart it.",
             )
         )
-    result = _Base(repository, where, server, ground, base).record(options)
+    result = _Base(repository, asked, base).record(options)
     database = result.snapshot.source.database
     if database is not None and database.facts.get("binlog") and not options.dry_run:
         _begin_following(repository, database.system, database)
     return result
 
 
-class _Ground(msgspec.Struct, frozen=True):
-    """What tells whether the changed pages of a server are all that is new since an earlier base."""
-
-    standing: Standing
-    tables: dict[int, int]
-
-    @classmethod
-    def of(cls, connection: Connection) -> _Ground | None:
-        standing, tables = servers.standing(connection), servers.tables(connection)
-        return cls(standing, tables) if standing and tables else None
-
-    def goes_on_from(self, since: Since) -> bool:
-        """Whether the process that wrote the base before still runs: nobody has put another database in its place."""
-        now = self.standing
-        return now.process == since.process and now.connection > since.connection and now.lsn >= since.last_lsn
-
-    def exchanged(self, since: Since) -> list[int]:
-        """Tablespaces that may have been imported since that base began: their pages do not say that they are new.
-
-        A table gets another number when it is imported.  Of one that was made since, the number before is not known; but
-        both numbers count up by one with every table that is made, so that they stay as far apart as they were.
-        """
-        newest = max(since.tables, default=0)
-        apart = since.tables.get(newest, 0) - newest
-        return [space for space, table in self.tables.items() if table != since.tables.get(space, space + apart)]
-
-
 class _Base:
     """A base under way: from what changed, and if that cannot be, from all files."""
 
-    def __init__(self, repository: Repository, where: Address, server: Server, ground: _Ground | None, base: BaseOptions) -> None:
+    def __init__(self, repository: Repository, asked: Asked, base: BaseOptions) -> None:
         self._repository = repository
-        self._where = where
-        self._server = server
-        self._ground = ground
+        self._asked = asked
+        self._where = asked.where
+        self._server = asked.server
+        self._ground = asked.ground
         self._base = base
-        self._system = server.system(base.system)
-        self._merges = base.delta and ground is not None
+        self._system = asked.server.system(base.system)
+        self._merges = base.delta and asked.ground is not None
         self._merging = False
+        self._programs = ExitStack()
+        self._program: Program | None = None
 
     def record(self, options: RecordOptions) -> Result:
         try:
-            return record_database(self._repository, self._server.engine, self._system, options, self._fill)
+            return self._record(options)
         except (Unmergeable, DatabaseFailed) as error:
             if not self._merging:
                 raise
             why = str(error).rstrip(".")
         self._repository.report(Note(message=f"All files are read, because changed pages alone do not do: {why}."))
         self._merges = False
-        return record_database(self._repository, self._server.engine, self._system, options, self._fill)
+        return self._record(options)
+
+    def _record(self, options: RecordOptions) -> Result:
+        with ExitStack() as self._programs:
+            self._program = None
+            return record_database(self._repository, self._server.engine, self._system, options, self._fill, begin=self._begin)
+
+    def _begin(self, memory: Memory) -> None:
+        """Have the backup program started while the rest is made ready, which takes as long."""
+        since = self._likely(memory)
+        self._start(since.lsn if since else -1)
+
+    def _start(self, since: int) -> Program:
+        """The backup program that streams what changed since then, and no other."""
+        if self._program is None or self._program.since != since or self._program.is_read:
+            self._programs.close()
+            running = started(self._where, self._server, self._asked.program, self._base.parallel, since)
+            self._program = self._programs.enter_context(running)
+        return self._program
 
     def _fill(self, assembly: Assembly, memory: Memory) -> Filled:
         since = self._since(assembly, memory)
         self._merging = since is not None
         files = Files(assembly, self._server.page_size, attributes(self._server))
         into = Merged(assembly, files, since.spaces, self._server.page_size, attributes(self._server)) if since else files
-        with take(self._where, self._server, self._base.parallel, since=since.lsn if since else -1) as taking:
+        with self._start(since.lsn if since else -1).reading() as taking:
             for chunk in taking:
                 into.put(chunk)
             into.finish()
@@ -133,12 +108,17 @@ class _Base:
             database.facts["since_lsn"] = str(since.lsn)
         return Filled(database=database)
 
-    def _since(self, assembly: Assembly, memory: Memory) -> Since | None:
-        """Where changed pages begin; None: every file has to be read."""
+    def _likely(self, memory: Memory) -> Since | None:
+        """Where changed pages begin, as far as memory and server say."""
         since, now = merging.decode(memory.note(NOTE)), self._ground
         if not self._merges or since is None or now is None or now.exchanged(since) or not now.goes_on_from(since):
             return None
-        return since if all(assembly.previous(path) for path in since.spaces) else None
+        return since
+
+    def _since(self, assembly: Assembly, memory: Memory) -> Since | None:
+        """The same where all is stored that they are laid over; None: every file has to be read."""
+        since = self._likely(memory)
+        return since if since and all(assembly.previous(path) for path in since.spaces) else None
 
     def _prove(self, since: Since, taken: Taken) -> None:
         """Raises ``Unmergeable`` unless what came is all that is new, also at the end."""
@@ -146,7 +126,7 @@ class _Base:
             raise Unmergeable(f"{since.lsn} was asked for, and {taken.checkpoints.get('from_lsn')} came")
         connection = connect(self._where)
         try:
-            now = _Ground.of(connection)
+            now = Ground.of(connection)
         finally:
             connection.close()
         if now is None or now.exchanged(since) or not now.goes_on_from(since):
@@ -163,11 +143,6 @@ def _begin_following(repository: Repository, system: str, database: Database) ->
     """Whoever follows the log, and has not begun, begins with the file that this base needs."""
     if states.load(repository, system) is None:
         states.save(repository, system, State(database.facts["binlog"]))
-
-
-def _checkpoint(repository: Repository, refused: str) -> None:
-    if refused:
-        repository.report(Note(message=f"No checkpoint was made first, so more redo log is stored: {refused}."))
 
 
 def attributes(server: Server) -> Attributes:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -100,7 +100,7 @@ def to_file(repository: Repository, plan: Plan, wanted: list[Wanted], target: Pa
         with opened(repository, plan, target.parent) as server:
             _require(server, wanted)
             with part.open("w+b") as file:
-                _dump(server, wanted, file)
+                _dump(server, _each_once(wanted), file)
         os.rename(part, target)
     finally:
         part.unlink(missing_ok=True)
@@ -109,22 +109,20 @@ def to_file(repository: Repository, plan: Plan, wanted: list[Wanted], target: Pa
 
 def to_server(repository: Repository, plan: Plan, wanted: list[Wanted], where: Address) -> int:
     """The same into another server, where none of it may exist yet; the SQL's size."""
-    connection = connect(where)
-    try:
-        _require_absent(connection, wanted, where)
-        with opened(repository, plan) as server, tempfile.TemporaryFile(prefix="safehold-") as file:
-            _require(server, wanted)
-            for each in wanted:
-                file.seek(0)
-                file.truncate()
-                _dump(server, [each], file)
-                file.seek(0)
-                if each.table:
-                    rows(connection, f"create database if not exists {quoted(each.database)}")
-                _load(plan, where, each, file)
-            return file.tell()
-    finally:
-        connection.close()
+    wanted = _each_once(wanted)
+    _require_absent(wanted, where)
+    size = 0
+    with opened(repository, plan) as server, tempfile.TemporaryFile(prefix="safehold-") as file:
+        _require(server, wanted)
+        for each in wanted:
+            file.seek(0)
+            file.truncate()
+            _dump(server, [each], file)
+            size += file.seek(0, os.SEEK_END)
+            file.seek(0)
+            _require_absent([each], where)  # again: all this may have taken long
+            _load(plan, where, each, file)
+    return size
 
 
 def verify(repository: Repository, plan: Plan, beside: Path | None = None) -> Checked:
@@ -142,6 +140,11 @@ def _dump(server: Private, wanted: list[Wanted], file: IO[bytes]) -> None:
             raise DatabaseFailed(f"The dump of {each} lacks the mark at its end: it is cut off.", "Nothing was written.")
 
 
+def _each_once(wanted: list[Wanted]) -> list[Wanted]:
+    """Without tables of databases that are wanted as a whole."""
+    return [each for each in dict.fromkeys(wanted) if not each.table or Wanted(each.database) not in wanted]
+
+
 def _require(server: Private, wanted: list[Wanted]) -> None:
     """Raises ``PathMissing`` for what is not there."""
     tables = {(str(d), str(t)) for d, t in rows(server.admin, "select table_schema, table_name from information_schema.tables")}
@@ -155,19 +158,26 @@ def _require(server: Private, wanted: list[Wanted]) -> None:
             raise PathMissing(f"There was no table {each} at that moment.", f"There were: {', '.join(own)}.")
 
 
-def _require_absent(connection: object, wanted: list[Wanted], where: Address) -> None:
+def _require_absent(wanted: list[Wanted], where: Address) -> None:
     """A dump drops tables of the same names before it makes them: never those of a server in use."""
-    found = rows(connection, "select table_schema, table_name from information_schema.tables")
+    with closing(connect(where)) as connection:
+        found = rows(connection, "select table_schema, table_name from information_schema.tables")
     for each in wanted:
         if any(database == each.database and each.table in ("", table) for database, table in found):
             raise TargetError(f"{each} exists on {where.url.public}.", "Extract into a file, or into a server that lacks it.")
 
 
 def _load(plan: Plan, where: Address, each: Wanted, file: IO[bytes]) -> None:
+    if each.table:
+        with closing(connect(where)) as connection:
+            rows(connection, f"create database if not exists {quoted(each.database)}")
     with option_file(where) as options:
         command = [find("client", plan.base.engine), f"--defaults-file={options}", "--binary-mode", "--max-allowed-packet=1G"]
         command += [f"--database={each.database}"] if each.table else []
         with running(command, stdin=file) as (process, said):
             process.wait()
         if process.returncode != 0:
-            raise DatabaseFailed(f"{each} could not be loaded: the client {how(process.returncode)}: {said.last}.", "")
+            raise DatabaseFailed(
+                f"{each} could not be loaded: the client {how(process.returncode)}: {said.last}.",
+                "What was loaded of it before that is there: drop it before you try again.",
+            )

@@ -88,7 +88,7 @@ class Follower:
         if state is not None and state.commit and not is_trusted(self._repository, state.commit):
             state = None
         if state is None and self._repository.seals.can_read:
-            state = _from_catalogue(self._repository, server.engine, system)
+            state = resume(logs.catalogue(self._repository, server.engine, system))
         if state is None:
             return State(existing[0].name)
         oldest, newest, number = existing[0].number, existing[-1].number, number_of(state.name)
@@ -126,8 +126,9 @@ class Follower:
         return State(existing[0].name, 0, 0, state.timeline + 1, state.commit)
 
 
-def _from_catalogue(repository: Repository, engine: str, system: str) -> State | None:
-    found = logs.catalogue(repository, engine, system).logs
+def resume(catalogue: logs.Catalogue) -> State | None:
+    """Where following goes on, as the repository has it; None: nothing is stored."""
+    found = catalogue.logs
     if not found:
         return None
     last = max(found, key=lambda stored: (stored.log.timeline, stored.log.end))

@@ -161,16 +161,16 @@ class _Changing:
         self._least = 0
 
     def add(self, data: bytes) -> None:
-        for at, page in self._delta.feed(data):
+        for at, pages in self._delta.feed(data):
             if at == 0 and self._meta.space:  # the system's tablespace may have several files
-                self._check(page)
-                self._least = delta.size_of(page, self._meta.page)
+                self._check(pages)
+                self._least = delta.size_of(pages, self._meta.page)
             if self._run and (at != self._at + self._length or at % BLOCK == 0):
                 self._flush()
             if not self._run:
                 self._at = at
-            self._run.append(page)
-            self._length += len(page)
+            self._run.append(pages)
+            self._length += len(pages)
 
     def close(self) -> None:
         self._delta.finish()
@@ -183,7 +183,7 @@ class _Changing:
 
     def _flush(self) -> None:
         if self._run:
-            self._into.add(self._at, b"".join(self._run))
+            self._into.add(self._at, self._run[0] if len(self._run) == 1 else b"".join(self._run))
         self._run, self._length = [], 0
 
 

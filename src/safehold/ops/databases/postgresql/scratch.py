@@ -28,7 +28,7 @@ from safehold.ops.databases.postgresql.restore import RestoreOptions, finish, pl
 from safehold.ops.databases.postgresql.segments import reach
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database, Stored
-from safehold.sources.postgresql import private, programs
+from safehold.sources.postgresql import deep_check, private, programs
 from safehold.sources.postgresql.private import PrivateServer
 from safehold.sources.postgresql.programs import Account
 from safehold.sources.postgresql.wal import parse_name
@@ -264,10 +264,9 @@ def prove(scratch: Scratch) -> dict[str, int]:
     with psycopg.connect(scratch.server.url) as connection:
         rows = connection.execute("SELECT count(*), sum(pg_database_size(oid))::bigint FROM pg_database").fetchone()
     assert rows is not None
-    done = scratch.run("pg_amcheck", "--all", "--install-missing", "--heapallindexed")
-    if done.returncode != 0:
-        lines = (done.stdout + done.stderr).strip().splitlines()
-        raise DamageError(f"The restored database is damaged: {lines[0] if lines else 'pg_amcheck says so'}.", _ORIGINAL)
+    words = deep_check.problem(scratch.server.sockets, scratch.server.owner, scratch.programs, scratch.account)
+    if words:
+        raise DamageError(f"The restored database is damaged: {words}.", _ORIGINAL)
     return {"databases": int(rows[0]), "bytes": int(rows[1])}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from safehold.core.errors import StoreUnreachable, UsageError
 from safehold.storage.volumes.media.medium import SECTOR
 
 STDIO = "stdio:"
@@ -82,6 +83,20 @@ def feed(job: Job, sink: BinaryIO, progress: Progress) -> None:
             sink.write(piece)
             done += len(piece)
             progress(done)
+
+
+def require_drive(device: str) -> None:
+    """A mistyped drive is no file that a program makes and burns into.  Raises ``StoreUnreachable``, ``UsageError``."""
+    place = file_of(device)
+    if device.startswith(STDIO):
+        if not place.exists():
+            raise StoreUnreachable(f"There is no {place}.", "An empty file stands for a blank disc: make one.")
+        if not place.is_file():
+            raise UsageError(f"{place} is no file, which stdio: means.", "Name an empty file, or a drive such as /dev/sr0.")
+    elif not place.exists():
+        raise StoreUnreachable(f"There is no drive {place}.", "Is it plugged in?  Name another one: --device /dev/sr1.")
+    elif not (place.is_block_device() or place.is_char_device()):
+        raise UsageError(f"{place} is no drive.", f"If the file is to stand for a disc, write {STDIO}{place}.")
 
 
 def file_of(device: str) -> Path:

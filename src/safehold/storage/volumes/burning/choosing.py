@@ -18,6 +18,8 @@ FLOPPY_DRIVE = "/dev/fd0"
 
 def choose(volume_set: VolumeSet, device: str = "", name: str = "") -> Burner:
     """The drive that is meant, or the usual one.  Raises ``UsageError``, ``ProgramMissing``."""
+    if name not in ("", *BURNERS):
+        raise UsageError(f"{name} is no program that Safehold burns with.", f"There are: {', '.join(BURNERS)}.")
     optical = profile(volume_set.media, volume_set.capacity).optical
     device = device or str(volume_set.settings.get("device") or (OPTICAL_DRIVE if optical else FLOPPY_DRIVE))
     if not optical:

@@ -124,10 +124,10 @@ def _waiting(ledger: Ledger, layout: Layout, volume: Volume, copies: int, again:
 
 
 def contents(ledger: Ledger, number: int) -> dict[str, int]:
-    """How many objects of each top folder begin on a volume."""
+    """How many objects of each top folder lie on a volume, as a whole or in part."""
     rows = ledger.catalogue.rows(
-        "SELECT substr(key, 1, instr(key || '/', '/') - 1) AS top, count(*) AS count FROM objects"
-        " JOIN pieces ON pieces.object = objects.number AND pieces.first = 0 WHERE pieces.volume = ? GROUP BY top",
+        "SELECT substr(key, 1, instr(key || '/', '/') - 1) AS top, count(DISTINCT objects.number) AS count"
+        " FROM objects JOIN pieces ON pieces.object = objects.number WHERE pieces.volume = ? GROUP BY top",
         (number,),
     )
     return {str(row["top"]): int(row["count"]) for row in rows}

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from safehold.core.errors import ProgramMissing, StoreError, StoreUnreachable
-from safehold.storage.volumes.burning.burner import STDIO, InDrive, Job, Progress, feed, file_of
+from safehold.core.programs import begun
+from safehold.storage.volumes.burning.burner import STDIO, InDrive, Job, Progress, feed, file_of, require_drive
 from safehold.storage.volumes.media.medium import SECTOR
 
 _CD_PADDING = "300k"
@@ -31,8 +32,7 @@ class Xorriso:
         self._program = _found("xorriso")
 
     def look(self) -> InDrive:
-        if self.device.startswith(STDIO) and not file_of(self.device).exists():
-            raise StoreUnreachable(f"There is no {file_of(self.device)}.", "An empty file stands for a blank disc: make one.")
+        require_drive(self.device)
         said = _said([self._program, "-no_rc", "-abort_on", "NEVER", "-outdev", self.device, "-toc"])
         return parse_xorriso(said, self.device)
 
@@ -64,6 +64,7 @@ class Growisofs:
         self._program = _found("growisofs")
 
     def look(self) -> InDrive:
+        require_drive(self.device)
         said = _said([_found("dvd+rw-mediainfo"), self.device])
         kind = re.search(r"Mounted Media:\s+\w+, (.+)", said)
         if kind is None:
@@ -139,18 +140,13 @@ def _said(command: list[str]) -> str:
 def _fed(command: list[str], job: Job, progress: Progress, device: str) -> None:
     """Run a program that takes the image from its standard input.  Raises ``StoreError`` with what it said last."""
     with tempfile.TemporaryFile() as said:
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT, env={**os.environ, **_ENVIRONMENT}
-        ) as process:
+        options = {"stdin": subprocess.PIPE, "stdout": said, "stderr": subprocess.STDOUT, "env": {**os.environ, **_ENVIRONMENT}}
+        with begun(command, end=_stop, **options) as process:
             assert process.stdin is not None
-            try:
-                with suppress(BrokenPipeError):  # it gave up: its status and its words say why
-                    feed(job, cast(BinaryIO, process.stdin), progress)
-                    process.stdin.close()
-                status = process.wait()
-            except BaseException:
-                _stop(process)
-                raise
+            with suppress(BrokenPipeError):  # it gave up: its status and its words say why
+                feed(job, cast(BinaryIO, process.stdin), progress)
+                process.stdin.close()
+            status = process.wait()
         if status:
             said.seek(0)
             raise StoreError(

@@ -175,8 +175,9 @@ class FrameReader:
             left = self._fill(volume, wanted, slot, view)
             if not left:
                 return
-            self.tell(volume, "volume-missing", f"What lies on volume {volume} is made from the other volumes of its group.")
             missing = self.recoverer.recover(volume, left, self._mended)
+            if len(missing) < len(left):
+                self.tell(volume, "volume-missing", f"What lies on volume {volume} is made from the other volumes of its group.")
             self.repaired += len(left) - len(missing)
             if self._fill(volume, left, slot, view):
                 raise DamageError(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from safehold.core.errors import ObjectExists, SafeholdError, StoreError, UsageError
+from safehold.core.errors import FormatError, ObjectExists, SafeholdError, StoreError, UsageError
 from safehold.core.events import Note, Reporter
 from safehold.storage.local import LocalStore
-from safehold.storage.volumes.catalogue import Catalogue, Volume, VolumeSet
+from safehold.storage.volumes.catalogue import Catalogue, Volume, VolumeSet, names
 from safehold.storage.volumes.discs import record
 from safehold.storage.volumes.discs.layout import Layout, layout_of
 from safehold.storage.volumes.discs.ledger import UNFINISHED, Ledger, Session, Stored
@@ -24,6 +26,8 @@ from safehold.storage.volumes.media.folder import find_data
 from safehold.storage.volumes.media.medium import Medium
 
 STAGE = "staging"
+IMAGES = "images"
+"""In the folder of a set that was learned from discs in drives."""
 
 
 @dataclass(slots=True)
@@ -77,6 +81,7 @@ def recover(folder: Path, shown: Shown, report: Reporter, now_ns: int) -> tuple[
         raise UsageError("There is no volume of discs at those places.", "Give image files, mounted discs, or folders of them.")
     if len(shown.sets) > 1:
         raise UsageError(f"There are volumes of {len(shown.sets)} sets at those places.", "Give those of one set.")
+    _require_unknown(folder, next(iter(shown.sets)))
     records = [found.record for found in shown.volumes.values() if found.record is not None]
     newest = max(records, key=lambda each: each.time_ns, default=None)
     catalogue = Catalogue(folder, create=True)
@@ -95,11 +100,21 @@ def recover(folder: Path, shown: Shown, report: Reporter, now_ns: int) -> tuple[
     return catalogue, newest
 
 
+def _require_unknown(folder: Path, set_id: bytes) -> None:
+    """Two catalogues of one set would each write other volumes of the same numbers.  Raises ``UsageError``."""
+    for name in names(folder.parent.parent):
+        with suppress(FormatError, StoreError), closing(Catalogue(folder.parent / name)) as known:
+            if name != folder.name and known.exists and known.set.id.startswith(set_id.hex()):
+                raise UsageError(
+                    f"This machine knows that set already, as {name}.",
+                    f"Use it as volumes:{name}; to learn it anew, move the folder {known.folder} away.",
+                )
+
+
 def _take_set(catalogue: Catalogue, ledger: Ledger, shown: Shown, newest: record.Record | None, now_ns: int) -> None:
     first = next(iter(shown.volumes.values()))
-    images = str((first.place if first.place.is_dir() else first.place.parent).absolute())
     generation = max((disc.generation for disc in newest.discs), default=1) if newest else 1
-    settings = {"images": images, "generation": generation}
+    settings = {"images": str(_images(shown, catalogue.folder)), "generation": generation}
     made = VolumeSet(
         id=newest.set if newest else first.identity.set_id.hex().ljust(32, "0"),
         name=catalogue.folder.name,
@@ -132,6 +147,12 @@ def _take_set(catalogue: Catalogue, ledger: Ledger, shown: Shown, newest: record
         catalogue.put(volume)
     if newest is not None:
         record.adopt(newest, catalogue, ledger)
+
+
+def _images(shown: Shown, folder: Path) -> Path:
+    """Where further images go: beside those that were shown, or else, as of drives and mounted discs, into the set's folder."""
+    beside = (found.place.absolute().parent for found in shown.volumes.values() if found.place.is_file())
+    return next((each for each in beside if os.access(each, os.W_OK)), folder.absolute() / IMAGES)
 
 
 def _take_rest(ledger: Ledger, layout: Layout, number: int, found: Found, report: Reporter) -> None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from safehold.core.errors import DamageError, StoreUnreachable
+from safehold.core.errors import StoreUnreachable
 from safehold.core.events import Note, Progress, Reporter
 from safehold.storage import filesystem as fs
 from safehold.storage.volumes.catalogue import Volume
@@ -109,10 +109,10 @@ class Gathering:
                 continue
             others = instead(self._ledger, volume, wanted, self._shelf.is_lost)
             if others is None:
-                raise DamageError(
-                    f"Volume {volume} is lost, and too few of its group are left to make what was on it.",
-                    "Restore what lies on the others: name a part of the snapshot.",
+                self._reader.tell(
+                    volume, "volume-beyond", f"Volume {volume} is lost, and too few of its group are left to make it."
                 )
+                continue  # what lies on the others is read all the same
             for other, runs in others.items():
                 left.setdefault(other, []).extend(runs)
         found = {volume: _without(merged(runs), self._stage.has(volume)) for volume, runs in left.items()}

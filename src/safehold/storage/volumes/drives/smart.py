@@ -41,9 +41,20 @@ class Health:
         return f"SMART: {', '.join(filter(None, facts))}."
 
 
+def silence() -> str:
+    """What is said where ``health`` is None."""
+    if _program() is None:
+        return "SMART: smartmontools are not installed, so what the drive says of its health is not known."
+    return "SMART: the drive says nothing of its health."
+
+
+def _program() -> str | None:
+    return shutil.which("smartctl") or shutil.which("smartctl", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin")
+
+
 def health(device: str) -> Health | None:
     """What the drive of a device node (``/dev/sdb1``) says; None: nothing, or smartmontools are not there or may not ask."""
-    program = shutil.which("smartctl") or shutil.which("smartctl", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin")
+    program = _program()
     if program is None or sys.platform == "win32" or not device.startswith("/dev/"):
         return None
     try:
