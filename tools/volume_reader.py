@@ -6,7 +6,7 @@
     python3 RESTORE.PYZ restore WORK SNAPSHOT TARGET     SNAPSHOT: the beginning of an id, or latest; TARGET: a new folder
 
 WORK is a folder with room for all that the discs hold; it becomes a Safehold repository, WORK/repository.  VOLUME is a device
-(/dev/sr0, /dev/fd0), an image file, or the folder where a disc is mounted.  The passphrase is asked for, or taken from
+(/dev/sr0, /dev/fd0), an image file, a folder of such, or where a disc is mounted.  The passphrase is asked for, or taken from
 SAFEHOLD_PASSWORD; --key-file FILE or --words-file FILE before list or restore opens with a key file or the 24 recovery words.
 `collect` needs Python 3.11 alone; with `pip install zfec` it also mends damaged discs by the parity that is on each.  `list` and
 `restore` need `pip install cryptography msgpack zstandard`.  Status 0: all is well.  Written from docs/format/volumes.md.
@@ -158,10 +158,19 @@ class Collection:
         self.whole += 1
 
 
+def volumes_at(places):
+    """The places, and of a folder that is no mounted disc the files in it."""
+    for place in places:
+        if place.is_dir() and not any((place / name).is_dir() for name in ("DATA", "data")):
+            yield from sorted(each for each in place.iterdir() if each.is_file())
+        else:
+            yield place
+
+
 def collect(work, places):
     """Take over what lies on volumes; how many could not be read."""
     collection, bad = Collection(work), 0
-    for place in places:
+    for place in volumes_at(places):
         try:
             volume = Volume(place)
         except OSError as error:
@@ -189,6 +198,8 @@ def main():
     options = parser.parse_args()
     if options.command == "collect":
         return 1 if collect(options.work, map(Path, options.what)) else 0
+    if not (options.work / "repository" / "snapshots").is_dir():
+        sys.exit(f"Error: {options.work} has no snapshot yet.  Collect the discs that are missing, the newest first.")
     given = [("--key-file", options.key_file), ("--words-file", options.words_file)]
     keys = [word for name, value in given if value for word in (name, value)]
     sys.argv[1:] = [*keys, str(options.work / "repository"), options.command, *options.what]

@@ -127,10 +127,24 @@ class DiscSession:
             self.discs.repository()
             if self.discs.is_due():
                 self.discs.begin_generation()
+            self._tell_of_what_is_gone()
         opened = self.discs.repository(self._view or (0 if self._writing else self._holding()))
         if wrap is None:
             return opened
         return type(opened)(wrap(opened.store), opened.config, opened.seals, opened.cache.parent, opened.clock, opened.report)
+
+    def _tell_of_what_is_gone(self) -> None:
+        """A backup takes what was on a disc for stored, even if that is lost and nothing can make it."""
+        from safehold.core.events import Warn
+        from safehold.storage.volumes.discs.planning import is_beyond
+
+        lost = {each.number: each for each in self.catalogue.volumes() if each.state == "lost" and not each.parity}
+        ledger = self.discs.store().ledger
+        for volume in lost.values():
+            if ledger.sessions(volume.number) and is_beyond(ledger, volume.number, lost.__contains__):
+                message = f"{volume.label} is lost, and nothing can make what was on it: new snapshots need it, too."
+                hint = "Back up to a new set: `safehold volumes create`.  If it turns up: `safehold volumes label --found`."
+                self._call.out.report(Warn(code="volume-beyond", message=message, hint=hint))
 
     def _holding(self) -> int:
         """The newest generation that has the snapshot that is named, if one is named."""

@@ -166,7 +166,7 @@ def _of_discs(catalogue: Catalogue, now_ns: int) -> list[Attention]:
     name = catalogue.set.name
     volumes = {each.number: each for each in catalogue.volumes() if each.state != "retired"}
     found = [
-        Attention("damaged", f"{title_of(each)} is {each.state}: `safehold volumes repair {name} {each.number}` writes it anew.")
+        Attention("damaged", f"{title_of(each)} is {each.state}: {_way_out(catalogue, each, volumes)}.")
         for each in volumes.values()
         if each.state in ("damaged", "lost")
     ]
@@ -189,6 +189,17 @@ def _of_discs(catalogue: Catalogue, now_ns: int) -> list[Attention]:
         message = f"{what} not read back for half a year, or never: `safehold volumes verify {name}`."
         found.append(Attention("unverified", message))
     return found + _to_burn(catalogue, len(waiting))
+
+
+def _way_out(catalogue: Catalogue, volume: Volume, volumes: dict[int, Volume]) -> str:
+    """What to do about a disc that is damaged or lost."""
+    from safehold.storage.volumes.discs.planning import is_beyond
+
+    name = catalogue.set.name
+    lost = {number for number, each in volumes.items() if each.state == "lost"}
+    if volume.state == "lost" and not volume.parity and is_beyond(Ledger(catalogue), volume.number, lost.__contains__):
+        return "nothing can make what was on it; back up to a new set"
+    return f"`safehold volumes repair {name} {volume.number}` writes it anew"
 
 
 def _to_burn(catalogue: Catalogue, planned: int) -> list[Attention]:

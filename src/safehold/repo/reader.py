@@ -65,6 +65,25 @@ class ChunkReader:
                 raise
             return self._read_elsewhere(kind, name, place, error)
 
+    def unproven(self, kind: int, name: bytes) -> memoryview | None:
+        """What lies where the index says that a chunk lies, not compared with its name; None where that is not to be had.
+
+        For who proves what is made of it, and asks for what is proven where that fails: many small pieces of a block are a whole
+        that has a name.  Raises what a store that does not answer raises.
+        """
+        place = self._index.find(name)
+        if place is None or place.segment.kind != kind:
+            return None
+        segment, raw = self._last
+        if segment is not place.segment:
+            try:
+                raw = self.segment(place.segment)
+            except (DamageError, StoreError) as error:
+                if error.retryable:
+                    raise
+                return None
+        return memoryview(raw)[place.offset : place.offset + place.length]
+
     def prepare(self) -> None:
         """Have the index here: after this, finding a chunk that is in it needs no store."""
         self._index.load()
@@ -81,7 +100,7 @@ class ChunkReader:
         """Keep no more than so many bytes of segments from now on."""
         self._cache_bytes = cache_bytes
 
-    def name(self, kind: int, data: bytes) -> bytes:
+    def name(self, kind: int, data: bytes | memoryview) -> bytes:
         """The name that a chunk of these bytes has."""
         return blake3(data, key=self._seals.naming[kind]).digest(ID_SIZE)
 

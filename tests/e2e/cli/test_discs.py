@@ -319,7 +319,9 @@ def test_an_open_disc_that_was_called_lost_is_found_again(photos: Program) -> No
     photos.do("backup", source(photos, 1, 1))
     photos.do("volumes", "label", "photos", "1", "--lost")
     (photos.folder / "more").write_bytes(b"more")
-    photos.do("backup", photos.folder / "more")
+    # It has no parity yet: whoever goes on must know that what was on it is in no snapshot any more.
+    assert "PHOTOS-001 is lost, and nothing can make what was on it" in photos.do("backup", photos.folder / "more").err
+    assert "nothing can make what was on it; back up to a new set" in photos.do("volumes", "status", "photos").out
     photos.do("volumes", "label", "photos", "1", "--found")
     photos.do("volumes", "close", "photos")
     states = {each["state"] for each in photos.do("volumes", "list", "photos", "--json").value["volumes"]}  # type: ignore[union-attr,index]

@@ -462,3 +462,10 @@ def test_the_restore_program_takes_pieces_from_floppies_in_any_order(tmp_path: P
         )
     assert "0 are not yet complete" in done.stdout
     assert all((tmp_path / "work" / "repository" / key).read_bytes() == data for key, data in kept.items())
+    # A folder of images is as good as their names; folders in it are passed over.
+    (images(tmp_path)[0].parent / "others").mkdir()
+    words = [sys.executable, program, "collect", tmp_path / "again", images(tmp_path)[0].parent]
+    assert "0 are not yet complete" in subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert all((tmp_path / "again" / "repository" / key).read_bytes() == data for key, data in kept.items())
+    listed = subprocess.run([*words[:2], "list", tmp_path / "again"], capture_output=True, text=True, check=False)
+    assert listed.returncode == 1 and "has no snapshot yet" in listed.stderr

@@ -157,10 +157,20 @@ def punch(fd: int, offset: int, length: int) -> bool:
     return True
 
 
+def reserve(fd: int, size: int) -> bool:
+    """Never: what it is for, writing past the page cache, has no flag here."""
+    del fd, size
+    return False
+
+
 def sync_filesystem(fd: int) -> None:
     """Return when everything written is on its medium."""
     os.sync()
     fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+
+
+def keep_memory() -> None:
+    """The allocator has no such settings."""
 
 
 def path_in(folder: int, name: bytes) -> bytes:

@@ -164,6 +164,11 @@ def punch(fd: int, offset: int, length: int) -> bool:
     return bool(_libc().fallocate(fd, _KEEP_SIZE_AND_PUNCH, offset, length) == 0)
 
 
+def reserve(fd: int, size: int) -> bool:
+    """Have the file system set so many bytes aside for an open file, in one piece if it can; False where it cannot."""
+    return bool(_libc().fallocate(fd, 0, 0, size) == 0)
+
+
 def sync_filesystem(fd: int) -> None:
     """Return when everything written to the file system of this open folder is on its medium."""
     if _libc().syncfs(fd) != 0:

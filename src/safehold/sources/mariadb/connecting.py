@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,11 @@ def connect(where: Address, database: str = "") -> Connection:
     try:
         if "socket" in options and not ssl:
             # PyMySQL would read this machine's certificates first, 30 ms long, to ask for TLS that verifies none of them.
-            with suppress(pymysql.err.OperationalError):  # perhaps an account that REQUIREs SSL
+            try:
                 return _connected(options, database, ssl_disabled=True)
+            except pymysql.err.OperationalError as error:
+                if error.args[0] != pymysql.constants.ER.ACCESS_DENIED_ERROR:  # perhaps an account that REQUIREs SSL
+                    raise
         return _connected(options, database, ssl=ssl or None)
     except pymysql.err.MySQLError as error:
         raise DatabaseUnreachable(

@@ -1,7 +1,7 @@
 """The files of a backup's stream into a snapshot's tree, while the chunks of several come interleaved.
 
-Memory is bounded: of each file that is under way, less than a block of 1 MiB waits beside the chunk (10 MiB) at hand, and small
-files wait whole.
+Memory is bounded: of each file that is under way, less than a block of 1 MiB waits beside the part at hand (1 MiB; of a sparse
+file 10 MiB), and small files wait whole.
 """
 
 from __future__ import annotations

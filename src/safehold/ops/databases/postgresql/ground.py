@@ -1,4 +1,4 @@
-"""Files of a base in their places: reached folder by folder without following a link, written only where they differ."""
+"""Files of a base in their places: reached folder by folder without following a link."""
 
 from __future__ import annotations
 
@@ -7,35 +7,21 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 assert sys.platform != "win32"
 
 import msgspec
 
-from safehold.core.entries import Entry
-from safehold.core.errors import DamageError
-from safehold.repo import contents
-from safehold.repo.paged import BLOCK, PageMap
-from safehold.repo.reader import ChunkReader
-from safehold.repo.seals import DATA
 from safehold.sources.files.system import system
-from safehold.sources.postgresql.names import PAGE
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_DIRECT: int = getattr(os, "O_DIRECT", 0)
 FOLDER_MODE = 0o700
 """What the server takes: the group may read at most, and others nothing."""
 MODE = 0o750
-
-
-class Piece(msgspec.Struct, frozen=True, gc=False):
-    """A stretch of a file, with the name that its bytes have; empty where that is not known."""
-
-    offset: int
-    length: int
-    name: bytes
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -45,6 +31,8 @@ class Opened(msgspec.Struct, frozen=True):
     is_new: bool
     is_touched: bool
     """It is new, or its mode or owner was changed."""
+    direct: int = -1
+    """A descriptor for writing past the page cache, if that was asked for and the file is new; -1: the file system has none."""
 
 
 class Ground:
@@ -115,16 +103,18 @@ class Ground:
         return len(extra)
 
     @contextmanager
-    def file(self, path: bytes, mode: int | None) -> Iterator[Opened]:
+    def file(self, path: bytes, mode: int | None, *, direct: bool = False) -> Iterator[Opened]:
         """A file open for reading and writing.  ``mode``: None for one that has its mode and owner already."""
         above, _, name = path.rpartition(b"/")
-        with self.folder(above) as folder:
-            fd, is_new = _open(name, folder)
-        try:
+        with ExitStack() as opened:
+            with self.folder(above) as folder:
+                fd, is_new = _open(name, folder)
+                opened.callback(os.close, fd)
+                past = _open_direct(name, folder) if direct and is_new else -1
+            if past >= 0:
+                opened.callback(os.close, past)
             is_given = mode is not None and self._give(fd, mode & MODE & 0o666 | 0o600)
-            yield Opened(fd, is_new, is_new or is_given)
-        finally:
-            os.close(fd)
+            yield Opened(fd, is_new, is_new or is_given, past)
 
     def sync(self, path: bytes) -> None:
         """Have a folder's names written through to the disk."""
@@ -151,64 +141,6 @@ class Ground:
             os.fchown(fd, *self._owner)
 
 
-def pieces(reader: ChunkReader, entry: Entry) -> tuple[list[Piece], PageMap | None]:
-    """The stretches of a file that cover all of it, and its page map if it has one.  Raises ``DamageError``."""
-    if entry.more is not None and entry.more.paged:
-        pages = PageMap(reader, entry)
-        found = [Piece(at, min(BLOCK, entry.size - at), block.digest if block.extents else b"") for at, block in pages.blocks()]
-        return found, pages
-    listed = [Piece(piece.offset, piece.length, piece.name) for piece in contents.pieces(reader, entry)]
-    if sum(piece.length for piece in listed) != entry.size:
-        raise DamageError(f"The stored content of {entry.name!r} does not have the {entry.size} bytes it should.")
-    return listed, None
-
-
-def put(fd: int, reader: ChunkReader, wanted: list[Piece], pages: PageMap | None, *, is_new: bool) -> int:
-    """Write pieces of a file where it differs; the bytes that were written.  Raises ``DamageError``, OSError."""
-    written = 0
-    for piece in wanted:
-        old = b"" if is_new else _read(fd, piece)
-        if piece.name and len(old) == piece.length and reader.name(DATA, old) == piece.name:
-            continue
-        data = pages.read(piece.offset, piece.length) if pages is not None else reader.read(DATA, piece.name)
-        for start, stop in _differing(old, data):
-            _write(fd, data[start:stop], piece.offset + start)
-            written += stop - start
-    return written
-
-
-def _differing(old: bytes, new: bytes) -> Iterator[tuple[int, int]]:
-    """Start and end of the stretches, in whole pages, that are not in ``new`` what they are in ``old``."""
-    if len(old) != len(new):
-        yield 0, len(new)
-        return
-    if old == new:
-        return
-    start = None
-    for at in range(0, len(new), PAGE):
-        if old[at : at + PAGE] == new[at : at + PAGE]:
-            if start is not None:
-                yield start, at
-            start = None
-        elif start is None:
-            start = at
-    if start is not None:
-        yield start, len(new)
-
-
-def _read(fd: int, piece: Piece) -> bytes:
-    data = os.pread(fd, piece.length, piece.offset)
-    while len(data) < piece.length and (more := os.pread(fd, piece.length - len(data), piece.offset + len(data))):
-        data += more
-    return data
-
-
-def _write(fd: int, data: bytes, offset: int) -> None:
-    done = os.pwrite(fd, data, offset)
-    while done < len(data):
-        done += os.pwrite(fd, data[done:], offset + done)
-
-
 def _open(name: bytes, folder: int) -> tuple[int, bool]:
     try:
         fd = os.open(name, _FILE, dir_fd=folder)
@@ -221,6 +153,13 @@ def _open(name: bytes, folder: int) -> tuple[int, bool]:
         pass  # a link, a folder or something else: it is replaced
     _remove(name, folder)
     return os.open(name, _FILE | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder), True
+
+
+def _open_direct(name: bytes, folder: int) -> int:
+    try:
+        return os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | _DIRECT, dir_fd=folder) if _DIRECT else -1
+    except OSError:
+        return -1
 
 
 def _remove(name: bytes, folder: int) -> None:

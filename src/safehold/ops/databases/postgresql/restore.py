@@ -12,9 +12,12 @@ import re
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import wait
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 assert sys.platform != "win32"
 
@@ -25,17 +28,26 @@ from safehold.core.errors import DamageError, DatabaseFailed, TargetError
 from safehold.core.events import Progress
 from safehold.core.pools import Pool
 from safehold.ops.databases.postgresql import target as targets
-from safehold.ops.databases.postgresql.ground import Ground, Piece, pieces, put
+from safehold.ops.databases.postgresql.ground import Ground, Opened
 from safehold.ops.databases.postgresql.target import Target
+from safehold.ops.databases.postgresql.writing import Piece, fill, pieces, update
 from safehold.ops.listing import Listed, walk
 from safehold.ops.restore import refuse_own
 from safehold.repo.paged import PageMap
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Stored
+from safehold.sources.files.system import system
 from safehold.sources.postgresql import control, manifest
 
+_T = TypeVar("_T")
+
+FILES = 2
+"""Large files at once: while the last stretches of one are written and it is synced, the next has begun."""
 WORKERS = 3
-"""Threads that fetch and write: two work while one waits for the disk."""
+"""Threads that fetch and write: two work while one waits for the disk.  More only wait for Python's lock."""
+CACHED = 4
+"""A base of more than this part of the machine's memory is written past the page cache.  It would not stay there beside what
+the server and others need, and to copy it there takes more CPU than all the rest."""
 STEP = 8
 """Pieces (of 1 MiB, mostly) of a large file that are one thread's task."""
 TOGETHER = 32
@@ -146,14 +158,17 @@ class _Placing:
         self._lock = threading.Lock()
         self._written = 0
         self._done = 0
-        self._progress = _Progress(repository, sum(each.entry.size for each in listed if each.entry.kind == FILE))
+        size = sum(each.entry.size for each in listed if each.entry.kind == FILE)
+        self._is_direct = size > _memory() // CACHED
+        self._progress = _Progress(repository, size)
 
     def run(self, *, complete: bool = False) -> Placed:
         """Folders first, then files, then what the disk has to be told.  ``complete``: the manifest's checksums, too."""
+        system.keep_memory()
         try:
             removed = self._folders()
-            with Pool(WORKERS, "place") as pool:
-                _Tasks(pool).run(self._tasks())
+            with Pool(WORKERS, "piece") as self._pieces, Pool(FILES, "place") as pool:
+                run_all(pool, self._tasks())
                 if complete:
                     self._complete_manifest(pool)
             self._settle()
@@ -223,20 +238,23 @@ class _Placing:
         if each.path == _CONTROL:
             path = path.replace(b"pg_control", targets.WAITING.encode())
         wanted, pages = pieces(self._reader, entry)
-        with self._ground.file(path, entry.mode) as opened:
+        is_large = entry.size > SMALL
+        with self._ground.file(path, entry.mode, direct=is_large and self._is_direct) as opened:
             is_changed = opened.is_touched
             if not opened.is_new and os.fstat(opened.fd).st_size != entry.size:
                 os.ftruncate(opened.fd, entry.size)
                 is_changed = True
-            is_changed = self._put(opened.fd, wanted, pages, opened.is_new) > 0 or is_changed
-            if is_changed and (self._target.is_settled or entry.size > SMALL):  # the disk is at work while others are fetched
+            if opened.direct >= 0:
+                system.reserve(opened.fd, entry.size)  # several threads write it; it is to lie in one piece all the same
+            is_changed = self._put(opened, wanted, pages) > 0 or is_changed
+            if is_changed and (self._target.is_settled or is_large):  # the disk is at work while others are fetched
                 os.fsync(opened.fd)
 
-    def _put(self, fd: int, wanted: list[Piece], pages: PageMap | None, is_new: bool) -> int:
+    def _put(self, file: Opened, wanted: list[Piece], pages: PageMap | None) -> int:
         """The pieces of a file; those of a large one by several threads.  The bytes that were written."""
 
         def step(part: list[Piece]) -> int:
-            written = put(fd, self._reader, part, pages, is_new=is_new)
+            written = fill(file, self._reader, part, pages) if file.is_new else update(file.fd, self._reader, part, pages)
             with self._lock:
                 self._written += written
                 self._done += sum(piece.length for piece in part)
@@ -245,8 +263,7 @@ class _Placing:
 
         if len(wanted) <= STEP:
             return step(wanted)
-        with Pool(WORKERS - 1, "piece") as pool:
-            return sum(pool.map(step, [wanted[at : at + STEP] for at in range(0, len(wanted), STEP)]))
+        return sum(run_all(self._pieces, [partial(step, wanted[at : at + STEP]) for at in range(0, len(wanted), STEP)]))
 
     def _complete_manifest(self, pool: Pool) -> None:
         """Add the checksums of files that were put together without having been read."""
@@ -292,20 +309,19 @@ def _ids(entry: Entry) -> tuple[int, int]:
     return entry.uid, entry.gid
 
 
-class _Tasks:
-    """Tasks of a pool; the first failure ends all."""
+def run_all(pool: Pool, tasks: Iterable[Callable[[], _T]]) -> list[_T]:
+    """What tasks return.  Raises what the first failed with, when none of them runs any more."""
+    futures = [pool.submit(task) for task in tasks]
+    try:
+        return [future.result() for future in futures]
+    except BaseException:
+        wait([future for future in futures if not future.cancel()])
+        raise
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
 
-    def run(self, tasks: list[Callable[[], None]]) -> None:
-        futures = [self._pool.submit(task) for task in tasks]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            raise
+def _memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 class _Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safehold.core.errors import UsageError
 from safehold.storage.volumes.burning.burner import PIECE, InDrive, Job, Progress, file_of
 from safehold.storage.volumes.media.medium import SECTOR
 from safehold.storage.volumes.media.raw import RawMedium
@@ -19,6 +20,8 @@ class RawDrive:
         self.device = device
 
     def look(self) -> InDrive:
+        if self.readable().is_dir():
+            raise UsageError(f"{self.device} is no drive.", "Name one, such as /dev/fd0, or a file that stands for a floppy.")
         medium = RawMedium(self.readable())
         try:
             buffer = bytearray(min(_LOOKED_AT, medium.used))

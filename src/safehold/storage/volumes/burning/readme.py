@@ -61,7 +61,7 @@ def _without() -> str:
 RESTORE.PYZ on this volume is a program of two files of Python (it is a zip file: look inside).  On Linux, macOS or a BSD:
 
     pip install cryptography msgpack zstandard zfec
-    python3 RESTORE.PYZ collect WORK /dev/sr0          again for each disc, in any order; or name image files, or folders
+    python3 RESTORE.PYZ collect WORK /dev/sr0          again for each disc, in any order; or name image files, or a folder of them
     python3 RESTORE.PYZ list WORK
     python3 RESTORE.PYZ restore WORK latest restored
 

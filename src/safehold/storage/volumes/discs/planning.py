@@ -66,6 +66,11 @@ def merged(found: Runs) -> Runs:
     return joined
 
 
+def is_beyond(ledger: Ledger, volume: int, is_lost: Callable[[int], bool]) -> bool:
+    """Whether nothing can make what was on a volume that is lost: there is no parity of its group, or too little is left."""
+    return instead(ledger, volume, [], is_lost) is None
+
+
 def instead(ledger: Ledger, volume: int, wanted: Runs, is_lost: Callable[[int], bool]) -> dict[int, Runs] | None:
     """What to read of the other volumes of its group for slots of a volume that is lost; None: too few are left."""
     member = ledger.member(volume)

@@ -150,7 +150,7 @@ class Recorder:
         if not path.exists() and end:
             raise StoreError(
                 f"The image {path} of the open volume {volume.number} is gone.",
-                f"Bring it back; or, if it is burned or lost: `safehold volumes lost {self._set.name} {volume.number}`.",
+                f"Bring it back; or, if it is lost: `safehold volumes label {self._set.name} {volume.number} --lost`.",
             )
         medium = ImageMedium(path, write=True, create=not path.exists())
         medium.cut(end * self.layout.frame)
