@@ -76,6 +76,7 @@ const COMMANDS = {
     await page.screenshot({ path, fullPage: true });
   },
   heard: () => heard,
+  front: () => page.bringToFront(),
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
