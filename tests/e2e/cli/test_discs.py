@@ -337,6 +337,13 @@ def test_what_was_on_a_disc_that_is_lost_for_good_is_stored_again(program: Progr
     damaged = program("restore", f"{first}:{folder}", "--target", program.folder / "first")
     assert damaged.status == 4 and "1-0.jpg: Not restored" in damaged.err
     assert same(folder, program.folder / "first"), "of what was on the lost disc, the rest is on others now"
+    program.do("volumes", "close", "photos")
+    with monkeypatch.context() as elsewhere:  # config and keys were written as objects onto the disc that is lost
+        elsewhere.setenv("SAFEHOLD_STATE_DIR", str(program.folder / "another machine"))
+        elsewhere.setenv("SAFEHOLD_CACHE_DIR", str(program.folder / "another cache"))
+        program.do("volumes", "recover", images)
+        program.do("restore", f"latest:{folder}", "--target", program.folder / "elsewhere")
+        assert same(folder, program.folder / "elsewhere")
     lost.rename(images / "photos-001.iso")
     program.do("volumes", "label", "photos", "1", "--found")
     program.do("restore", f"{first}:{folder}", "--target", program.folder / "found")

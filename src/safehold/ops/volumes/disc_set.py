@@ -228,7 +228,7 @@ def recover(
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         undo.callback(catalogue.close)
         try:
-            recovering.fill_mirrors(catalogue, reach, report)
+            recovering.fill_mirrors(catalogue, reach, report, shown)
         except StoreUnreachable as error:
             hint = "Recover once more with all of them at hand, and with --lost NUMBER for each that is gone."
             raise StoreUnreachable(str(error), hint) from error

@@ -12,7 +12,7 @@ _KNOWN = "beyond_ns"
 """Setting of a volume: when a backup first knew of it.  Snapshots from before may need what was on it."""
 _PACKS = "packs/"
 _SNAPSHOTS = "snapshots/"
-_ON = "SELECT DISTINCT key FROM objects JOIN pieces ON object = objects.number WHERE volume = ? AND generation = ? AND NOT dead"
+_ON = "SELECT DISTINCT key FROM objects JOIN pieces ON object = objects.number WHERE volume = ? AND generation = ?"
 
 
 def volumes(ledger: Ledger) -> list[Volume]:

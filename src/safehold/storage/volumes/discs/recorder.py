@@ -6,6 +6,7 @@ Whoever calls holds the lock of the set.  What is on the volume behind what the 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +65,8 @@ class Recorder:
         self.layout = layout
         self.generation = generation
         self.seal: record.Seal | None = None
+        self.first: Callable[[], dict[str, bytes]] = dict
+        """Gives what each catalogue has with it, see ``record.Record.first``."""
         self._catalogue = ledger.catalogue
         self._set = ledger.catalogue.set
         self._images = Path(str(self._set.settings["images"]))
@@ -323,7 +326,8 @@ class Recorder:
     def _write_catalogue(self, here: _Open, group: Group | None) -> None:
         volume, session = here.volume.number, here.session
         for whole in (True, False):
-            data = record.take(self.ledger, volume, session.session, self._clock.now_ns(), self.seal, whole, group)
+            now_ns = self._clock.now_ns()
+            data = record.take(self.ledger, volume, session.session, now_ns, self.seal, whole, group, self.first())
             body = Body(self.layout.frame)
             body.append(memoryview(data))
             body.finish()
