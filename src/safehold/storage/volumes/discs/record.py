@@ -18,8 +18,9 @@ from safehold.storage.volumes.discs.ledger import Group, Ledger, Member, Piece, 
 KEY = "tmp/catalogue"
 """Its key: no object of a store has one that begins like this."""
 MAGIC = b"SHVCAT1\n"
-FIRST = ("config", "keys/")
-"""Keys of what nothing can be read without begin like this."""
+FIRST = ("config", "config-copy")
+SLOTS = "keys/"
+"""What nothing can be read without: two keys, and those below a folder."""
 LIMIT = 1 << 30
 """Bytes of a catalogue that a reader unpacks."""
 Seal = Callable[[bytes], bytes]

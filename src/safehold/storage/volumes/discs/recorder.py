@@ -25,6 +25,8 @@ from safehold.storage.volumes.discs.shelf import Shelf
 from safehold.storage.volumes.discs.upload import Body
 from safehold.storage.volumes.media.image import ImageMedium
 
+_FIRST = 16 * 1024
+"""Room for the config and some twenty keys, in bytes."""
 _PER_OBJECT = 96
 """Bytes that an object and a piece of it take in a catalogue, with room to spare."""
 _PER_VOLUME = 640
@@ -228,7 +230,7 @@ class Recorder:
         """Frames for the catalogue of the session, at most."""
         objects, pieces = self.ledger.counts()
         staged = len(self.staged.objects)
-        size = 2048 + _PER_OBJECT // 2 * (objects + pieces + 2 * staged) + _PER_VOLUME * self._catalogue.next_number()
+        size = _FIRST + _PER_OBJECT // 2 * (objects + pieces + 2 * staged) + _PER_VOLUME * self._catalogue.next_number()
         return min(self.layout.count(size), max(1, self.layout.slots // 8))
 
     def _append(self, here: _Open, body: Body, number: int, first: int, count: int) -> None:

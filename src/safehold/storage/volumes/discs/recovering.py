@@ -275,7 +275,7 @@ def _newest(catalogue: Catalogue, shown: Shown, generation: int) -> record.Recor
 def _take_first(mirror: LocalStore, newest: record.Record | None) -> None:
     for key, data in newest.first.items() if newest is not None else ():
         with suppress(ObjectExists):
-            if key.startswith(record.FIRST):
+            if key in record.FIRST or key.startswith(record.SLOTS):
                 mirror.put(key, data)
 
 

@@ -92,7 +92,8 @@ class DiscStore:
         self.recorder.seal = seal
 
     def _first(self) -> dict[str, bytes]:
-        keys = [each.key for each in self.ledger.listing(self.generation, "") if each.key.startswith(record.FIRST)]
+        stored = [self.ledger.find(self.generation, key) for key in record.FIRST]
+        keys = [each.key for each in (*stored, *self.ledger.listing(self.generation, record.SLOTS)) if each is not None]
         return {key: self._mirror.get(key) for key in keys if self._is_mirrored(key)}
 
     def put(self, key: str, data: Buffer) -> None:
