@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from random import Random
 
@@ -71,7 +72,10 @@ def burst(path: Path, share: float, where: float) -> None:
     wipe(path, int(size * where), int(size * share))
 
 
-@pytest.mark.parametrize(("lost", "bursts"), [((), 0), ((), 3), ((2, 3), 3), ((1, 6), 3), ((5, 6), 0)])
+PAIRS = [(pair, 0 if pair == (5, 6) else 3) for pair in combinations(range(1, 7), 2)]
+
+
+@pytest.mark.parametrize(("lost", "bursts"), [((), 0), ((), 3), ((3,), 3), *PAIRS])
 def test_two_lost_volumes_and_bursts_on_all_others_lose_nothing(tmp_path: Path, lost: tuple[int, ...], bursts: int) -> None:
     stored = made(tmp_path, 14 << 20)
     every = images(tmp_path)

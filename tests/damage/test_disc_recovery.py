@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from itertools import permutations
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from disc_sets import images, make_set, open_set
@@ -175,6 +177,27 @@ def test_volumes_are_fetched_in_any_order_each_once_and_gone_on_with(tmp_path: P
     assert len(set(brought)) == (4 + (not lost) if len(lost) < 2 else 4)
     stage.clear()
     assert not (tmp_path / "stage").exists()
+
+
+def test_every_order_of_insertion(tmp_path: Path) -> None:
+    stored = made(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "shelf")
+    every = {int(path.stem[-3:]): path for path in (tmp_path / "shelf").iterdir()}
+    packs = {key: data for key, data in stored.items() if key.startswith("packs/")}
+    for order in permutations((1, 2, 3, 4)):  # those with data; 5 and 6 are parity
+        left = list(order)
+
+        def ask(wanted: list[Any], sentence: str, left: list[int] = left) -> Path:
+            left.remove(number := next(number for number in left if number in {each.number for each in wanted}))
+            return every[number]
+
+        store, stage = open_set(tmp_path), Stage(tmp_path / "stage")
+        gathered = plan(store.ledger, 1, [(key, 0, len(data)) for key, data in packs.items()], store.reader.layout.frame)
+        Gathering(store.ledger, store.reader, stage, ask, silent).gather(gathered)
+        store.reader.stage = stage
+        assert left == [] and all(store.get(key) == data for key, data in packs.items()), order
+        store.close()
+        stage.clear()
 
 
 def test_one_small_range_asks_for_one_volume_and_reads_little(tmp_path: Path) -> None:

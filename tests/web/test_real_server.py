@@ -149,7 +149,7 @@ def handed_a_plan(browser: Browser, laptop: Laptop) -> None:
         browser.tell("run", script=script)
     shots(browser, "plans")
     browser.tell("clickText", selector=".hand .primary", text="Hand out")
-    browser.tell("waitText", selector=".plan-list pre", text="/etc")
+    browser.tell("waitText", selector=".plan-list pre", text='sources = ["/etc"]\nevery')
     laptop.do("allow-plans")
     assert b"none of the folders" in laptop.refused("take-plans")
     browser.tell("clickText", selector="summary", text="Hand out a plan")

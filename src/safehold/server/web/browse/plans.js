@@ -100,7 +100,7 @@ function handed(session, device, done) {
     }
   };
   const one = ([name, text]) => h('li', {}, h('div', { class: 'plan-head' }, h('strong', {}, visible(name)),
-    h('button', { class: 'button compact plain', type: 'button', onclick: () => back(name), 'aria-label': `${t('plans.take-back')}: ${visible(name)}` }, t('plans.take-back'))), h('pre', {}, visible(text.trimEnd())));
+    h('button', { class: 'button compact plain', type: 'button', onclick: () => back(name), 'aria-label': `${t('plans.take-back')}: ${visible(name)}` }, t('plans.take-back'))), h('pre', {}, text.trimEnd().split('\n').map(visible).join('\n')));
   return h('ul', { class: 'plan-list' }, [...device.letter.plans].map(one));
 }
 
