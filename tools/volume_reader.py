@@ -150,12 +150,27 @@ class Collection:
         """Put a whole object where its key says."""
         os.truncate(data, found["size"])
         if not KEY.fullmatch(found["key"]):  # the volumes' own catalogue, or nothing of ours
+            if found["key"] == "tmp/catalogue":
+                self.first(data.read_bytes())
             data.unlink()
             return
         place = self.repository / found["key"]
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(data, place)
         self.whole += 1
+
+    def first(self, catalogue):
+        """The config and keys, which lie on the first volume, and in each catalogue."""
+        try:
+            from msgpack import unpackb
+        except ImportError:  # `list` and `restore` say that it is needed
+            return
+        if catalogue.startswith(b"SHVCAT1\n"):
+            for key, data in unpackb(zlib.decompress(catalogue[8:]), strict_map_key=False).get("first", {}).items():
+                place = self.repository / key
+                if KEY.fullmatch(key) and not place.exists():
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.write_bytes(data)
 
 
 def volumes_at(places):

@@ -12,8 +12,8 @@ import pytest
 from disc_sets import images, make_set, open_set
 from test_disc_damage import burst, fill, made, read_all, wipe
 
-from safehold.core.errors import StoreUnreachable
-from safehold.core.events import silent
+from safehold.core.errors import DamageError, StoreUnreachable
+from safehold.core.events import Event, silent
 from safehold.storage.volumes.catalogue import Catalogue
 from safehold.storage.volumes.discs import record, recovering
 from safehold.storage.volumes.discs.opening import Reach
@@ -47,7 +47,7 @@ def known_again(root: Path, places: list[Path], **reach: object) -> Path:
     shutil.rmtree(root / "state", ignore_errors=True)
     shown = recovering.look(places, silent)
     catalogue, _ = recovering.recover(root / "state" / "home", shown, silent, 1)
-    recovering.fill_mirrors(catalogue, Reach(places=tuple(places), **reach), silent)  # type: ignore[arg-type]
+    recovering.fill_mirrors(catalogue, Reach(places=tuple(places), **reach), silent, shown)  # type: ignore[arg-type]
     catalogue.close()
     return root
 
@@ -81,6 +81,35 @@ def test_without_any_catalogue_every_frame_tells_what_it_is(tmp_path: Path, monk
     catalogue.close()
     assert found is None
     compare(tmp_path, stored)
+
+
+def test_what_is_left_is_recovered_without_the_first_volume_and_without_parity(tmp_path: Path) -> None:
+    make_set(tmp_path, parity="").close()
+    store = open_set(tmp_path)
+    stored = {"config": b"the config", "keys/00.slot": b"a key"}
+    for key, data in stored.items():
+        store.put(key, data)
+    packs = fill(store, 14, MIB)
+    store.close()
+    images(tmp_path)[0].unlink()
+    warned: list[Event] = []
+    shutil.rmtree(tmp_path / "state")
+    shown = recovering.look([tmp_path / "images"], silent)
+    catalogue, _ = recovering.recover(tmp_path / "state" / "home", shown, silent, 1)
+    recovering.fill_mirrors(catalogue, Reach(lost=(1,)), warned.append, shown)
+    assert next(each.state for each in catalogue.volumes() if each.number == 1) == "lost"
+    catalogue.close()
+    store = open_set(tmp_path)
+    assert {key: store.get(key) for key in stored} == stored
+    left = 0
+    for key, data in packs.items():
+        try:
+            assert store.get(key) == data
+            left += 1
+        except DamageError:
+            continue
+    store.close()
+    assert left > len(packs) / 2
 
 
 def test_private_things_are_sealed_and_come_back(tmp_path: Path) -> None:

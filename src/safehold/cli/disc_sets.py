@@ -124,27 +124,29 @@ class DiscSession:
     def repository(self, wrap: Callable[[Store], Store] | None = None) -> Repository:
         """The newest generation for what adds to it; else that which holds the snapshots that are named."""
         if self._writing and not self._view and self._call.command == "backup" and not self._call.values.dry_run:
+            self._tell_of_what_is_gone()
             self.discs.repository()
             if self.discs.is_due():
                 self.discs.begin_generation()
-            self._tell_of_what_is_gone()
         opened = self.discs.repository(self._view or (0 if self._writing else self._holding()))
         if wrap is None:
             return opened
-        return type(opened)(wrap(opened.store), opened.config, opened.seals, opened.cache.parent, opened.clock, opened.report)
+        rest = (opened.config, opened.seals, opened.cache.parent, opened.clock, opened.report)
+        wrapped = type(opened)(wrap(opened.store), *rest)
+        wrapped.give_up(opened.gone, opened.hurt)
+        return wrapped
 
     def _tell_of_what_is_gone(self) -> None:
-        """A backup takes what was on a disc for stored, even if that is lost and nothing can make it."""
+        """What was on discs that are lost, and that nothing can make, is stored again as far as it is still there."""
         from safehold.core.events import Warn
-        from safehold.storage.volumes.discs.planning import is_beyond
+        from safehold.ops.volumes import gone
 
-        lost = {each.number: each for each in self.catalogue.volumes() if each.state == "lost" and not each.parity}
-        ledger = self.discs.store().ledger
-        for volume in lost.values():
-            if ledger.sessions(volume.number) and is_beyond(ledger, volume.number, lost.__contains__):
-                message = f"{volume.label} is lost, and nothing can make what was on it: new snapshots need it, too."
-                hint = "Back up to a new set: `safehold volumes create`.  If it turns up: `safehold volumes label --found`."
-                self._call.out.report(Warn(code="volume-beyond", message=message, hint=hint))
+        lost = gone.volumes(self.discs.store().ledger)
+        gone.write_down(self.catalogue, lost, self._call.clock)
+        for volume in lost:
+            message = f"{volume.label} is lost, and nothing can make what was on it: what you still have of it is stored again."
+            hint = "Back up all that was in this set once more.  If it turns up: `safehold volumes label --found`."
+            self._call.out.report(Warn(code="volume-beyond", message=message, hint=hint))
 
     def _holding(self) -> int:
         """The newest generation that has the snapshot that is named, if one is named."""

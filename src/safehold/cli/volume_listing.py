@@ -198,7 +198,7 @@ def _way_out(catalogue: Catalogue, volume: Volume, volumes: dict[int, Volume]) -
     name = catalogue.set.name
     lost = {number for number, each in volumes.items() if each.state == "lost"}
     if volume.state == "lost" and not volume.parity and is_beyond(Ledger(catalogue), volume.number, lost.__contains__):
-        return "nothing can make what was on it; back up to a new set"
+        return "nothing can make what was on it; the next backups store again what you still have"
     return f"`safehold volumes repair {name} {volume.number}` writes it anew"
 
 

@@ -50,6 +50,10 @@ class Repository:
         self.index = Index(seals, store, self.cache / "index", report)
         self._opened = OpenedSnapshots(seals, store, self.cache)
         self._listed: dict[str, ObjectInfo] = {}
+        self.gone: frozenset[bytes] = frozenset()
+        """Ids of packs that the store has lost for good."""
+        self.hurt: frozenset[str] = frozenset()
+        """Snapshots that may need them."""
 
     @property
     def id(self) -> bytes:
@@ -86,10 +90,23 @@ class Repository:
     def condemned(self) -> list[condemned.Stored]:
         """What is condemned just now; packs among it are avoided by the index from here on."""
         stored = condemned.load_all(self.seals, self.store, self.report)
-        self.index.avoid = condemned.packs(stored)
+        self.index.avoid = condemned.packs(stored) | self.gone
         # What was condemned once may be gone, condemnation and all: shards listed before now do not count any more.
         self.index.list_again()
         return stored
+
+    def give_up(self, packs: frozenset[bytes], hurt: frozenset[str]) -> None:
+        """These packs are lost for good: what was in them counts as not stored, and these snapshots prove nothing."""
+        self.gone, self.hurt = packs, hurt
+        self.index.avoid |= packs
+
+    def proves(self, name: str) -> bool:
+        """Whether all that the snapshot of that name refers to is stored, and stays so.
+
+        Not one in the trash: a prune that condemned before this session's mark may be about to remove it; nor one that a
+        repair found hurt, or that may need what the store has lost.
+        """
+        return name in self.snapshot_names() and name not in condemned.distrusted(self.condemned()) | self.hurt
 
     def writer(self, options: WriterOptions | None = None) -> ChunkWriter:
         """A chunk writer with a session key of its own."""

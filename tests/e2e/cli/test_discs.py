@@ -315,13 +315,49 @@ def test_volumes_that_are_not_there_are_said_to_be(photos: Program) -> None:
     assert not (photos.folder / "back").exists()
 
 
+def test_what_was_on_a_disc_that_is_lost_for_good_is_stored_again(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAFEHOLD_STATE_DIR", str(program.folder / "state"))
+    images = program.folder / "images"
+    options = ("--media", "cd", "--capacity", "8M", "--images", images, "--parity", "none", "--key-file", program.key)
+    program.do("volumes", "create", "photos", *options)
+    program.set(SAFEHOLD_REPO="volumes:photos", SAFEHOLD_KEY_FILE=str(program.key))
+    folder = source(program, 1, 16)
+    program.do("backup", folder)
+    program.do("backup", folder)  # nothing is read: the machine remembers that all is stored
+    program.do("volumes", "close", "photos")
+    program.do("volumes", "label", "photos", "1", "--lost")
+    lost = (images / "photos-001.iso").rename(program.folder / "lost")
+    (folder / "1-0.jpg").unlink()
+    again = program.do("backup", folder, "--json")
+    assert again.value["bytes_added"] > 5_000_000 and "is stored again" in again.err  # type: ignore[operator]
+    assert program.do("backup", folder, "--json").value["bytes_added"] < 10_000, "that is known to be there now"  # type: ignore[operator]
+    program.do("restore", f"latest:{folder}", "--target", program.folder / "back")
+    assert same(folder, program.folder / "back")
+    first = program.do("snapshots", "--json").value["snapshots"][0]["id"]  # type: ignore[index]
+    damaged = program("restore", f"{first}:{folder}", "--target", program.folder / "first")
+    assert damaged.status == 4 and "1-0.jpg: Not restored" in damaged.err
+    assert same(folder, program.folder / "first"), "of what was on the lost disc, the rest is on others now"
+    program.do("volumes", "close", "photos")
+    with monkeypatch.context() as elsewhere:  # config and keys were written as objects onto the disc that is lost
+        elsewhere.setenv("SAFEHOLD_STATE_DIR", str(program.folder / "another machine"))
+        elsewhere.setenv("SAFEHOLD_CACHE_DIR", str(program.folder / "another cache"))
+        program.do("volumes", "recover", images)
+        program.do("restore", f"latest:{folder}", "--target", program.folder / "elsewhere")
+        assert same(folder, program.folder / "elsewhere")
+    lost.rename(images / "photos-001.iso")
+    program.do("volumes", "label", "photos", "1", "--found")
+    program.do("restore", f"{first}:{folder}", "--target", program.folder / "found")
+    assert len(list((program.folder / "found").iterdir())) == 16
+    assert "lost" not in program.do("backup", folder).err
+
+
 def test_an_open_disc_that_was_called_lost_is_found_again(photos: Program) -> None:
     photos.do("backup", source(photos, 1, 1))
     photos.do("volumes", "label", "photos", "1", "--lost")
     (photos.folder / "more").write_bytes(b"more")
-    # It has no parity yet: whoever goes on must know that what was on it is in no snapshot any more.
+    # It has no parity yet.
     assert "PHOTOS-001 is lost, and nothing can make what was on it" in photos.do("backup", photos.folder / "more").err
-    assert "nothing can make what was on it; back up to a new set" in photos.do("volumes", "status", "photos").out
+    assert "nothing can make what was on it; the next backups store" in photos.do("volumes", "status", "photos").out
     photos.do("volumes", "label", "photos", "1", "--found")
     photos.do("volumes", "close", "photos")
     states = {each["state"] for each in photos.do("volumes", "list", "photos", "--json").value["volumes"]}  # type: ignore[union-attr,index]

@@ -453,6 +453,7 @@ def test_the_restore_program_collects_what_discs_hold_and_mends_it(tmp_path: Pat
 
 def test_the_restore_program_takes_pieces_from_floppies_in_any_order(tmp_path: Path) -> None:
     catalogue = make_set(tmp_path, capacity=0, media="floppy", inner="20+4", parity="")
+    first = back_up(tmp_path, catalogue, "config", "keys/00.slot", size=500)
     kept = back_up(tmp_path, catalogue, "packs/aa/1", "packs/aa/2", size=1_900_000)
     program = tmp_path / "RESTORE.PYZ"
     program.write_bytes(restore_program())
@@ -469,3 +470,6 @@ def test_the_restore_program_takes_pieces_from_floppies_in_any_order(tmp_path: P
     assert all((tmp_path / "again" / "repository" / key).read_bytes() == data for key, data in kept.items())
     listed = subprocess.run([*words[:2], "list", tmp_path / "again"], capture_output=True, text=True, check=False)
     assert listed.returncode == 1 and "has no snapshot yet" in listed.stderr
+    # Config and keys were written to the first, and go with the catalogue of each.
+    subprocess.run([*words[:3], tmp_path / "last", images(tmp_path)[2]], capture_output=True, check=True)
+    assert {key: (tmp_path / "last" / "repository" / key).read_bytes() for key in first} == first

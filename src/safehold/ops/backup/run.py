@@ -25,7 +25,7 @@ from safehold.ops.backup.paged import PAGE, PagedWriter
 from safehold.ops.backup.record import Result, record, user_name
 from safehold.ops.backup.walk import Walker
 from safehold.ops.backup.walk_options import WalkOptions
-from safehold.repo import condemned, contents
+from safehold.repo import contents
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Snapshot, Source, Statistics
 from safehold.repo.writer import ChunkWriter
@@ -66,11 +66,11 @@ class _Backup:
         repository, options = self._repository, self._options
         started_ns = repository.clock.now_ns()
         memory.reset()
-        trusted = self._is_trusted(memory.snapshot)
+        trusted = self._repository.proves(memory.snapshot)
         older = None if memory.snapshot else previous.parent(repository, options.parent, self._host, self._paths)
         ticker = _Ticker(repository.report, repository.clock.monotonic, older.totals if older else memory.totals)
         content = ContentWriter(writer, self._chunker(), ticker.advance)
-        entries_trusted = self._is_trusted(older.id) if older else trusted
+        entries_trusted = self._repository.proves(older.id) if older else trusted
         reader = repository.reader if repository.seals.can_read else None
         pages = PagedWriter(writer, memory, ticker.advance, trusted=entries_trusted, reader=reader)
         paging = Paging(pages, options.page_size or PAGE, options.paged)
@@ -143,15 +143,6 @@ class _Backup:
 
     def _chunker(self) -> Chunker:
         return Chunker(self._repository.seals.chunker_seed, self._repository.config.chunks)
-
-    def _is_trusted(self, name: str) -> bool:
-        """Whether all that the snapshot of that name refers to is stored, and stays so.
-
-        Not one in the trash: a prune that condemned before this session's mark may be about to remove it; nor one that a
-        repair found hurt.
-        """
-        repository = self._repository
-        return name in repository.snapshot_names() and name not in condemned.distrusted(repository.condemned())
 
     @contextmanager
     def _memory(self) -> Iterator[Memory]:

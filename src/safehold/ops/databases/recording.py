@@ -15,7 +15,6 @@ from safehold.ops.backup import previous
 from safehold.ops.backup.memory import Memory
 from safehold.ops.backup.record import Result, record_once, user_name
 from safehold.ops.databases.assembly import Assembly
-from safehold.repo import condemned
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database, Snapshot, Source, Statistics
 from safehold.repo.writer import ChunkWriter, WriterOptions
@@ -85,7 +84,7 @@ def _build(
     memory.reset()
     host = options.host or socket.gethostname()
     older = None if memory.snapshot or options.whole else previous.of_lineage(repository, host, *which)
-    trusted = not options.whole and is_trusted(repository, older.id if older else memory.snapshot)
+    trusted = not options.whole and repository.proves(older.id if older else memory.snapshot)
     counter = _Counter(repository, memory.totals.bytes)
     assembly = Assembly(repository, writer, memory, counter.advance, trusted=trusted, older=older)
     filled = fill(assembly, memory)
@@ -111,11 +110,6 @@ def _build(
         parent=(older.id if older else memory.snapshot) if trusted else "",
         program=f"safehold {__version__}",
     )
-
-
-def is_trusted(repository: Repository, name: str) -> bool:
-    """Whether all that the snapshot of that name refers to is stored, and stays so: it is there, not in the trash, not hurt."""
-    return name in repository.snapshot_names() and name not in condemned.distrusted(repository.condemned())
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from safehold.core.clock import Clock
 from safehold.core.entries import DIRECTORY, FILE, Entry
 from safehold.core.errors import DamageError, StoreUnreachable, UsageError
 from safehold.core.events import Note, Reporter
-from safehold.ops.volumes import shared_keys
+from safehold.ops.volumes import gone, shared_keys
 from safehold.ops.volumes.making import making
 from safehold.repo import envelopes, files, trees
 from safehold.repo.config import Config
@@ -109,6 +109,7 @@ class DiscSet:
             cache = self._cache / str(generation)
             opened = open_repository(store, self._credential(), cache, clock=self._clock, report=self.report)
             store.seal_with(lambda data: seal(opened.seals, data))
+            gone.give_up(opened, store.ledger, generation)
             self._opened[generation] = opened
         return self._opened[generation]
 
@@ -227,7 +228,7 @@ def recover(
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         undo.callback(catalogue.close)
         try:
-            recovering.fill_mirrors(catalogue, reach, report)
+            recovering.fill_mirrors(catalogue, reach, report, shown)
         except StoreUnreachable as error:
             hint = "Recover once more with all of them at hand, and with --lost NUMBER for each that is gone."
             raise StoreUnreachable(str(error), hint) from error

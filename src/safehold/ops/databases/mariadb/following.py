@@ -21,7 +21,7 @@ from safehold.ops.databases import logs
 from safehold.ops.databases.logs import Log, NewLog
 from safehold.ops.databases.mariadb import state as states
 from safehold.ops.databases.mariadb.state import State
-from safehold.ops.databases.recording import RecordOptions, is_trusted
+from safehold.ops.databases.recording import RecordOptions
 from safehold.repo.repository import Repository
 from safehold.repo.snapshots import Database
 from safehold.sources.mariadb import binlog, dumping
@@ -85,7 +85,7 @@ class Follower:
     def _begin(self, server: Server, system: str, existing: list[Binlog], polled: Polled) -> State:
         """Where to go on: as remembered, or as the repository has it, or with the server's oldest file."""
         state = states.load(self._repository, system)
-        if state is not None and state.commit and not is_trusted(self._repository, state.commit):
+        if state is not None and state.commit and not self._repository.proves(state.commit):
             state = None
         if state is None and self._repository.seals.can_read:
             state = resume(logs.catalogue(self._repository, server.engine, system))

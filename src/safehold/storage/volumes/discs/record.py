@@ -18,6 +18,9 @@ from safehold.storage.volumes.discs.ledger import Group, Ledger, Member, Piece, 
 KEY = "tmp/catalogue"
 """Its key: no object of a store has one that begins like this."""
 MAGIC = b"SHVCAT1\n"
+FIRST = ("config", "config-copy")
+SLOTS = "keys/"
+"""What nothing can be read without: two keys, and those below a folder."""
 LIMIT = 1 << 30
 """Bytes of a catalogue that a reader unpacks."""
 Seal = Callable[[bytes], bytes]
@@ -58,6 +61,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """``Private``, sealed; empty: the keys were not at hand."""
     whole: bool = True
     """False: objects and pieces are those of this volume alone, for want of room."""
+    first: dict[str, bytes] = {}
+    """Key -> bytes of what nothing can be read without: the repository's config and keys, which lie on the first volume."""
 
 
 class Private(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +74,14 @@ class Private(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def take(
-    ledger: Ledger, volume: int, session: int, time_ns: int, seal: Seal | None, whole: bool = True, closing: Group | None = None
+    ledger: Ledger,
+    volume: int,
+    session: int,
+    time_ns: int,
+    seal: Seal | None,
+    whole: bool = True,
+    closing: Group | None = None,
+    first: dict[str, bytes] | None = None,
 ) -> bytes:
     """The catalogue as it is now, to be written to a volume; ``closing``: a group as it is when that is done."""
     catalogue = ledger.catalogue
@@ -94,6 +106,7 @@ def take(
         members=[member for group in ledger.groups() for member in ledger.members(group.number)],
         private=seal(zlib.compress(msgspec.msgpack.encode(private))) if seal is not None and whole else b"",
         whole=whole,
+        first=first or {},
     )
     return MAGIC + zlib.compress(msgspec.msgpack.encode(record))
 

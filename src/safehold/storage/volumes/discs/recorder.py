@@ -6,6 +6,7 @@ Whoever calls holds the lock of the set.  What is on the volume behind what the 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from safehold.storage.volumes.discs.shelf import Shelf
 from safehold.storage.volumes.discs.upload import Body
 from safehold.storage.volumes.media.image import ImageMedium
 
+_FIRST = 16 * 1024
+"""Room for the config and some twenty keys, in bytes."""
 _PER_OBJECT = 96
 """Bytes that an object and a piece of it take in a catalogue, with room to spare."""
 _PER_VOLUME = 640
@@ -64,6 +67,8 @@ class Recorder:
         self.layout = layout
         self.generation = generation
         self.seal: record.Seal | None = None
+        self.first: Callable[[], dict[str, bytes]] = dict
+        """Gives what each catalogue has with it, see ``record.Record.first``."""
         self._catalogue = ledger.catalogue
         self._set = ledger.catalogue.set
         self._images = Path(str(self._set.settings["images"]))
@@ -225,7 +230,7 @@ class Recorder:
         """Frames for the catalogue of the session, at most."""
         objects, pieces = self.ledger.counts()
         staged = len(self.staged.objects)
-        size = 2048 + _PER_OBJECT // 2 * (objects + pieces + 2 * staged) + _PER_VOLUME * self._catalogue.next_number()
+        size = _FIRST + _PER_OBJECT // 2 * (objects + pieces + 2 * staged) + _PER_VOLUME * self._catalogue.next_number()
         return min(self.layout.count(size), max(1, self.layout.slots // 8))
 
     def _append(self, here: _Open, body: Body, number: int, first: int, count: int) -> None:
@@ -323,7 +328,8 @@ class Recorder:
     def _write_catalogue(self, here: _Open, group: Group | None) -> None:
         volume, session = here.volume.number, here.session
         for whole in (True, False):
-            data = record.take(self.ledger, volume, session.session, self._clock.now_ns(), self.seal, whole, group)
+            now_ns = self._clock.now_ns()
+            data = record.take(self.ledger, volume, session.session, now_ns, self.seal, whole, group, self.first())
             body = Body(self.layout.frame)
             body.append(memoryview(data))
             body.finish()

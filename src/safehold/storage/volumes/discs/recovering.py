@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from safehold.core.errors import FormatError, ObjectExists, SafeholdError, StoreError, UsageError
-from safehold.core.events import Note, Reporter
+from safehold.core.errors import DamageError, FormatError, ObjectExists, SafeholdError, StoreError, UsageError
+from safehold.core.events import Note, Reporter, Warn
 from safehold.storage.local import LocalStore
 from safehold.storage.volumes.catalogue import Catalogue, Volume, VolumeSet, names
 from safehold.storage.volumes.discs import record
@@ -212,12 +212,20 @@ def drop_torn(ledger: Ledger, layout: Layout) -> int:
     return len(torn)
 
 
-def fill_mirrors(catalogue: Catalogue, reach: Reach, report: Reporter) -> None:
-    """Copy all but data packs from the volumes, so that nothing but file content needs one.  Asks for those that are not here."""
+def fill_mirrors(catalogue: Catalogue, reach: Reach, report: Reporter, shown: Shown | None = None) -> None:
+    """Copy all but data packs from the volumes, so that nothing but file content needs one.  Asks for those that are not here.
+
+    Those that ``reach`` calls lost are lost from now on.  What lay on volumes that are lost for good is said and left out, but
+    config and keys, which each catalogue has with it.
+    """
+    for volume in catalogue.volumes():
+        if volume.number in reach.lost:
+            catalogue.change(volume.uuid, state="lost")
     for generation in generations(catalogue):
         store = open_discs(catalogue, generation=generation, reach=reach, report=report)
         mirror = LocalStore(mirror_folder(catalogue, generation), create=True)
         try:
+            _take_first(mirror, _newest(catalogue, shown, generation) if shown else None)
             wanted = [each for each in store.ledger.listing(generation, "") if not each.data and not _there(mirror, each)]
             ranges: list[Range] = [(each.key, 0, each.size) for each in wanted]
             stage = Stage(catalogue.folder / STAGE)
@@ -226,8 +234,12 @@ def fill_mirrors(catalogue: Catalogue, reach: Reach, report: Reporter) -> None:
             if any(store.reader.shelf.at_hand(number) is None for number in gathering.missing(gathered)):
                 gathering.gather(gathered)
                 store.reader.stage = stage
-            for each in wanted:
-                _copy(store.read, mirror, each)
+            gone = [each for each in wanted if not _copy(store.read, mirror, each)]
+            for each in gone:
+                store.ledger.bury(generation, each.key)
+            if gone:
+                message = f"{len(gone)} objects of the repository lay on volumes that are lost, and are gone."
+                report(Warn(code="volume-beyond", message=message, hint="`safehold repair` puts right what can be put right."))
             stage.clear()
         finally:
             store.close()
@@ -254,12 +266,31 @@ def take_private(catalogue: Catalogue, found: record.Record, unseal: record.Seal
     return private.set.name
 
 
-def _copy(read: Callable[[str], bytes], mirror: LocalStore, each: Stored) -> None:
+def _newest(catalogue: Catalogue, shown: Shown, generation: int) -> record.Record | None:
+    numbers = {each.number for each in catalogue.volumes() if each.generation == generation}
+    records = [found.record for number, found in shown.volumes.items() if found.record is not None and number in numbers]
+    return max((each for each in records if each.first), key=lambda each: each.time_ns, default=None)
+
+
+def _take_first(mirror: LocalStore, newest: record.Record | None) -> None:
+    for key, data in newest.first.items() if newest is not None else ():
+        with suppress(ObjectExists):
+            if key in record.FIRST or key.startswith(record.SLOTS):
+                mirror.put(key, data)
+
+
+def _copy(read: Callable[[str], bytes], mirror: LocalStore, each: Stored) -> bool:
+    """Whether it could be read."""
     try:
-        mirror.put(each.key, read(each.key))
+        data = read(each.key)
+    except DamageError:
+        return False
+    try:
+        mirror.put(each.key, data)
     except ObjectExists:
         mirror.delete(each.key)
-        mirror.put(each.key, read(each.key))
+        mirror.put(each.key, data)
+    return True
 
 
 def _there(mirror: LocalStore, each: Stored) -> bool:

@@ -13,6 +13,7 @@ from safehold.core.errors import ObjectExists, ObjectMissing, SafeholdError, Sto
 from safehold.storage.keys import check_key, check_prefix, quarantine_keys
 from safehold.storage.local import LocalStore
 from safehold.storage.store import Buffer, Capabilities, ObjectInfo
+from safehold.storage.volumes.discs import record
 from safehold.storage.volumes.discs.exclusive import Exclusive
 from safehold.storage.volumes.discs.groups import Groups
 from safehold.storage.volumes.discs.ledger import Ledger, Piece, Stored
@@ -76,6 +77,7 @@ class DiscStore:
         self._written = 0
         """Frames since the session was last closed."""
         self._afterwards: Callable[[], object] = lambda: None
+        recorder.first = self._first
 
     @property
     def capabilities(self) -> Capabilities:
@@ -88,6 +90,11 @@ class DiscStore:
     def seal_with(self, seal: Seal) -> None:
         """From now on the private part of the catalogue goes onto volumes, sealed."""
         self.recorder.seal = seal
+
+    def _first(self) -> dict[str, bytes]:
+        stored = [self.ledger.find(self.generation, key) for key in record.FIRST]
+        keys = [each.key for each in (*stored, *self.ledger.listing(self.generation, record.SLOTS)) if each is not None]
+        return {key: self._mirror.get(key) for key in keys if self._is_mirrored(key)}
 
     def put(self, key: str, data: Buffer) -> None:
         check_key(key)
